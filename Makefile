@@ -1,0 +1,47 @@
+# Every target sets up what it needs: python3 (3.11 or newer) and make suffice.
+# The set-up lives in .venv and is repeated only when pyproject.toml changes.
+
+PYTHON3 ?= python3
+BIN     := .venv/bin
+READY   := .venv/.ready
+
+RANKS ?= 2
+DEMO  := mgresnet demo
+
+# One thread per rank: the ranks are the parallelism.
+export OMP_NUM_THREADS      := 1
+export OPENBLAS_NUM_THREADS := 1
+# Let Open MPI run more ranks than cores, and run as root (as in a container).
+export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
+export OMPI_ALLOW_RUN_AS_ROOT         := 1
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
+
+.PHONY: help demo test lint format clean
+
+help:               ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: $(READY)      ## train a deep network on RANKS=2 ranks
+	@$(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m mpi4py -m $(DEMO)
+
+test: lint          ## run the checks, then the tests
+	@$(BIN)/python -m pytest
+
+lint: $(READY)      ## check style, types, imports and spelling
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --quiet --check
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/codespell
+
+format: $(READY)    ## put the code into its standard layout
+	@$(BIN)/ruff check --quiet --fix
+	@$(BIN)/ruff format --quiet
+
+clean:              ## remove .venv and every cache
+	rm -rf .venv build dist *.egg-info .*_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml tools/bootstrap.py
+	@$(PYTHON3) tools/bootstrap.py
+	@touch $@

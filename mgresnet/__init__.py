@@ -1,0 +1,38 @@
+"""Layer-parallel training of residual networks by multigrid reduction in time."""
+
+from mgresnet.data import Batch as Batch
+from mgresnet.data import batches as batches
+from mgresnet.data import load_problem as load_problem
+from mgresnet.layers import Dense as Dense
+from mgresnet.layers import Linear as Linear
+from mgresnet.layers import Widen as Widen
+from mgresnet.learning.gradients import Info as Info
+from mgresnet.learning.gradients import parameter_gradient as parameter_gradient
+from mgresnet.learning.gradients import value_and_gradient as value_and_gradient
+from mgresnet.learning.objectives import LeastSquares as LeastSquares
+from mgresnet.learning.objectives import SoftmaxCrossEntropy as SoftmaxCrossEntropy
+from mgresnet.learning.optimisers import Transform as Transform
+from mgresnet.learning.optimisers import adam as adam
+from mgresnet.learning.optimisers import adamw as adamw
+from mgresnet.learning.optimisers import apply_updates as apply_updates
+from mgresnet.learning.optimisers import chain as chain
+from mgresnet.learning.optimisers import clip_by_global_norm as clip_by_global_norm
+from mgresnet.learning.optimisers import global_norm as global_norm
+from mgresnet.learning.optimisers import sgd as sgd
+from mgresnet.learning.regularisation import Regularisation as Regularisation
+from mgresnet.learning.schedules import constant as constant
+from mgresnet.learning.schedules import cosine as cosine
+from mgresnet.learning.schedules import inverse as inverse
+from mgresnet.learning.schedules import step_decay as step_decay
+from mgresnet.mgrit.options import MGRITOptions as MGRITOptions
+from mgresnet.mgrit.solver import Status as Status
+from mgresnet.network import Network as Network
+from mgresnet.network import Params as Params
+from mgresnet.parallel import SerialComm as SerialComm
+from mgresnet.parallel import TimeComm as TimeComm
+from mgresnet.solve import Solution as Solution
+from mgresnet.solve import local_slab as local_slab
+from mgresnet.solve import solve_adjoint as solve_adjoint
+from mgresnet.solve import solve_forward as solve_forward
+
+__version__ = "0.1.0"

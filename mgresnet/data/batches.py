@@ -1,0 +1,117 @@
+"""Deterministic batches: epoch e visits the samples in the order pi_e(0 .. n-1).
+
+The permutation pi_e follows from (seed, e) alone, so it is the same on all ranks,
+and epoch e can be repeated without running the epochs before it.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from mgresnet.data.checks import integer_at_least
+from mgresnet.data.records import Floats, Split, Targets
+
+
+class Batch(NamedTuple):
+    """Some samples of a split, for one step of training.
+
+    Parameters
+    ----------
+    inputs : array (batch, n_features)
+        Features.
+    targets : array (batch,) of int64, or (batch, n_outputs) of floats
+        Class numbers or values.
+    epoch : int
+        Number of the pass over the samples, from 0.
+    """
+
+    inputs: Floats
+    targets: Targets
+    epoch: int = 0
+
+
+def batches(
+    split: Split,
+    size: int | None = None,
+    epochs: int = 1,
+    seed: int = 7,
+    *,
+    drop_last: bool = False,
+) -> Iterator[Batch]:
+    """Cut a split into batches, epoch after epoch, in a seeded order.
+
+    Parameters
+    ----------
+    split : Split
+        Samples: inputs (n, ...), targets (n, ...).
+    size : int, optional
+        Samples per batch. None: all at once, in their own order; the arrays of the
+        split are then handed on without a copy.
+    epochs : int
+        How often to visit every sample.
+    seed : int
+        With the epoch number, decides the order; not negative.
+    drop_last : bool
+        Whether to leave out the last batch of an epoch if it is smaller than
+        `size`. Otherwise every sample is visited once in each epoch.
+
+    Returns
+    -------
+    iterator of Batch
+        Arguments are checked now, not when the first batch is asked for.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, the lengths differ, or inputs or targets
+        are not finite.
+    TypeError
+        If size, epochs or seed is no integer.
+    """
+    n = _check_split(split)
+    epochs = integer_at_least("epochs", epochs, 1)
+    seed = integer_at_least("seed", seed, 0)
+    if size is None:
+        return (Batch(*split, epoch) for epoch in range(epochs))
+    size = integer_at_least("size", size, 1)
+    if size > n:
+        raise ValueError(
+            f"size={size}, but the split holds {n} samples; expected 1 to {n}, or "
+            "None for the full batch"
+        )
+    stop = n - n % size if drop_last else n
+    return _walk(split, range(0, stop, size), size, epochs, seed)
+
+
+def _walk(
+    split: Split, starts: range, size: int, epochs: int, seed: int
+) -> Iterator[Batch]:
+    """Yield the batches that begin at `starts` of each epoch's order."""
+    inputs, targets = split
+    for epoch in range(epochs):
+        order = np.random.default_rng((seed, epoch)).permutation(len(inputs))
+        for start in starts:
+            rows = order[start : start + size]
+            yield Batch(inputs[rows], targets[rows], epoch)
+
+
+def _check_split(split: Split) -> int:
+    """Check that a split can be learned from; return its number of samples."""
+    inputs, targets = split
+    if len(inputs) != len(targets):
+        raise ValueError(
+            f"{len(inputs)} inputs but {len(targets)} targets; expected one target "
+            "per input, check how the split was cut"
+        )
+    if len(inputs) == 0:
+        raise ValueError("the split holds 0 samples; expected at least 1, load some")
+    for field, values in (("inputs", inputs), ("targets", targets)):
+        rows = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        if not rows.all():
+            raise ValueError(
+                f"{field} of sample {np.argmin(rows)} are not finite ("
+                f"{np.count_nonzero(~rows)} such samples); expected finite numbers, "
+                "drop or repair these samples"
+            )
+    return len(inputs)

@@ -1,0 +1,95 @@
+"""The table of problems: name -> loader, load_problem(name) = PROBLEMS[name](..).
+
+A loader takes a ``Request`` and returns a ``Problem``; the arguments are checked
+here, once, for all of them.
+"""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from mgresnet.data.checks import integer_at_least
+from mgresnet.data.images import load_fashion_mnist, load_mnist
+from mgresnet.data.records import Loader, Problem, Request
+from mgresnet.data.synthetic import load_peaks, load_peaks_regression, load_sine
+
+PROBLEMS: dict[str, Loader] = {
+    "peaks": load_peaks,
+    "peaks-regression": load_peaks_regression,
+    "sine": load_sine,
+    "fashion-mnist": load_fashion_mnist,
+    "mnist": load_mnist,
+}
+
+
+def load_problem(
+    name: str,
+    *,
+    n_train: int | None = None,
+    n_validation: int | None = None,
+    seed: int = 7,
+    data_dir: str | os.PathLike[str] | None = None,
+    dtype: DTypeLike = np.float64,
+) -> Problem:
+    """Draw or read one of the problems in ``PROBLEMS``.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``PROBLEMS``.
+    n_train, n_validation : int, optional
+        Number of samples. Default: 1000 and 400 for computed problems, all there
+        are for problems read from files. Changing one does not change the other
+        split.
+    seed : int
+        Decides every draw and every order; not negative.
+    data_dir : str or path, optional
+        Folder of the original idx files, for image problems only.
+    dtype : numpy dtype
+        float64 or float32, for inputs and real targets.
+
+    Returns
+    -------
+    Problem
+        With inputs (n, n_features).
+
+    Raises
+    ------
+    ValueError
+        If the name or another argument cannot be used, or a file is faulty.
+    TypeError
+        If a number of samples or the seed is no integer.
+    FileNotFoundError
+        If data_dir lacks a file.
+    """
+    if name not in PROBLEMS:
+        close = difflib.get_close_matches(name, PROBLEMS, n=1)
+        guess = f"did you mean {close[0]!r}? " if close else ""
+        raise ValueError(f"unknown problem {name!r}; {guess}try {', '.join(PROBLEMS)}")
+    request = Request(
+        n_train=_count("n_train", n_train),
+        n_validation=_count("n_validation", n_validation),
+        seed=integer_at_least("seed", seed, 0),
+        data_dir=None if data_dir is None else Path(data_dir),
+        dtype=_float_dtype(dtype),
+    )
+    return PROBLEMS[name](request)
+
+
+def _count(field: str, asked: int | None) -> int | None:
+    """Check a number of samples; None stands for the default."""
+    return None if asked is None else integer_at_least(field, asked, 1)
+
+
+def _float_dtype(dtype: DTypeLike) -> np.dtype[np.floating[Any]]:
+    """Check a number format."""
+    known = np.dtype(dtype)
+    if known == np.float64:
+        return np.dtype(np.float64)
+    if known == np.float32:
+        return np.dtype(np.float32)
+    raise ValueError(f"dtype={known}; expected float64 or float32, try float64")

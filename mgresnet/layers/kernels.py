@@ -1,0 +1,370 @@
+r"""Compiled loops for dense residual layers; the only room in which Numba lives.
+
+Arrays are samples-last inside the kernels: a state is ``(width, batch)``, so that
+every inner loop runs over contiguous samples and no sample depends on its neighbours.
+One step of length :math:`H` with stage :math:`a`,
+
+.. math::
+
+    k = \sigma(W u + b), \qquad G(u) = u + H \sigma(W (u + a H k) + b),
+
+is the forward Euler step of a layer for ``stage == 0``.  Adjoint steps apply the
+transposed Jacobian of the same map, in pseudo-time: step ``s`` of ``n`` belongs to
+layer ``n - 1 - s``.  Kernels assume checked, C-contiguous arguments and allocate
+nothing but a tile of workspace.  An empty ``forcing`` stands for zero.
+
+A new activation needs its name in ``ACTIVATIONS`` and one branch each in `_activate`
+and `_slope`.  Caller and callee stay in this file on purpose: Numba's disk cache does
+not notice changes in functions imported from elsewhere.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+ACTIVATIONS = ("tanh", "relu", "smooth_relu", "sigmoid", "identity")
+CORNER = 0.1  # half-width of the parabola that rounds the corner of smooth_relu
+TILE = 256  # samples that travel together through all layers of a block, in cache
+
+_LN2_2 = math.log(2.0) / 2.0
+_2_LN2 = 2.0 / math.log(2.0)
+_ROUND = 1.5 * 2.0**52  # adding and subtracting it rounds to the nearest integer
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile with the disk cache, the GIL released and NumPy's error model.
+
+    Fused multiply-add is allowed, reassociation is not: the order of every sum is the
+    one written down.
+    """
+    options: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+    compiled: Callable[..., Any] = numba.njit(fastmath={"contract"}, **options)(
+        function
+    )
+    return compiled
+
+
+@kernel
+def _tanh(x):
+    """Hyperbolic tangent without a branch, so that loops over it vectorise.
+
+    With x = k ln(2)/2 + r and tanh(r) = r P(r^2)/Q(r^2), the numerator and the
+    denominator of (e^2x - 1)/(e^2x + 1) are formed without cancellation near zero.
+    """
+    x = 20.0 if x > 20.0 else x
+    x = -20.0 if x < -20.0 else x
+    k = (x * _2_LN2 + _ROUND) - _ROUND
+    r = x - k * _LN2_2
+    y = r * r
+    p = 1.0 + y * (0.11109935780430419 + y * 0.0010574180698097924)
+    q = 1.0 + y * (0.44443269113763173 + y * 0.015868315117563685)
+    e = np.int64((np.int64(k) + 1023) << 52).view(np.float64)
+    rp = 2.0 * r * p
+    n = (e - 1.0) * (q + 0.5 * rp) + rp
+    return n / (n + 2.0 * q - rp)
+
+
+@kernel
+def _activate(activation, z, n):
+    """Replace the first n samples of z by sigma(z)."""
+    for i in range(z.shape[0]):
+        if activation == 0:
+            for s in range(n):
+                z[i, s] = _tanh(z[i, s])
+        elif activation == 1:
+            for s in range(n):
+                z[i, s] = 0.0 if z[i, s] < 0.0 else z[i, s]
+        elif activation == 2:
+            for s in range(n):
+                x = z[i, s]
+                outer = 0.0 if x < 0.0 else x
+                inner = x * x * (0.25 / CORNER) + 0.5 * x + 0.25 * CORNER
+                z[i, s] = inner if abs(x) < CORNER else outer
+        elif activation == 3:
+            for s in range(n):
+                z[i, s] = 0.5 + 0.5 * _tanh(0.5 * z[i, s])
+
+
+@kernel
+def _slope(activation, z, n):
+    """Replace the first n samples of z by sigma'(z)."""
+    for i in range(z.shape[0]):
+        if activation == 0:
+            for s in range(n):
+                t = _tanh(z[i, s])
+                z[i, s] = (1.0 - t) * (1.0 + t)
+        elif activation == 1:
+            for s in range(n):
+                z[i, s] = 0.0 if z[i, s] < 0.0 else 1.0 + 0.0 * z[i, s]
+        elif activation == 2:
+            for s in range(n):
+                x = z[i, s]
+                outer = 0.0 if x < 0.0 else 1.0 + 0.0 * x
+                z[i, s] = x * (0.5 / CORNER) + 0.5 if abs(x) < CORNER else outer
+        elif activation == 3:
+            for s in range(n):
+                t = _tanh(0.5 * z[i, s])
+                z[i, s] = 0.25 * (1.0 - t) * (1.0 + t)
+        else:
+            for s in range(n):
+                z[i, s] = 1.0 + 0.0 * z[i, s]
+
+
+@kernel
+def _load(u, first, n, tile):
+    """Copy n samples of u from `first` on into the tile."""
+    for j in range(u.shape[0]):
+        tile[j, :n] = u[j, first : first + n]
+
+
+@kernel
+def _store(tile, n, u, first):
+    """Copy the first n samples of the tile into u from `first` on."""
+    for j in range(u.shape[0]):
+        u[j, first : first + n] = tile[j, :n]
+
+
+@kernel
+def _affine(weight, bias, x, n, z):
+    """Z = W x + b for the first n samples of a tile, four inputs at a time."""
+    n_out, n_in = weight.shape
+    fours = n_in - n_in % 4
+    for i in range(n_out):
+        for s in range(n):
+            z[i, s] = bias[i]
+        for j in range(0, fours, 4):
+            w0, w1 = weight[i, j], weight[i, j + 1]
+            w2, w3 = weight[i, j + 2], weight[i, j + 3]
+            for s in range(n):
+                z[i, s] += (w0 * x[j, s] + w1 * x[j + 1, s]) + (
+                    w2 * x[j + 2, s] + w3 * x[j + 3, s]
+                )
+        for j in range(fours, n_in):
+            w0 = weight[i, j]
+            for s in range(n):
+                z[i, s] += w0 * x[j, s]
+
+
+@kernel
+def _transposed(weight, g, n, out):
+    """Out = W^T g for the first n samples of a tile, four outputs of W at a time."""
+    n_out, n_in = weight.shape
+    fours = n_out - n_out % 4
+    for j in range(n_in):
+        for s in range(n):
+            out[j, s] = 0.0
+        for i in range(0, fours, 4):
+            w0, w1 = weight[i, j], weight[i + 1, j]
+            w2, w3 = weight[i + 2, j], weight[i + 3, j]
+            for s in range(n):
+                out[j, s] += (w0 * g[i, s] + w1 * g[i + 1, s]) + (
+                    w2 * g[i + 2, s] + w3 * g[i + 3, s]
+                )
+        for i in range(fours, n_out):
+            w0 = weight[i, j]
+            for s in range(n):
+                out[j, s] += w0 * g[i, s]
+
+
+@numba.njit(
+    cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"}
+)
+def _add_outer(g, x, n, weight, bias):
+    """Add the sums over n samples of g x^T and of g; sums may run in vector lanes."""
+    zero = bias.dtype.type(0.0)
+    for i in range(g.shape[0]):
+        total = zero
+        for s in range(n):
+            total += g[i, s]
+        bias[i] += total
+        for j in range(x.shape[0]):
+            total = zero
+            for s in range(n):
+                total += g[i, s] * x[j, s]
+            weight[i, j] += total
+
+
+@kernel
+def _axpy(a, z, n, x):
+    """X += a z for the first n samples of two tiles."""
+    for j in range(x.shape[0]):
+        for s in range(n):
+            x[j, s] += a * z[j, s]
+
+
+@kernel
+def _scale(z, n, x):
+    """X *= z for the first n samples of two tiles."""
+    for j in range(x.shape[0]):
+        for s in range(n):
+            x[j, s] *= z[j, s]
+
+
+@kernel
+def march(u, forcing, weight, bias, step, stage, activation):
+    """Fill columns 1..k of every block from its column 0.
+
+    Parameters
+    ----------
+    u : ndarray, shape (n_blocks, k + 1, width, batch)
+        Modified in place.
+    forcing : ndarray, shape (n_blocks, k, width, batch), or empty
+        Added after each step.
+    weight, bias : ndarray, shape (n_blocks * k, width, width) and (.., width)
+    step, stage : float
+        H and a of the module's formula.
+    activation : int
+        Index into ``ACTIVATIONS``.
+    """
+    n_blocks, columns, width, batch = u.shape
+    h, ah = u.dtype.type(step), u.dtype.type(stage * step)
+    one = u.dtype.type(1.0)
+    x = np.empty((width, TILE), u.dtype)
+    y = np.empty((width, TILE), u.dtype)
+    z = np.empty((width, TILE), u.dtype)
+    for first in range(0, batch, TILE):
+        n = min(TILE, batch - first)
+        for block in range(n_blocks):
+            _load(u[block, 0], first, n, x)
+            for i in range(columns - 1):
+                layer = block * (columns - 1) + i
+                _affine(weight[layer], bias[layer], x, n, z)
+                _activate(activation, z, n)
+                if stage != 0.0:
+                    _load(x, 0, n, y)
+                    _axpy(ah, z, n, y)
+                    _affine(weight[layer], bias[layer], y, n, z)
+                    _activate(activation, z, n)
+                _axpy(h, z, n, x)
+                if forcing.size > 0:
+                    _load(forcing[block, i], first, n, z)
+                    _axpy(one, z, n, x)
+                _store(x, n, u[block, i + 1], first)
+
+
+@kernel
+def linearise(u, weight, bias, step, stage, activation, slope1, slope2):
+    """Write sigma' at both stages of every step; slope1 is untouched if stage == 0.
+
+    Parameters
+    ----------
+    u : ndarray, shape (n_steps, width, batch)
+        State at the start of each step.
+    slope1, slope2 : ndarray, shape (n_steps, width, batch)
+        sigma' at u, and at u + a H k; modified in place.
+    """
+    n_steps, width, batch = u.shape
+    ah = u.dtype.type(stage * step)
+    x = np.empty((width, TILE), u.dtype)
+    z = np.empty((width, TILE), u.dtype)
+    for first in range(0, batch, TILE):
+        n = min(TILE, batch - first)
+        for layer in range(n_steps):
+            _load(u[layer], first, n, x)
+            _affine(weight[layer], bias[layer], x, n, z)
+            if stage != 0.0:
+                _store(z, n, slope1[layer], first)
+                _activate(activation, z, n)
+                _axpy(ah, z, n, x)
+                _load(slope1[layer], first, n, z)
+                _slope(activation, z, n)
+                _store(z, n, slope1[layer], first)
+                _affine(weight[layer], bias[layer], x, n, z)
+            _slope(activation, z, n)
+            _store(z, n, slope2[layer], first)
+
+
+@kernel
+def march_adjoint(w, forcing, weight, slope1, slope2, step, stage):
+    """Fill columns 1..k of every block of the adjoint w, in pseudo-time.
+
+    Parameters
+    ----------
+    w : ndarray, shape (n_blocks, k + 1, width, batch)
+        Modified in place.
+    forcing : ndarray, shape (n_blocks, k, width, batch), or empty
+    weight : ndarray, shape (n_blocks * k, width, width)
+        In layer order; pseudo-step s uses layer n_blocks * k - 1 - s.
+    slope1, slope2 : ndarray, shape (n_blocks * k, width, batch)
+        From `linearise`, in layer order.
+    """
+    n_blocks, columns, width, batch = w.shape
+    h, ahh = w.dtype.type(step), w.dtype.type(stage * step * step)
+    one = w.dtype.type(1.0)
+    x = np.empty((width, TILE), w.dtype)
+    y = np.empty((width, TILE), w.dtype)
+    z = np.empty((width, TILE), w.dtype)
+    for first in range(0, batch, TILE):
+        n = min(TILE, batch - first)
+        for block in range(n_blocks):
+            _load(w[block, 0], first, n, x)
+            for i in range(columns - 1):
+                layer = (n_blocks - block) * (columns - 1) - 1 - i
+                _load(slope2[layer], first, n, z)
+                _scale(x, n, z)
+                _transposed(weight[layer], z, n, y)
+                _axpy(h, y, n, x)
+                if stage != 0.0:
+                    _load(slope1[layer], first, n, z)
+                    _scale(z, n, y)
+                    _transposed(weight[layer], y, n, z)
+                    _axpy(ahh, z, n, x)
+                if forcing.size > 0:
+                    _load(forcing[block, i], first, n, z)
+                    _axpy(one, z, n, x)
+                _store(x, n, w[block, i + 1], first)
+
+
+@kernel
+def gradient(u, w, weight, bias, step, activation, d_weight, d_bias):
+    """Write dJ/dW and dJ/db of every layer from states and adjoints.
+
+    Parameters
+    ----------
+    u, w : ndarray, shape (n_layers + 1, width, batch)
+        States and adjoints in layer order: layer n uses u[n] and w[n + 1].
+    d_weight, d_bias : ndarray, shape (n_layers, width, width) and (n_layers, width)
+        Modified in place.
+    """
+    n_points, width, batch = u.shape
+    h = u.dtype.type(step)
+    x = np.empty((width, TILE), u.dtype)
+    y = np.empty((width, TILE), u.dtype)
+    z = np.empty((width, TILE), u.dtype)
+    d_weight[:] = 0.0
+    d_bias[:] = 0.0
+    for first in range(0, batch, TILE):
+        n = min(TILE, batch - first)
+        for layer in range(n_points - 1):
+            _load(u[layer], first, n, x)
+            _affine(weight[layer], bias[layer], x, n, z)
+            _slope(activation, z, n)
+            _load(w[layer + 1], first, n, y)
+            _scale(y, n, z)
+            _add_outer(z, x, n, d_weight[layer], d_bias[layer])
+    d_weight *= h
+    d_bias *= h
+
+
+@kernel
+def affine(weight, bias, x, activation, out):
+    """Out = sigma(W x + b) for x (n_in, batch) and out (n_out, batch)."""
+    _affine(weight, bias, x, x.shape[1], out)
+    _activate(activation, out, x.shape[1])
+
+
+@kernel
+def affine_adjoint(weight, bias, x, activation, seed, dx, d_weight, d_bias):
+    """Pull the seed (n_out, batch) back through `affine` to x, W and b."""
+    n = x.shape[1]
+    z = np.empty_like(seed)
+    _affine(weight, bias, x, n, z)
+    _slope(activation, z, n)
+    _scale(seed, n, z)
+    d_weight[:] = 0.0
+    d_bias[:] = 0.0
+    _add_outer(z, x, n, d_weight, d_bias)
+    _transposed(weight, z, n, dx)

@@ -1,0 +1,172 @@
+"""The map ``x -> sigma(W x + b)``: opening and head of a network, core of a layer."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mgresnet.layers import kernels
+from mgresnet.layers.layout import Array
+
+BIASES = ("vector", "scalar", "none")
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Affine map followed by an activation; holds no weights.
+
+    Parameters
+    ----------
+    n_inputs, n_outputs : int
+        Number of features before and after.
+    activation : {"identity", "tanh", "relu", "smooth_relu", "sigmoid"}
+    bias : {"vector", "scalar", "none"}
+        One bias per output, one for all outputs, or no bias.
+
+    Notes
+    -----
+    Parameters are stored flat: W row by row, then the bias.
+
+    Examples
+    --------
+    >>> Linear(2, 8, activation="tanh", bias="scalar").n_params
+    17
+    """
+
+    n_inputs: int
+    n_outputs: int
+    activation: str = "identity"
+    bias: str = "vector"
+
+    def __post_init__(self) -> None:
+        for name in ("n_inputs", "n_outputs"):
+            size = getattr(self, name)
+            if isinstance(size, bool) or not isinstance(size, int | np.integer):
+                raise TypeError(f"{name} must be an integer, got {size!r}")
+            if size < 1:
+                raise ValueError(f"{name} must be at least 1, got {size}")
+        for name, value, choices in (
+            ("activation", self.activation, kernels.ACTIVATIONS),
+            ("bias", self.bias, BIASES),
+        ):
+            if value not in choices:
+                known = ", ".join(choices)
+                raise ValueError(f"unknown {name} {value!r}; choose from {known}")
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters."""
+        n_bias = {"vector": self.n_outputs, "scalar": 1, "none": 0}[self.bias]
+        return self.n_outputs * self.n_inputs + n_bias
+
+    def init(self, rng: np.random.Generator, n_maps: int = 1) -> Array:
+        """Draw normal weights of variance 1 / n_inputs; biases are zero.
+
+        Returns
+        -------
+        ndarray, shape (n_maps, n_params)
+        """
+        theta = np.zeros((n_maps, self.n_params))
+        n_weights = self.n_outputs * self.n_inputs
+        weights = rng.standard_normal((n_maps, n_weights))
+        theta[:, :n_weights] = weights / np.sqrt(self.n_inputs)
+        return theta
+
+    def pack(self, weight: Array, bias: Array | None = None) -> Array:
+        """Flat parameters of one map or of a stack of maps.
+
+        Parameters
+        ----------
+        weight : ndarray, shape (..., n_outputs, n_inputs)
+        bias : ndarray, shape (..., n_outputs) or (...,), or None
+            As ``bias`` of the record says: vector, scalar, none.
+
+        Returns
+        -------
+        ndarray, shape (..., n_params)
+        """
+        weight = np.asarray(weight)
+        shape = (self.n_outputs, self.n_inputs)
+        if weight.shape[-2:] != shape:
+            raise ValueError(f"weight has shape {weight.shape}, needed (..., *{shape})")
+        if not np.issubdtype(weight.dtype, np.floating):
+            raise TypeError(f"weight must be floating point, got {weight.dtype}")
+        stack = weight.shape[:-2]
+        needed = {"vector": (*stack, self.n_outputs), "scalar": stack, "none": None}
+        got = None if bias is None else np.shape(bias)
+        if got != needed[self.bias]:
+            raise ValueError(
+                f"bias has shape {got}, needed {needed[self.bias]} "
+                f"because the layer has bias={self.bias!r}"
+            )
+        parts = [weight.reshape(*stack, -1)]
+        if bias is not None:
+            parts.append(np.reshape(bias, (*stack, -1)).astype(weight.dtype))
+        return np.concatenate(parts, axis=-1)
+
+    def unpack(self, theta: Array) -> tuple[Array, Array | None]:
+        """Inverse of `pack`: views of the weight and the bias.
+
+        Parameters
+        ----------
+        theta : ndarray, shape (..., n_params)
+        """
+        theta = np.asarray(theta)
+        if theta.ndim < 1 or theta.shape[-1] != self.n_params:
+            raise ValueError(
+                f"parameters have shape {theta.shape}, needed (..., {self.n_params})"
+            )
+        n_weights = self.n_outputs * self.n_inputs
+        shape = (*theta.shape[:-1], self.n_outputs, self.n_inputs)
+        bias = theta[..., n_weights:]
+        if self.bias == "scalar":
+            bias = bias[..., 0]
+        return theta[..., :n_weights].reshape(
+            shape
+        ), bias if self.bias != "none" else None
+
+    def prepare(self, theta: Array) -> tuple[Array, Array]:
+        """Contiguous weight and one bias per output, as the kernels want them."""
+        weight, bias = self.unpack(theta)
+        full = np.zeros((*theta.shape[:-1], self.n_outputs), theta.dtype)
+        if bias is not None:
+            full += bias[..., None] if self.bias == "scalar" else bias
+        return np.ascontiguousarray(weight), full
+
+    def pack_gradient(self, d_weight: Array, d_bias: Array) -> Array:
+        """Flat gradient from those for the weight and for one bias per output."""
+        per_kind = {"vector": d_bias, "scalar": d_bias.sum(axis=-1), "none": None}
+        return self.pack(d_weight, per_kind[self.bias])
+
+    def apply(self, theta: Array, x: Array) -> Array:
+        """Outputs ``(batch, n_outputs)`` for inputs ``(batch, n_inputs)``."""
+        out = np.empty((self.n_outputs, len(x)), x.dtype)
+        kernels.affine(*self.prepare(theta), np.ascontiguousarray(x.T), self.kind, out)
+        return out.T
+
+    def pull_back(self, theta: Array, x: Array, seed: Array) -> tuple[Array, Array]:
+        """Gradients with respect to the parameters and the inputs.
+
+        Parameters
+        ----------
+        theta : ndarray, shape (n_params,)
+        x : ndarray, shape (batch, n_inputs)
+        seed : ndarray, shape (batch, n_outputs)
+            Gradient with respect to the outputs.
+
+        Returns
+        -------
+        d_theta : ndarray, shape (n_params,)
+        d_x : ndarray, shape (batch, n_inputs)
+        """
+        weight, bias = self.prepare(theta)
+        x_t, seed_t = np.ascontiguousarray(x.T), np.ascontiguousarray(seed.T)
+        d_x, d_weight, d_bias = map(np.empty_like, (x_t, weight, bias))
+        kernels.affine_adjoint(
+            weight, bias, x_t, self.kind, seed_t, d_x, d_weight, d_bias
+        )
+        return self.pack_gradient(d_weight, d_bias), d_x.T
+
+    @property
+    def kind(self) -> int:
+        """Index of the activation in the kernels' table."""
+        return kernels.ACTIVATIONS.index(self.activation)

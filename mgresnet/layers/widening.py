@@ -1,0 +1,60 @@
+"""An opening without parameters: widen the features to the width of the layers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mgresnet.layers.layout import Array
+
+FILLS = ("zeros", "copies")
+
+
+@dataclass(frozen=True)
+class Widen:
+    """Zero-padding or replication of the features.
+
+    Parameters
+    ----------
+    n_inputs, n_outputs : int
+        Number of features before and after, ``n_inputs <= n_outputs``.
+    fill : {"zeros", "copies"}
+        What the new features hold: zero, or input ``i % n_inputs`` in output i.
+    """
+
+    n_inputs: int
+    n_outputs: int
+    fill: str = "zeros"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.n_inputs <= self.n_outputs:
+            raise ValueError(
+                f"cannot widen {self.n_inputs} features to {self.n_outputs}; choose a "
+                "width of at least the number of features, or a Linear opening"
+            )
+        if self.fill not in FILLS:
+            raise ValueError(f"unknown fill {self.fill!r}; choose from {FILLS}")
+
+    @property
+    def n_params(self) -> int:
+        """Zero: nothing to train."""
+        return 0
+
+    def init(self, rng: np.random.Generator, n_maps: int = 1) -> Array:
+        """Empty parameters, shape (n_maps, 0)."""
+        return np.zeros((n_maps, 0))
+
+    def apply(self, theta: Array, x: Array) -> Array:
+        """Widened features ``(batch, n_outputs)``."""
+        return self._mask(x[:, np.arange(self.n_outputs) % self.n_inputs])
+
+    def pull_back(self, theta: Array, x: Array, seed: Array) -> tuple[Array, Array]:
+        """Empty parameter gradient, and the gradient with respect to x."""
+        d_x = np.zeros((len(seed), self.n_inputs), seed.dtype)
+        for i, column in enumerate(self._mask(seed.copy()).T):
+            d_x[:, i % self.n_inputs] += column
+        return np.zeros(0, seed.dtype), d_x
+
+    def _mask(self, outputs: Array) -> Array:
+        if self.fill == "zeros":
+            outputs[:, self.n_inputs :] = 0.0
+        return outputs

@@ -1,0 +1,1 @@
+"""Objectives, gradients, optimisers and the trainer."""

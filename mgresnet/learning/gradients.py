@@ -1,0 +1,165 @@
+"""Loss and gradient of a batch in three passes: forward, adjoint, gradient."""
+
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mgresnet.layers.layout import Array, samples_last
+from mgresnet.learning.objectives import Objective
+from mgresnet.learning.optimisers import tree_map
+from mgresnet.learning.regularisation import Regularisation
+from mgresnet.mgrit.options import MGRITOptions
+from mgresnet.network import Network, Params, owned
+from mgresnet.parallel import TimeComm, as_time_comm
+from mgresnet.solve import Solution, local_slab, solve_adjoint, solve_forward
+
+
+class Info(NamedTuple):
+    """What `value_and_gradient` found on its way."""
+
+    forward: Solution
+    adjoint: Solution
+    loss: float  # without regularisation
+    seconds: dict[str, float]  # by phase
+
+
+def parameter_gradient(
+    net: Network, params: Params, forward: Solution, adjoint: Solution
+) -> Params:
+    """Gradient of J with respect to the parameters of this rank's layers and opening.
+
+    Parameters
+    ----------
+    net : Network
+    params : Params
+        ``body`` whole or the rows of this rank.
+    forward, adjoint : Solution
+        From `solve_forward` and `solve_adjoint`.
+
+    Returns
+    -------
+    Params
+        ``body`` (n_local, n_params); ``opening`` on the rank that owns the first layer;
+        ``head`` None, as the adjoint starts behind it.
+    """
+    if forward.slab != adjoint.slab or forward.states.shape != adjoint.states.shape:
+        raise ValueError(
+            f"forward states have shape {forward.states.shape}, adjoints "
+            f"{adjoint.states.shape}; both must come from one batch and one rank"
+        )
+    ndim = len(net.layer.feature_shape)
+    body = net.layer.gradient(
+        samples_last(forward.states, ndim),
+        samples_last(adjoint.states, ndim),
+        net.own_rows(params.body, forward.slab),
+        net.step,
+    )
+    opening = None
+    if net.opening is not None and forward.slab.start == 0:
+        theta = owned("opening", params.opening)
+        inputs = owned("opening", forward.inputs)
+        opening, _ = net.opening.pull_back(theta, inputs, adjoint.states[0])
+    return Params(opening, body, None)
+
+
+def value_and_gradient(
+    net: Network,
+    params: Params,
+    inputs: Array,
+    targets: Any,
+    *,
+    objective: Objective,
+    forward: MGRITOptions | None = None,
+    adjoint: MGRITOptions | None = None,
+    comm: Any = None,
+    regularisation: Regularisation | None = None,
+    guess: Info | None = None,
+) -> tuple[float, Params, Info]:
+    """Objective of a batch and its gradient for the parameters that this rank owns.
+
+    Parameters
+    ----------
+    net : Network
+    params : Params
+        Whole network, or what this rank owns.
+    inputs : ndarray, shape (batch, n_features)
+    targets : ndarray
+        What the objective wants: labels (batch,) or outputs (batch, n_outputs).
+    objective : SoftmaxCrossEntropy or LeastSquares
+    forward, adjoint : MGRITOptions, optional
+        Serial propagation by default.
+    comm : mpi4py communicator or TimeComm, optional
+    regularisation : Regularisation, optional
+    guess : Info, optional
+        Of an earlier call with the same batch, to start both solves from.
+
+    Returns
+    -------
+    value : float
+        The same on every rank.
+    gradient : Params
+        Of the rows and ends that this rank owns; the others are None.
+    info : Info
+
+    References
+    ----------
+    .. [1] S. Günther et al., "Layer-Parallel Training of Deep Residual Neural
+       Networks", SIAM J. Math. Data Sci. 2(1), 2020.
+    """
+    comm = as_time_comm(comm)
+    options = forward or MGRITOptions.serial()
+    local = local_slab(net, params, options=options, comm=comm)
+    n_outputs = net.n_outputs
+    objective.check(n_outputs, targets, len(inputs))
+    clock = [time.perf_counter()]
+    states = solve_forward(
+        net, local, inputs, options=options, comm=comm, guess=guess and guess.forward
+    )
+    clock.append(time.perf_counter())
+    loss, d_head, seed = _close(net, local, states, targets, objective, comm)
+    clock.append(time.perf_counter())
+    adjoints = solve_adjoint(
+        net,
+        local,
+        states,
+        seed,
+        options=adjoint,
+        comm=comm,
+        guess=guess and guess.adjoint,
+    )
+    clock.append(time.perf_counter())
+    gradient = parameter_gradient(net, local, states, adjoints)._replace(head=d_head)
+    value = loss
+    if regularisation is not None:
+        penalty, d_penalty = regularisation.value_and_gradient(local, net.step, comm)
+        value += penalty
+        gradient = tree_map(np.add, gradient, d_penalty)
+    clock.append(time.perf_counter())
+    phases = ("forward", "head", "adjoint", "gradient")
+    seconds = dict(zip(phases, np.diff(clock).tolist(), strict=True))
+    return value, gradient, Info(states, adjoints, loss, seconds)
+
+
+def _close(
+    net: Network,
+    params: Params,
+    states: Solution,
+    targets: Any,
+    objective: Objective,
+    comm: TimeComm,
+) -> tuple[float, Array | None, Array | None]:
+    """Loss on every rank; gradient of the head and adjoint seed on the last."""
+    loss, d_head, seed = 0.0, None, None
+    if comm.rank == comm.size - 1:
+        last = states.final
+        outputs = net.close(params, last)
+        loss, d_outputs = objective.value_and_seed(outputs, targets)
+        d_outputs = d_outputs.astype(last.dtype, copy=False)
+        if net.head is None:
+            seed = d_outputs
+        else:
+            d_head, seed = net.head.pull_back(
+                owned("head", params.head), last, d_outputs
+            )
+    return float(comm.sum(np.array([loss]))[0]), d_head, seed

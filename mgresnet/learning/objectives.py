@@ -1,0 +1,85 @@
+"""What the outputs of a network are compared with, and how the loss pulls on them."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mgresnet.layers.layout import Array
+
+
+class Objective(Protocol):
+    """A loss that is a mean over the samples of a batch."""
+
+    def value_and_seed(self, outputs: Array, targets: Any) -> tuple[float, Array]:
+        """Loss, and its gradient with respect to the outputs."""
+
+    def check(self, n_outputs: int, targets: Any, n_samples: int) -> None:
+        """Raise ValueError or TypeError if the targets do not fit."""
+
+
+@dataclass(frozen=True)
+class SoftmaxCrossEntropy:
+    r"""Mean over the samples of :math:`-z_c + \log \sum_k \exp z_k`, c the true class.
+
+    Targets are integer class labels, shape (batch,).
+    """
+
+    def value_and_seed(
+        self, outputs: Array, targets: NDArray[np.integer]
+    ) -> tuple[float, Array]:
+        """Loss, and its gradient ``(softmax(z) - one_hot(c)) / batch``."""
+        rows = np.arange(len(outputs))
+        shifted = outputs - outputs.max(axis=1, keepdims=True)
+        exponentials = np.exp(shifted)
+        total = exponentials.sum(axis=1, keepdims=True)
+        losses = np.log(total[:, 0]) - shifted[rows, targets]
+        seed = exponentials / total
+        seed[rows, targets] -= 1.0
+        return float(losses.mean(dtype=np.float64)), seed / len(outputs)
+
+    def check(self, n_outputs: int, targets: Any, n_samples: int) -> None:
+        """Raise ValueError or TypeError if the targets are not labels of outputs."""
+        targets = np.asarray(targets)
+        if not np.issubdtype(targets.dtype, np.integer):
+            raise TypeError(
+                f"targets have dtype {targets.dtype}, needed integer class labels; "
+                "for one-hot rows take targets.argmax(axis=1)"
+            )
+        if targets.shape != (n_samples,):
+            raise ValueError(
+                f"targets have shape {targets.shape}, needed ({n_samples},)"
+            )
+        if targets.min() < 0 or targets.max() >= n_outputs:
+            raise ValueError(
+                f"targets run from {targets.min()} to {targets.max()}, needed labels "
+                f"0..{n_outputs - 1} for {n_outputs} outputs"
+            )
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    r"""Mean over the samples of :math:`\tfrac12 \|y - t\|^2`.
+
+    Targets have the shape of the outputs.
+    """
+
+    def value_and_seed(self, outputs: Array, targets: Array) -> tuple[float, Array]:
+        """Loss, and its gradient ``(y - t) / batch``."""
+        defect = outputs - targets
+        total = float(np.sum(np.square(defect, dtype=np.float64)))
+        return 0.5 * total / len(outputs), defect / len(outputs)
+
+    def check(self, n_outputs: int, targets: Any, n_samples: int) -> None:
+        """Raise ValueError or TypeError if the targets are not finite outputs."""
+        targets = np.asarray(targets)
+        if not np.issubdtype(targets.dtype, np.floating):
+            raise TypeError(
+                f"targets have dtype {targets.dtype}, needed floating point"
+            )
+        needed = (n_samples, n_outputs)
+        if targets.shape != needed:
+            raise ValueError(f"targets have shape {targets.shape}, needed {needed}")
+        if not np.isfinite(targets).all():
+            raise ValueError("targets have NaN or infinity; clean them")

@@ -1,0 +1,1 @@
+"""The multigrid-reduction-in-time engine; it sees propagators and a communicator."""

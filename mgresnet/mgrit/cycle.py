@@ -1,0 +1,112 @@
+"""The multigrid-reduction-in-time cycle: relax, restrict, solve coarser, correct.
+
+Full approximation scheme of Falgout et al., "Parallel time integration with multigrid",
+SIAM J. Sci. Comput. 36(6), 2014; with F-relaxation and two levels it is Parareal.
+With C_j the C-points of a level, e_j the end value of the interval that starts at C_j,
+and G the coarse step:
+
+    C-relaxation              C_{j+1} = e_j
+    residual                  r_{j+1} = e_j - C_{j+1}
+    coarse problem            V_{j+1} = G(V_j) + tau_{j+1},  tau_{j+1} = e_j - G(C_j)
+    coarse-grid correction    C_j = V_j
+
+Every level is swept when `cycle` is entered and when it is left.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mgresnet.mgrit.level import Array, Level
+from mgresnet.parallel.comm import TimeComm
+
+CYCLES = {"V": ("V",), "W": ("W", "W"), "F": ("F", "V")}  # visits of the next level
+
+
+class Method(NamedTuple):
+    """What to do on a level and below."""
+
+    shape: str  # key of CYCLES
+    relaxations: tuple[int, ...]  # FC-sweeps per level, finest first
+    weight: float  # of C-relaxation
+
+
+def cycle(levels: list[Level], comm: TimeComm, method: Method) -> None:
+    """Improve the finest of the given levels by one cycle."""
+    relax(levels[0], comm, method)
+    correct(levels, comm, method)
+
+
+def relax(level: Level, comm: TimeComm, method: Method) -> None:
+    """FC-relaxation after the sweep that every level has behind it."""
+    for _ in range(method.relaxations[0]):
+        old = level.c_points()
+        first = comm.shift(level.ends[-1], old[0])
+        new = np.concatenate([first[None], level.ends])
+        if method.weight != 1.0:
+            new = method.weight * new + (1.0 - method.weight) * old
+        level.set_c_points(new)
+        level.sweep("relax")
+
+
+def residual(level: Level) -> Array:
+    """Residual at the C-points 1..M of this rank, (M, *state)."""
+    return level.ends - level.c_points()[1:]
+
+
+def correct(levels: list[Level], comm: TimeComm, method: Method) -> None:
+    """Coarse-grid correction of the finest of the given levels."""
+    fine, *coarser = levels
+    restrict(fine, coarser[0])
+    if len(coarser) == 1:
+        solve(coarser[0], comm)
+    else:
+        coarser[0].sweep("relax")
+        for visit in visits(method):
+            cycle(coarser, comm, visit)
+    interpolate(coarser[0], fine)
+
+
+def start(levels: list[Level], comm: TimeComm, method: Method) -> None:
+    """First approximation from the coarsest level up: a cycle without its way down."""
+    fine, *coarser = levels
+    if not coarser:
+        solve(fine, comm)
+        return
+    fine.lead.march()
+    coarser[0].lead.u[0, 0] = fine.lead.u[0, -1]
+    first, *others = visits(method)
+    start(coarser, comm, first)
+    for visit in others if len(coarser) > 1 else ():
+        cycle(coarser, comm, visit)
+    interpolate(coarser[0], fine)
+
+
+def solve(coarsest: Level, comm: TimeComm) -> None:
+    """March through the coarsest level, one rank after the other."""
+    coarsest.lead.u[0, 0] = comm.recv_left(coarsest.lead.u[0, 0])
+    coarsest.sweep("solve")
+    comm.send_right(coarsest.ends[-1])
+    coarsest.tail.u[0, 0] = coarsest.ends[-1]
+
+
+def restrict(fine: Level, coarse: Level) -> None:
+    """Pose the coarse problem, with the fine C-points as first approximation."""
+    c_points = fine.c_points()
+    steps = np.stack([c_points[:-1], c_points[:-1]], axis=1)
+    coarse.propagator.propagate(steps, coarse.forcing[:0, None])
+    coarse.work["restrict"] += coarse.propagator.n_steps
+    np.subtract(fine.ends, steps[:, 1], out=coarse.forcing)
+    coarse.set_points(c_points)
+
+
+def interpolate(coarse: Level, fine: Level) -> None:
+    """Replace the fine C-points by the coarse points and sweep."""
+    fine.set_c_points(coarse.points())
+    fine.sweep("relax")
+
+
+def visits(method: Method) -> list[Method]:
+    """What the cycle does on the next level, visit by visit."""
+    relaxations = method.relaxations[1:]
+    return [Method(s, relaxations, method.weight) for s in CYCLES[method.shape]]

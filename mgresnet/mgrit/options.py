@@ -1,0 +1,114 @@
+"""How accurately, and by which cycle, a propagation is solved."""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Self
+
+from mgresnet.mgrit.cycle import CYCLES
+
+INITIAL_GUESSES = ("coarse", "constant", "zero")
+
+
+@dataclass(frozen=True)
+class MGRITOptions:
+    """Options of a multigrid-reduction-in-time solve.
+
+    Parameters
+    ----------
+    coarsening : tuple of int or int
+        Coarsening factor of every level but the coarsest; ``()`` is serial propagation.
+        Factors that a level has too few steps for are left out.
+    relaxations : int or tuple of int
+        FC-sweeps after the F-sweep, for all levels or one number per factor: 0 is
+        F-relaxation, 1 FCF, 2 FCFCF.
+    cycle : {"V", "W", "F"}
+    max_iterations : int
+        Largest number of coarse-grid corrections; 0 is the initial guess and one sweep.
+    tolerance : float
+        Stop when the 2-norm over the C-points of the residual is at most this times the
+        2-norm of the C-point states; 0 never stops early.
+    coarse_operator : {"matched", "mean", "injection"}
+        Step over an interval: parameters at its left end and one Euler step, the mean
+        of the parameters and one Euler step, the mean and a step that agrees with the
+        fine ones to second order.
+    initial_guess : {"coarse", "constant", "zero"}
+        Solve on the coarsest level and refine up; the initial value everywhere; zero.
+    relaxation_weight : float
+        Weight of the new value in C-relaxation; 1 replaces the old one.
+
+    Examples
+    --------
+    >>> MGRITOptions(coarsening=(4, 4), relaxations=(0, 1)).relaxations
+    (0, 1)
+    """
+
+    coarsening: tuple[int, ...] = (16,)
+    relaxations: int | tuple[int, ...] = 0
+    cycle: str = "V"
+    max_iterations: int = 10
+    tolerance: float = 1e-8
+    coarse_operator: str = "matched"
+    initial_guess: str = "coarse"
+    relaxation_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "coarsening", _integers(self.coarsening, "coarsening", 2)
+        )
+        n = len(self.coarsening)
+        if isinstance(self.relaxations, tuple | list):
+            per_level = _integers(self.relaxations, "relaxations", 0)
+            object.__setattr__(self, "relaxations", per_level)
+            if len(per_level) != n:
+                raise ValueError(
+                    f"relaxations {per_level} has {len(per_level)} entries for {n} "
+                    "coarsening factors; give one per factor, or a single integer"
+                )
+        else:
+            _integers((self.relaxations,), "relaxations", 0)
+        _integers((self.max_iterations,), "max_iterations", 0)
+        _choice("cycle", self.cycle, CYCLES)
+        _choice("initial_guess", self.initial_guess, INITIAL_GUESSES)
+        if not (math.isfinite(self.tolerance) and self.tolerance >= 0.0):
+            raise ValueError(
+                f"tolerance is {self.tolerance}, needed a finite number >= 0 (0: never "
+                "stop early)"
+            )
+        if not 0.0 < self.relaxation_weight < 2.0:
+            raise ValueError(
+                f"relaxation_weight is {self.relaxation_weight}, needed a number "
+                "between 0 and 2; 1 is plain C-relaxation"
+            )
+
+    @classmethod
+    def serial(cls) -> Self:
+        """Exact propagation, layer after layer."""
+        return cls(coarsening=(), max_iterations=0)
+
+    @classmethod
+    def parareal(cls, m: int) -> Self:
+        """Two levels and F-relaxation, with intervals of m layers."""
+        return cls(coarsening=(m,), relaxations=0)
+
+    def sweeps(self, n_factors: int) -> tuple[int, ...]:
+        """FC-sweeps of the first n_factors levels."""
+        if isinstance(self.relaxations, tuple):
+            return self.relaxations[:n_factors]
+        return (self.relaxations,) * n_factors
+
+
+def _integers(values: object, name: str, least: int) -> tuple[int, ...]:
+    """Tuple of Python integers of at least a value, from a sequence or one integer."""
+    entries = tuple(values) if isinstance(values, tuple | list) else (values,)
+    for entry in entries:
+        if isinstance(entry, bool) or not hasattr(entry, "__index__"):
+            raise TypeError(f"{name} must be of integers, got {entry!r}")
+        if entry.__index__() < least:
+            raise ValueError(f"{name} must be at least {least}, got {entry}")
+    return tuple(entry.__index__() for entry in entries)
+
+
+def _choice(name: str, value: str, choices: Collection[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"unknown {name} {value!r}; choose from {', '.join(choices)}")

@@ -1,0 +1,156 @@
+"""Iterate the cycle from an initial guess until it is accurate enough."""
+
+import math
+from collections import Counter
+from enum import Enum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mgresnet.mgrit.cycle import Method, correct, relax, residual, solve, start
+from mgresnet.mgrit.level import Array, Level, Propagator, build_levels
+from mgresnet.mgrit.options import MGRITOptions
+from mgresnet.parallel.comm import TimeComm
+
+
+class Status(Enum):
+    """How a solve ended; the value is the message."""
+
+    CONVERGED = "the residual is within the tolerance"
+    MAX_ITERATIONS = "the allowed number of iterations was used"
+    NON_FINITE = "states are not finite: smaller weights, or a smaller final_time"
+
+
+class Measure(NamedTuple):
+    """2-norms at every C-point but the first, in time order, the same on all ranks."""
+
+    residuals: NDArray[np.float64]
+    states: NDArray[np.float64]
+
+    @property
+    def residual(self) -> float:
+        """2-norm of the residual over the C-points."""
+        return math.sqrt(np.sum(self.residuals**2))
+
+    def status(self, tolerance: float) -> Status:
+        """Compare the residual with the states."""
+        scale = math.sqrt(np.sum(self.states**2))
+        if not math.isfinite(self.residual + scale):
+            return Status.NON_FINITE
+        close = self.residual <= tolerance * scale
+        return Status.CONVERGED if close else Status.MAX_ITERATIONS
+
+
+class Result(NamedTuple):
+    """Outcome of `iterate`.
+
+    `measures[k]` was taken after relaxation and before correction k + 1; `final` is
+    that of the points returned.
+    """
+
+    points: Array  # (n_steps + 1, *state) of this rank
+    measures: tuple[Measure, ...]
+    final: Measure
+    iterations: int
+    status: Status
+    work: Counter[tuple[int, str]]
+
+
+def iterate(
+    propagator: Propagator,
+    initial: Array,
+    factors: tuple[int, ...],
+    options: MGRITOptions,
+    comm: TimeComm,
+    guess: Array | None = None,
+) -> Result:
+    """Solve ``u[n+1] = Phi_n(u[n])`` for this rank's points.
+
+    Parameters
+    ----------
+    propagator : Propagator
+        This rank's steps.
+    initial : ndarray, shape state
+        Value at the first point of rank 0; other ranks give the shape and dtype.
+    factors : tuple of int
+        Coarsening factors in use; empty for serial propagation.
+    options : MGRITOptions
+    comm : TimeComm
+    guess : ndarray, shape (n_steps + 1, *state), optional
+        First approximation; only its C-points matter.
+    """
+    levels = build_levels(propagator, factors, initial)
+    finest = levels[0]
+    method = Method(
+        options.cycle, options.sweeps(len(factors)), options.relaxation_weight
+    )
+    if not factors:
+        finest.lead.u[0, 0] = initial
+        solve(finest, comm)
+        return _result(levels, (), 0, options, comm)
+    _guess(levels, initial, options, comm, method, guess)
+    measures = []
+    iterations = 0
+    for _ in range(options.max_iterations):
+        relax(finest, comm, method)
+        measures.append(_measure(finest, comm))
+        status = measures[-1].status(options.tolerance)
+        if status is Status.NON_FINITE or (
+            status is Status.CONVERGED and options.tolerance > 0.0
+        ):
+            break
+        correct(levels, comm, method)
+        iterations += 1
+    return _result(levels, tuple(measures), iterations, options, comm)
+
+
+def _guess(
+    levels: list[Level],
+    initial: Array,
+    options: MGRITOptions,
+    comm: TimeComm,
+    method: Method,
+    guess: Array | None,
+) -> None:
+    """Set and sweep the finest level."""
+    finest = levels[0]
+    finest.lead.u[0, 0] = initial
+    if guess is None and options.initial_guess == "coarse":
+        start(levels, comm, method)
+        return
+    if guess is None:
+        guess = np.zeros((finest.propagator.n_steps + 1, *initial.shape), initial.dtype)
+        if options.initial_guess == "constant":
+            guess[:] = comm.gather(initial[None][: 1 if comm.rank == 0 else 0])
+    finest.set_points(guess)
+    if comm.rank == 0:
+        finest.lead.u[0, 0] = initial
+    finest.sweep("relax")
+
+
+def _measure(finest: Level, comm: TimeComm) -> Measure:
+    """Norms per C-point, gathered in time order so that all ranks see the same."""
+    pairs = zip(residual(finest), finest.c_points()[1:], strict=True)
+    norms = [(_square_sum(r), _square_sum(c)) for r, c in pairs]
+    gathered = np.sqrt(comm.gather(np.array(norms)))
+    return Measure(gathered[:, 0], gathered[:, 1])
+
+
+def _square_sum(values: Array) -> float:
+    return float(np.sum(np.square(values.reshape(-1), dtype=np.float64)))
+
+
+def _result(
+    levels: list[Level],
+    measures: tuple[Measure, ...],
+    iterations: int,
+    options: MGRITOptions,
+    comm: TimeComm,
+) -> Result:
+    final = _measure(levels[0], comm)
+    work = Counter(
+        {(i, kind): n for i, lv in enumerate(levels) for kind, n in lv.work.items()}
+    )
+    status = final.status(options.tolerance)
+    return Result(levels[0].points(), measures, final, iterations, status, work)

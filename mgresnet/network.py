@@ -1,0 +1,176 @@
+r"""A residual network: opening, one layer repeated over depth, head; its parameters.
+
+.. math:: u_0 = \mathrm{opening}(x), \quad u_{n+1} = u_n + h f(u_n; \theta_n),
+          \quad y = \mathrm{head}(u_N), \quad h = T / N.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from mgresnet.layers.dense import Dense
+from mgresnet.layers.layout import Array
+
+
+class Params(NamedTuple):
+    """Parameters of a network, or anything of their shape: gradients, updates.
+
+    A part that the network lacks, or that another rank owns, is None.
+
+    Parameters
+    ----------
+    opening : ndarray, shape (n_params,), or None
+    body : ndarray, shape (n_layers, n_params)
+        One row per layer: all of them, or those of one rank.
+    head : ndarray, shape (n_params,), or None
+    """
+
+    opening: Array | None
+    body: Array
+    head: Array | None
+
+
+class Map(Protocol):
+    """An opening or a head: a function of features with flat parameters."""
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of features before."""
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of features after."""
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters."""
+
+    def init(self, rng: np.random.Generator, n_maps: int = 1) -> Array:
+        """Initial parameters, shape (n_maps, n_params)."""
+
+    def apply(self, theta: Array, x: Array) -> Array:
+        """Outputs (batch, n_outputs) for inputs (batch, n_inputs)."""
+
+    def pull_back(self, theta: Array, x: Array, seed: Array) -> tuple[Array, Array]:
+        """Gradients with respect to theta and x."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A residual network, forward Euler on ``[0, final_time]``; holds no weights.
+
+    Parameters
+    ----------
+    layer : Dense
+        The residual function, repeated with its own parameters in every layer.
+    depth : int
+        Number of residual layers N.
+    final_time : float
+        T; the step is h = T / N.
+    opening, head : Linear or Widen, optional
+        Map the features to the width of the layers, and the last state to the outputs.
+        Without an opening the inputs are the first state, without a head the last state
+        is the output.
+
+    Examples
+    --------
+    >>> net = Network(Dense(4), depth=10, final_time=2.0)
+    >>> net.step
+    0.2
+    """
+
+    layer: Dense
+    depth: int
+    final_time: float = 1.0
+    opening: Map | None = None
+    head: Map | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.depth, bool) or not isinstance(self.depth, int | np.integer):
+            raise TypeError(f"depth must be an integer, got {self.depth!r}")
+        if self.depth < 1:
+            raise ValueError(f"depth must be at least 1, got {self.depth}")
+        if not (math.isfinite(self.final_time) and self.final_time > 0.0):
+            raise ValueError(
+                f"final_time must be a positive number, got {self.final_time}"
+            )
+        width = math.prod(self.layer.feature_shape)
+        if self.opening is not None and self.opening.n_outputs != width:
+            raise ValueError(
+                f"the opening makes {self.opening.n_outputs} features, the layers "
+                f"need {width}; give both the same width"
+            )
+        if self.head is not None and self.head.n_inputs != width:
+            raise ValueError(
+                f"the head takes {self.head.n_inputs} features, the layers make "
+                f"{width}; give both the same width"
+            )
+
+    @property
+    def step(self) -> float:
+        """Step size h."""
+        return self.final_time / self.depth
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of features that come out."""
+        return self.head.n_outputs if self.head else self.layer.feature_shape[-1]
+
+    def init(self, seed: int = 7) -> Params:
+        """Draw initial parameters, the same on every rank.
+
+        Opening, body and head have their own random streams, so that changing one
+        leaves the others as they are.
+        """
+        streams = np.random.default_rng(seed).spawn(3)
+        opening = None if self.opening is None else self.opening.init(streams[0])[0]
+        head = None if self.head is None else self.head.init(streams[2])[0]
+        return Params(opening, self.layer.init(streams[1], self.depth), head)
+
+    def own_rows(self, body: Array, slab: range) -> Array:
+        """The rows of `body` that belong to a slab, from all rows or just these.
+
+        Raises
+        ------
+        ValueError
+            If `body` has the rows of neither the whole network nor the slab.
+        """
+        if np.asarray(body).dtype not in (np.float64, np.float32):
+            raise TypeError(
+                f"body has dtype {np.asarray(body).dtype}; needed float64 or float32"
+            )
+        n_params = self.layer.n_params
+        if body.ndim == 2 and body.shape[1] == n_params:
+            if len(body) == self.depth:
+                return body[slab.start : slab.stop]
+            if len(body) == len(slab):
+                return body
+        raise ValueError(
+            f"body has shape {body.shape}, needed ({self.depth}, {n_params}) for the "
+            f"whole network or ({len(slab)}, {n_params}) for layers {slab.start}.."
+            f"{slab.stop - 1} of this rank; make it with net.init or layer.pack"
+        )
+
+    def open(self, params: Params, inputs: Array) -> Array:
+        """First state of a batch."""
+        if self.opening is None:
+            return inputs
+        return self.opening.apply(owned("opening", params.opening), inputs)
+
+    def close(self, params: Params, last: Array) -> Array:
+        """Outputs of a batch from its last state."""
+        if self.head is None:
+            return last
+        return self.head.apply(owned("head", params.head), last)
+
+
+def owned(name: str, theta: Array | None) -> Array:
+    """Return parameters that must be there."""
+    if theta is None:
+        raise ValueError(
+            f"the network has this {name} but params.{name} is None; it lives on the "
+            "rank that owns the first (opening) or the last (head) layer"
+        )
+    return theta

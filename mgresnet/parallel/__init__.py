@@ -1,0 +1,24 @@
+"""Who holds which slab of the time axis, and how slabs talk."""
+
+from typing import Any
+
+from mgresnet.parallel.comm import SerialComm as SerialComm
+from mgresnet.parallel.comm import TimeComm as TimeComm
+
+
+def as_time_comm(comm: Any) -> TimeComm:
+    """The verbs of None (serial), an mpi4py communicator, or a TimeComm.
+
+    mpi4py is imported here and only when a communicator of its own comes in.
+    """
+    if comm is None:
+        return SerialComm()
+    if isinstance(comm, TimeComm):
+        return comm
+    if not hasattr(comm, "Sendrecv"):
+        raise TypeError(
+            f"comm is {comm!r}; needed None, an mpi4py communicator or a TimeComm"
+        )
+    from mgresnet.parallel.mpi import MPIComm
+
+    return MPIComm(comm)

@@ -1,0 +1,73 @@
+"""What the solver asks of a parallel machine: six verbs over slabs in time order."""
+
+from typing import Any, Protocol, Self, runtime_checkable
+
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@runtime_checkable
+class TimeComm(Protocol):
+    """Ranks in time order, each holding one slab of the time axis.
+
+    All arrays a verb receives on different ranks have the same dtype, and the same
+    shape except along axis 0 in `gather`.  Arrays that come back are new or the
+    caller's own default, never shared with another rank.
+    """
+
+    @property
+    def rank(self) -> int:
+        """Position in time order, from 0."""
+
+    @property
+    def size(self) -> int:
+        """Number of ranks."""
+
+    def shift(self, values: Array, first: Array) -> Array:
+        """Send to the right, return what comes from the left (rank 0: `first`)."""
+
+    def recv_left(self, first: Array) -> Array:
+        """Return what the left neighbour sends (rank 0: `first`)."""
+
+    def send_right(self, values: Array) -> None:
+        """Send to the right neighbour, if there is one."""
+
+    def gather(self, values: Array) -> Array:
+        """Concatenate along axis 0 in time order; every rank gets the whole."""
+
+    def sum(self, values: Array) -> Array:
+        """Sum over ranks in time order; every rank gets the same bits."""
+
+    def reversed(self) -> Self:
+        """The same ranks with time running backwards."""
+
+
+class SerialComm:
+    """One rank that holds everything."""
+
+    rank = 0
+    size = 1
+
+    def shift(self, values: Array, first: Array) -> Array:
+        """Nothing comes from the left: return `first`."""
+        return first
+
+    def recv_left(self, first: Array) -> Array:
+        """Nothing comes from the left: return `first`."""
+        return first
+
+    def send_right(self, values: Array) -> None:
+        """Nobody is there."""
+
+    def gather(self, values: Array) -> Array:
+        """Return the values: they are whole."""
+        return values
+
+    def sum(self, values: Array) -> Array:
+        """Return the values."""
+        return values
+
+    def reversed(self) -> Self:
+        """One rank read backwards is itself."""
+        return self

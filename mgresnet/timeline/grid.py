@@ -1,0 +1,80 @@
+"""How depth is cut: levels, intervals, remainders, and who owns which layers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class TimeGrid:
+    """Layers on [0, final_time], coarsened level by level.
+
+    Parameters
+    ----------
+    depth : int
+        Number of layers, the steps of the finest level.
+    final_time : float
+        End of the time interval; the step is ``final_time / depth``.
+    coarsening : tuple of int
+        Coarsening factor of every level but the coarsest.
+
+    Notes
+    -----
+    A level of n steps coarsened by m has C-points 0, m, 2m, ... and a next level of
+    ``n // m`` steps; the ``n % m`` steps behind its last C-point are a remainder that
+    only this level marches over.  Any depth is allowed.  Factors that a level is too
+    short for (``n < m``) are left out: `factors` holds those in use.
+    """
+
+    depth: int
+    final_time: float
+    coarsening: tuple[int, ...] = ()
+
+    @property
+    def factors(self) -> tuple[int, ...]:
+        """Coarsening factors in use, one per level but the coarsest."""
+        factors: list[int] = []
+        n = self.depth
+        for m in self.coarsening:
+            if n < m:
+                break
+            factors.append(m)
+            n //= m
+        return tuple(factors)
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Number of steps on every level, finest first."""
+        steps = [self.depth]
+        for m in self.factors:
+            steps.append(steps[-1] // m)
+        return tuple(steps)
+
+    @property
+    def interval(self) -> int:
+        """Number of layers in one step of the coarsest level."""
+        return int(np.prod(self.factors, dtype=np.int64))
+
+    def slab(self, rank: int, size: int) -> range:
+        """Layers owned by a rank: whole coarsest intervals, shares equal to within one.
+
+        The last rank also owns the remainder.  Without coarsening there is one
+        interval, the whole network.
+
+        Raises
+        ------
+        ValueError
+            If there are more ranks than intervals.
+        """
+        n_intervals = self.steps[-1] if self.factors else 1
+        if size > n_intervals:
+            raise ValueError(
+                f"too many ranks: {size} ranks, but depth {self.depth} with coarsening "
+                f"{self.coarsening} has {n_intervals} coarsest interval(s) and every "
+                f"rank needs one; use at most {n_intervals} rank(s), a deeper network "
+                "or smaller coarsening factors"
+            )
+        length = self.interval if self.factors else self.depth
+        start = rank * n_intervals // size * length
+        stop = (rank + 1) * n_intervals // size * length
+        return range(start, self.depth if rank == size - 1 else stop)

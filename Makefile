@@ -6,7 +6,9 @@ BIN     := .venv/bin
 READY   := .venv/.ready
 
 RANKS ?= 2
-DEMO  := mgresnet demo
+FIGURES := demo-output
+WATCHED := $(shell test -t 2 && echo --progress)
+DEMO    := mgresnet train fashion-mnist --depth 256 --output $(FIGURES) $(WATCHED)
 
 # One thread per rank: the ranks are the parallelism.
 export OMP_NUM_THREADS      := 1
@@ -22,7 +24,8 @@ help:               ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 demo: $(READY)      ## train a deep network on RANKS=2 ranks
-	@$(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m mpi4py -m $(DEMO)
+	@rm -rf $(FIGURES)
+	@$(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m $(DEMO)
 
 test: lint          ## run the checks, then the tests
 	@$(BIN)/python -m pytest

@@ -6,6 +6,10 @@ from mgresnet.data import load_problem as load_problem
 from mgresnet.layers import Dense as Dense
 from mgresnet.layers import Linear as Linear
 from mgresnet.layers import Widen as Widen
+from mgresnet.layers.check import check_layer as check_layer
+from mgresnet.learning.evaluation import Evaluation as Evaluation
+from mgresnet.learning.evaluation import evaluate as evaluate
+from mgresnet.learning.evaluation import predict as predict
 from mgresnet.learning.gradients import Info as Info
 from mgresnet.learning.gradients import parameter_gradient as parameter_gradient
 from mgresnet.learning.gradients import value_and_gradient as value_and_gradient
@@ -24,6 +28,8 @@ from mgresnet.learning.schedules import constant as constant
 from mgresnet.learning.schedules import cosine as cosine
 from mgresnet.learning.schedules import inverse as inverse
 from mgresnet.learning.schedules import step_decay as step_decay
+from mgresnet.learning.trainer import Record as Record
+from mgresnet.learning.trainer import train as train
 from mgresnet.mgrit.options import MGRITOptions as MGRITOptions
 from mgresnet.mgrit.solver import Status as Status
 from mgresnet.network import Network as Network

@@ -1,5 +1,11 @@
 """What one residual function does, and the maps at the two ends of a network."""
 
+from mgresnet.layers.check import check_layer as check_layer
 from mgresnet.layers.dense import Dense as Dense
+from mgresnet.layers.kernels import ACTIVATIONS
+from mgresnet.layers.linear import BIASES
 from mgresnet.layers.linear import Linear as Linear
 from mgresnet.layers.widening import Widen as Widen
+
+# One example of every kind of residual layer; the tests run over them.
+LAYERS = tuple(Dense(6, a, b) for a in ACTIVATIONS for b in BIASES)

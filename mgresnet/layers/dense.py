@@ -11,7 +11,7 @@ import numpy as np
 
 from mgresnet.layers import kernels
 from mgresnet.layers.layout import Array
-from mgresnet.layers.linear import Linear
+from mgresnet.layers.linear import Linear, check_size
 
 Coefficients = tuple[Array, ...]
 
@@ -50,7 +50,8 @@ class Dense:
     bias: str = "vector"
 
     def __post_init__(self) -> None:
-        _ = self.map  # checks sizes and names
+        check_size("width", self.width)
+        _ = self.map  # checks the names
 
     @property
     def map(self) -> Linear:

@@ -51,20 +51,21 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 def _tanh(x):
     """Hyperbolic tangent without a branch, so that loops over it vectorise.
 
-    With x = k ln(2)/2 + r and tanh(r) = r P(r^2)/Q(r^2), the numerator and the
+    With |x| = k ln(2)/2 + r and tanh(r) = r P(r^2)/Q(r^2), the numerator and the
     denominator of (e^2x - 1)/(e^2x + 1) are formed without cancellation near zero.
+    Odd to the last bit, and never beyond 1: for x < 0 rounding would go there.
     """
-    x = 20.0 if x > 20.0 else x
-    x = -20.0 if x < -20.0 else x
-    k = (x * _2_LN2 + _ROUND) - _ROUND
-    r = x - k * _LN2_2
+    y = abs(x)
+    y = 20.0 if y > 20.0 else y
+    k = (y * _2_LN2 + _ROUND) - _ROUND
+    r = y - k * _LN2_2
     y = r * r
     p = 1.0 + y * (0.11109935780430419 + y * 0.0010574180698097924)
     q = 1.0 + y * (0.44443269113763173 + y * 0.015868315117563685)
     e = np.int64((np.int64(k) + 1023) << 52).view(np.float64)
     rp = 2.0 * r * p
     n = (e - 1.0) * (q + 0.5 * rp) + rp
-    return n / (n + 2.0 * q - rp)
+    return math.copysign(n / (n + 2.0 * q - rp), x)
 
 
 @kernel

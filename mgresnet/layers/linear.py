@@ -10,6 +10,14 @@ from mgresnet.layers.layout import Array
 BIASES = ("vector", "scalar", "none")
 
 
+def check_size(name: str, size: object) -> None:
+    """Refuse a number of features that is not a positive integer."""
+    if isinstance(size, bool) or not isinstance(size, int | np.integer):
+        raise TypeError(f"{name} must be an integer, got {size!r}")
+    if size < 1:
+        raise ValueError(f"{name} must be at least 1, got {size}")
+
+
 @dataclass(frozen=True)
 class Linear:
     """Affine map followed by an activation; holds no weights.
@@ -38,12 +46,8 @@ class Linear:
     bias: str = "vector"
 
     def __post_init__(self) -> None:
-        for name in ("n_inputs", "n_outputs"):
-            size = getattr(self, name)
-            if isinstance(size, bool) or not isinstance(size, int | np.integer):
-                raise TypeError(f"{name} must be an integer, got {size!r}")
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
+        check_size("n_inputs", self.n_inputs)
+        check_size("n_outputs", self.n_outputs)
         for name, value, choices in (
             ("activation", self.activation, kernels.ACTIVATIONS),
             ("bias", self.bias, BIASES),

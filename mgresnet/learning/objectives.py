@@ -10,10 +10,17 @@ from mgresnet.layers.layout import Array
 
 
 class Objective(Protocol):
-    """A loss that is a mean over the samples of a batch."""
+    """A loss that is a mean over the samples of a batch, and a score to report."""
+
+    @property
+    def score_name(self) -> str:
+        """What `score` is called in tables."""
 
     def value_and_seed(self, outputs: Array, targets: Any) -> tuple[float, Array]:
         """Loss, and its gradient with respect to the outputs."""
+
+    def score(self, outputs: Array, targets: Any) -> float:
+        """How good the outputs are; 1 is best."""
 
     def check(self, n_outputs: int, targets: Any, n_samples: int) -> None:
         """Raise ValueError or TypeError if the targets do not fit."""
@@ -25,6 +32,8 @@ class SoftmaxCrossEntropy:
 
     Targets are integer class labels, shape (batch,).
     """
+
+    score_name = "accuracy"
 
     def value_and_seed(
         self, outputs: Array, targets: NDArray[np.integer]
@@ -38,6 +47,10 @@ class SoftmaxCrossEntropy:
         seed = exponentials / total
         seed[rows, targets] -= 1.0
         return float(losses.mean(dtype=np.float64)), seed / len(outputs)
+
+    def score(self, outputs: Array, targets: NDArray[np.integer]) -> float:
+        """Fraction of samples whose largest output is the true class."""
+        return float(np.mean(outputs.argmax(axis=1) == targets))
 
     def check(self, n_outputs: int, targets: Any, n_samples: int) -> None:
         """Raise ValueError or TypeError if the targets are not labels of outputs."""
@@ -65,11 +78,18 @@ class LeastSquares:
     Targets have the shape of the outputs.
     """
 
+    score_name = "R2"
+
     def value_and_seed(self, outputs: Array, targets: Array) -> tuple[float, Array]:
         """Loss, and its gradient ``(y - t) / batch``."""
         defect = outputs - targets
         total = float(np.sum(np.square(defect, dtype=np.float64)))
         return 0.5 * total / len(outputs), defect / len(outputs)
+
+    def score(self, outputs: Array, targets: Array) -> float:
+        """Coefficient of determination; 0 is as good as the mean of the targets."""
+        spread = np.sum((targets - targets.mean(axis=0)) ** 2)
+        return float(1.0 - np.sum((outputs - targets) ** 2) / spread)
 
     def check(self, n_outputs: int, targets: Any, n_samples: int) -> None:
         """Raise ValueError or TypeError if the targets are not finite outputs."""

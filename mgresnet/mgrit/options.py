@@ -7,7 +7,7 @@ from typing import Self
 
 from mgresnet.mgrit.cycle import CYCLES
 
-INITIAL_GUESSES = ("coarse", "constant", "zero")
+INITIAL_GUESSES = ("coarse", "constant", "zero", "serial")
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ class MGRITOptions:
         Step over an interval: parameters at its left end and one Euler step, the mean
         of the parameters and one Euler step, the mean and a step that agrees with the
         fine ones to second order.
-    initial_guess : {"coarse", "constant", "zero"}
-        Solve on the coarsest level and refine up; the initial value everywhere; zero.
+    initial_guess : {"coarse", "constant", "zero", "serial"}
+        Solve on the coarsest level and refine up; the initial value everywhere; zero;
+        march through all layers, one rank after the other, which needs no iteration.
     relaxation_weight : float
         Weight of the new value in C-relaxation; 1 replaces the old one.
 
@@ -82,9 +83,15 @@ class MGRITOptions:
             )
 
     @classmethod
-    def serial(cls) -> Self:
-        """Exact propagation, layer after layer."""
-        return cls(coarsening=(), max_iterations=0)
+    def serial(cls, coarsening: tuple[int, ...] = ()) -> Self:
+        """Exact propagation, layer after layer.
+
+        Parameters
+        ----------
+        coarsening : tuple of int
+            Only decides which rank owns which layers.
+        """
+        return cls(coarsening=coarsening, max_iterations=0, initial_guess="serial")
 
     @classmethod
     def parareal(cls, m: int) -> Self:

@@ -80,15 +80,16 @@ def iterate(
     guess : ndarray, shape (n_steps + 1, *state), optional
         First approximation; only its C-points matter.
     """
+    if not factors or (guess is None and options.initial_guess == "serial"):
+        levels = build_levels(propagator, (), initial)
+        levels[0].lead.u[0, 0] = initial
+        solve(levels[0], comm)
+        return _result(levels, (), 0, options, comm)
     levels = build_levels(propagator, factors, initial)
     finest = levels[0]
     method = Method(
         options.cycle, options.sweeps(len(factors)), options.relaxation_weight
     )
-    if not factors:
-        finest.lead.u[0, 0] = initial
-        solve(finest, comm)
-        return _result(levels, (), 0, options, comm)
     _guess(levels, initial, options, comm, method, guess)
     measures = []
     iterations = 0

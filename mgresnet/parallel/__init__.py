@@ -1,9 +1,13 @@
 """Who holds which slab of the time axis, and how slabs talk."""
 
+import os
 from typing import Any
 
 from mgresnet.parallel.comm import SerialComm as SerialComm
 from mgresnet.parallel.comm import TimeComm as TimeComm
+
+# Set by the launchers of Open MPI, MPICH and its kin, Slurm for every rank they start.
+LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID")
 
 
 def as_time_comm(comm: Any) -> TimeComm:
@@ -22,3 +26,12 @@ def as_time_comm(comm: Any) -> TimeComm:
     from mgresnet.parallel.mpi import MPIComm
 
     return MPIComm(comm)
+
+
+def launched_ranks() -> TimeComm:
+    """All ranks that mpiexec started, or a serial communicator without mpiexec."""
+    if not any(name in os.environ for name in LAUNCHED):
+        return SerialComm()
+    from mgresnet.parallel.mpi import world
+
+    return world()

@@ -100,3 +100,8 @@ def _end_job_on_exception(comm: MPI.Intracomm) -> None:
 
     end_job.ends_job = True  # type: ignore[attr-defined]
     sys.excepthook = end_job
+
+
+def world() -> MPIComm:
+    """All ranks of the job."""
+    return MPIComm(MPI.COMM_WORLD)

@@ -58,15 +58,15 @@ class TimeGrid:
     def slab(self, rank: int, size: int) -> range:
         """Layers owned by a rank: whole coarsest intervals, shares equal to within one.
 
-        The last rank also owns the remainder.  Without coarsening there is one
-        interval, the whole network.
+        The last rank also owns the remainder.  Without coarsening an interval is one
+        layer.
 
         Raises
         ------
         ValueError
             If there are more ranks than intervals.
         """
-        n_intervals = self.steps[-1] if self.factors else 1
+        n_intervals = self.steps[-1]
         if size > n_intervals:
             raise ValueError(
                 f"too many ranks: {size} ranks, but depth {self.depth} with coarsening "
@@ -74,7 +74,6 @@ class TimeGrid:
                 f"rank needs one; use at most {n_intervals} rank(s), a deeper network "
                 "or smaller coarsening factors"
             )
-        length = self.interval if self.factors else self.depth
-        start = rank * n_intervals // size * length
-        stop = (rank + 1) * n_intervals // size * length
+        start = rank * n_intervals // size * self.interval
+        stop = (rank + 1) * n_intervals // size * self.interval
         return range(start, self.depth if rank == size - 1 else stop)

@@ -1,0 +1,205 @@
+"""What a training run prints and writes: table, closing report, output folder."""
+
+import json
+import platform
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mgresnet.commands.setup import Setup
+from mgresnet.data import peaks_class
+from mgresnet.layers.layout import Array
+from mgresnet.learning.evaluation import EpochRow, Evaluation, predict
+from mgresnet.learning.gradients import Info, value_and_gradient
+from mgresnet.learning.optimisers import global_norm, tree_map
+from mgresnet.learning.trainer import Record
+from mgresnet.mgrit.options import MGRITOptions
+from mgresnet.network import Params
+from mgresnet.parallel import TimeComm
+from mgresnet.solve import Solution
+
+COLUMNS = "{:>5}  {:>9} {:>9} {:>9}  {:>9} {:>9} {:>9}  {:>8} {:>8}  {:>7}"
+
+
+def say(comm: TimeComm, text: str) -> None:
+    """Print on rank 0."""
+    if comm.rank == 0:
+        print(text, flush=True)
+
+
+def start(setup: Setup, comm: TimeComm, folder: Path | None) -> None:
+    """Say what is about to happen, and write config.json."""
+    problem, net, a = setup.problem, setup.net, setup.arguments
+    n_train, n_validation = len(problem.train.inputs), len(problem.validation.inputs)
+    local = sum(part.size for part in setup.params if part is not None)
+    n_params = int(comm.sum(np.array(local)))
+    say(comm, f"problem   {problem.name}: {problem.source}")
+    say(comm, f"          {n_train} training and {n_validation} validation samples")
+    say(
+        comm,
+        f"network   {net.depth} layers of width {a.width}, {a.activation}, "
+        f"T = {net.final_time:g}, {n_params} parameters, {a.dtype}",
+    )
+    say(
+        comm,
+        f"solver    {comm.size} rank(s), coarsening {a.coarsening}, "
+        f"{a.coarse_operator}, tolerance {a.tolerance:g},\n          at most "
+        f"{a.iterations} forward and {a.adjoint_iterations} adjoint corrections\n",
+    )
+    name = setup.objective.score_name
+    say(comm, COLUMNS.format("", "loss", "", "", name, "", "", "residual", "", ""))
+    parts = ("training", "exact", "validat.")
+    heads = ("epoch", *parts, *parts, "forward", "adjoint", "seconds")
+    say(comm, COLUMNS.format(*heads))
+    if folder:
+        config = {name: _plain(value) for name, value in vars(a).items()}
+        config["ranks"] = comm.size
+        config["python"] = platform.python_version()
+        config["numpy"] = np.__version__
+        write_json(folder / "config.json", config)
+
+
+def table_line(row: EpochRow) -> str:
+    """Losses, scores and residuals after an epoch."""
+    evaluations = (row.training, row.exact, row.validation)
+    cells = [f"{e.loss:.4f}" for e in evaluations]
+    cells += [f"{e.score:.4f}" for e in evaluations]
+    cells += [f"{row.forward_residual:.1e}", f"{row.adjoint_residual:.1e}"]
+    return COLUMNS.format(row.epoch, *cells, f"{row.seconds:.1f}")
+
+
+def finish(
+    setup: Setup,
+    params: Params,
+    records: list[Record],
+    rows: list[EpochRow],
+    comm: TimeComm,
+    folder: Path | None,
+) -> None:
+    """Compare with exact propagation, say where the time went, draw figures."""
+    last = rows[-1]
+    name = setup.objective.score_name
+    say(
+        comm,
+        f"\n{name} on the training data: {last.training.score:.4f} as training saw it, "
+        f"{last.exact.score:.4f} by exact inference; on new data "
+        f"{last.validation.score:.4f} by exact inference",
+    )
+    error, info = gradient_error(setup, params, comm)
+    say(comm, f"relative error of the last gradient: {error:.1e}")
+    for kind, solution in (("forward", info.forward), ("adjoint", info.adjoint)):
+        say(comm, f"residuals of the last {kind} solve: {_history(solution)}")
+    seconds: Counter[str] = Counter()
+    for record in records:
+        seconds.update(record.seconds)
+    phases = ", ".join(f"{phase} {spent:.1f}" for phase, spent in seconds.items())
+    say(comm, f"seconds by phase on rank 0: {phases}")
+    if setup.arguments.output:
+        _write_results(setup, params, records, rows, comm, folder)
+
+
+def gradient_error(setup: Setup, params: Params, comm: TimeComm) -> tuple[float, Info]:
+    """Relative 2-norm error of the gradient on the first training batch."""
+    n = setup.arguments.batch_size
+    train = setup.problem.train
+    exact_options = MGRITOptions.serial(setup.forward.coarsening)
+    results = [
+        value_and_gradient(
+            setup.net,
+            params,
+            train.inputs[:n],
+            train.targets[:n],
+            objective=setup.objective,
+            forward=forward,
+            adjoint=adjoint,
+            comm=comm,
+            regularisation=setup.regularisation,
+        )
+        for forward, adjoint in (
+            (setup.forward, setup.adjoint),
+            (exact_options, exact_options),
+        )
+    ]
+    (_, inexact, info), (_, exact, _) = results
+    error = global_norm(tree_map(np.subtract, inexact, exact), comm.gather)
+    return error / global_norm(exact, comm.gather), info
+
+
+def append_record(folder: Path | None, record: Record) -> None:
+    """Add a line to records.jsonl."""
+    if folder:
+        fields = record._asdict()
+        del fields["params"]
+        fields["status"] = record.status.name
+        with (folder / "records.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(fields) + "\n")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a readable JSON file."""
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_results(
+    setup: Setup,
+    params: Params,
+    records: list[Record],
+    rows: list[EpochRow],
+    comm: TimeComm,
+    folder: Path | None,
+) -> None:
+    whole = _gather(params, comm)
+    outputs = None
+    if setup.problem.name == "peaks":
+        x = np.linspace(-3.0, 3.0, 201)
+        grid = np.stack(np.meshgrid(x, x), axis=-1).reshape(-1, 2)
+        options = MGRITOptions.serial(setup.forward.coarsening)
+        grid = grid.astype(setup.arguments.dtype)
+        outputs = predict(setup.net, params, grid, options=options, comm=comm)
+    if not folder:
+        return
+    np.savez(folder / "params.npz", allow_pickle=False, **whole)
+    write_json(folder / "epochs.json", [_row_fields(row) for row in rows])
+    try:
+        from mgresnet import plotting
+    except ModuleNotFoundError as error:
+        say(comm, f"no figures: {error}; pip install 'mgresnet[plot]'")
+        return
+    plotting.save_curves(
+        folder / "curves.png", records, rows, setup.objective.score_name
+    )
+    if outputs is not None:
+        predicted = outputs.argmax(axis=1).reshape(len(x), -1)
+        truth = peaks_class(*np.meshgrid(x, x))
+        points = setup.problem.validation
+        plotting.save_regions(folder / "regions.png", x, predicted, truth, points)
+    names = sorted(file.name for file in folder.iterdir())
+    say(comm, f"written to {folder}: {', '.join(names)}")
+
+
+def _history(solution: Solution) -> str:
+    history = [*solution.residuals, solution.final_residual]
+    return " ".join(f"{residual:.1e}" for residual in history)
+
+
+def _gather(params: Params, comm: TimeComm) -> dict[str, Array]:
+    """Whole parameters on every rank; parts that the network lacks are empty."""
+    ends = (params.opening, params.head)
+    opening, head = (
+        comm.gather(params.body[:0, 0] if part is None else part) for part in ends
+    )
+    return {"opening": opening, "body": comm.gather(params.body), "head": head}
+
+
+def _row_fields(row: EpochRow) -> dict[str, Any]:
+    fields = row._asdict()
+    for name, value in fields.items():
+        if isinstance(value, Evaluation):
+            fields[name] = value._asdict()
+    return fields
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,184 @@
+"""Options of ``mgresnet train``, and the checked objects they stand for."""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mgresnet.data import PROBLEMS, Batch, Problem, batches, load_problem
+from mgresnet.layers import Dense, Linear, Widen
+from mgresnet.layers.kernels import ACTIVATIONS
+from mgresnet.learning import optimisers, schedules
+from mgresnet.learning.objectives import LeastSquares, Objective, SoftmaxCrossEntropy
+from mgresnet.learning.optimisers import Transform, tree_map
+from mgresnet.learning.regularisation import Regularisation
+from mgresnet.mgrit.options import INITIAL_GUESSES, MGRITOptions
+from mgresnet.network import Network, Params
+from mgresnet.parallel import TimeComm
+from mgresnet.solve import forward_propagator, local_slab
+from mgresnet.timeline.coarse import COARSE_OPERATORS
+
+OPTIMISERS = {
+    "sgd": optimisers.sgd,
+    "momentum": lambda rate: optimisers.sgd(rate, momentum=0.9),
+    "nesterov": lambda rate: optimisers.sgd(rate, momentum=0.9, nesterov=True),
+    "adam": optimisers.adam,
+    "adamw": optimisers.adamw,
+}
+OPENINGS = {
+    "linear": lambda n, width, activation: Linear(n, width, activation),
+    "zeros": lambda n, width, activation: Widen(n, width, "zeros"),
+    "copies": lambda n, width, activation: Widen(n, width, "copies"),
+}
+SCHEDULES = {
+    "constant": lambda rate, n_steps: schedules.constant(rate),
+    "step": lambda rate, n_steps: schedules.step_decay(rate, 0.5, max(1, n_steps // 4)),
+    "cosine": schedules.cosine,
+    "inverse": lambda rate, n_steps: schedules.inverse(rate, max(1, n_steps // 10)),
+}
+
+
+IMAGES = {"width": 32, "final_time": 2.0, "epochs": 25, "learning_rate": 0.002}
+CURVES = {"width": 8, "final_time": 5.0, "epochs": 60, "learning_rate": 0.01}
+PRESETS = {name: IMAGES if "mnist" in name else CURVES for name in PROBLEMS}
+
+
+class Setup(NamedTuple):
+    """All that a training run needs."""
+
+    arguments: argparse.Namespace
+    problem: Problem
+    net: Network
+    params: Params  # what this rank owns
+    forward: MGRITOptions
+    adjoint: MGRITOptions
+    objective: Objective
+    optimiser: Transform
+    regularisation: Regularisation
+    batches: Iterator[Batch]
+
+
+def factors(text: str) -> tuple[int, ...]:
+    """Read ``16`` or ``4,4,4``; the empty string is ()."""
+    return tuple(int(part) for part in text.split(",") if part)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
+    add = parser.add_argument
+    add("problem", metavar="PROBLEM", help=", ".join(PROBLEMS))
+    add("--data-dir", metavar="DIR", help="folder of the original idx .gz files")
+    add(
+        "--n-train", type=int, help="training samples; None is the problem's own choice"
+    )
+    add("--n-validation", type=int, help="validation samples, likewise")
+    add("--depth", type=int, default=256, help="number of residual layers")
+    add("--width", type=int, help="features of a layer; None is the problem's preset")
+    add("--final-time", type=float, help="T; the step is T / depth; preset")
+    add("--activation", default="tanh", help=", ".join(ACTIVATIONS))
+    add("--opening", default="linear", help=", ".join(OPENINGS))
+    add("--dtype", default="float64", help="float64 or float32")
+    add("--coarsening", type=factors, default=(16,), help="factors, as 16 or 4,4")
+    add("--relaxations", type=factors, default=(0,), help="FC-sweeps, one or per level")
+    add("--cycle", default="V", help="V, W or F")
+    add("--iterations", type=int, default=10, help="coarse-grid corrections at most")
+    add("--adjoint-iterations", type=int, default=10, help="the same for the adjoint")
+    add("--tolerance", type=float, default=1e-3, help="relative residual; 0 goes on")
+    add("--coarse-operator", default="matched", help=", ".join(COARSE_OPERATORS))
+    add("--initial-guess", default="coarse", help=", ".join(INITIAL_GUESSES))
+    add("--epochs", type=int, help="passes over the training data; preset")
+    add("--batch-size", type=int, default=100, help="samples per step")
+    add("--optimiser", default="adam", help=", ".join(OPTIMISERS))
+    add("--learning-rate", type=float, help="of the first step; preset")
+    add("--schedule", default="cosine", help=", ".join(SCHEDULES))
+    add("--clip", type=float, help="largest global norm of a gradient")
+    add("--tikhonov", type=float, default=0.0, help="penalty on the size of parameters")
+    add("--smoothness", type=float, default=0.0, help="penalty on change over depth")
+    add("--head-tikhonov", type=float, default=0.0, help="penalty on the head")
+    add("--seed", type=int, default=7, help="of data, weights and batches")
+    add("--progress", action="store_true", help="show the bar also under mpiexec")
+    add("--output", type=Path, metavar="DIR", help="write config, records and figures")
+
+
+def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
+    """Build and check everything, so that bad input shows before any work is done."""
+    a = arguments
+    for name, value in PRESETS.get(a.problem, {}).items():
+        if getattr(a, name) is None:
+            setattr(a, name, value)
+    problem = load_problem(
+        a.problem,
+        n_train=a.n_train,
+        n_validation=a.n_validation,
+        seed=a.seed,
+        data_dir=a.data_dir,
+        dtype=a.dtype,
+    )
+    opening = choose("opening", a.opening, OPENINGS)
+    net = Network(
+        Dense(a.width, a.activation),
+        a.depth,
+        a.final_time,
+        opening=opening(problem.n_features, a.width, a.activation),
+        head=Linear(a.width, problem.n_outputs),
+    )
+    relaxations = a.relaxations[0] if len(a.relaxations) == 1 else a.relaxations
+    forward, adjoint = (
+        MGRITOptions(
+            coarsening=a.coarsening,
+            relaxations=relaxations,
+            cycle=a.cycle,
+            max_iterations=iterations,
+            tolerance=a.tolerance,
+            coarse_operator=a.coarse_operator,
+            initial_guess=a.initial_guess,
+        )
+        for iterations in (a.iterations, a.adjoint_iterations)
+    )
+    params = tree_map(lambda part: part.astype(a.dtype), net.init(a.seed))
+    local = local_slab(net, params, options=forward, comm=comm)
+    forward_propagator(net, local, range(len(local.body)), forward)
+    classification = problem.kind == "classification"
+    setup = Setup(
+        arguments=a,
+        problem=problem,
+        net=net,
+        params=local,
+        forward=forward,
+        adjoint=adjoint,
+        objective=SoftmaxCrossEntropy() if classification else LeastSquares(),
+        optimiser=build_optimiser(a, len(problem.train.inputs)),
+        regularisation=Regularisation(a.tikhonov, a.smoothness, a.head_tikhonov),
+        batches=batches(problem.train, a.batch_size, a.epochs, a.seed),
+    )
+    if a.output and comm.rank == 0:
+        claim(a.output)
+    return setup
+
+
+def build_optimiser(a: argparse.Namespace, n_samples: int) -> Transform:
+    """Clipping, if wanted, and the optimiser with its schedule."""
+    n_steps = a.epochs * -(-n_samples // a.batch_size)
+    schedule = choose("schedule", a.schedule, SCHEDULES)(a.learning_rate, n_steps)
+    optimiser: Transform = choose("optimiser", a.optimiser, OPTIMISERS)(schedule)
+    if a.clip is None:
+        return optimiser
+    return optimisers.chain(optimisers.clip_by_global_norm(a.clip), optimiser)
+
+
+def choose(name: str, key: str, table: Mapping[str, Any]) -> Any:
+    """Entry of a table; an unknown key names those there are."""
+    if key not in table:
+        raise ValueError(f"unknown {name} {key!r}; choose from {', '.join(table)}")
+    return table[key]
+
+
+def claim(folder: Path) -> None:
+    """Make the output folder; refuse one that holds an earlier run."""
+    if (folder / "config.json").exists():
+        raise ValueError(
+            f"{folder} holds an earlier run (config.json); choose another --output, or "
+            "remove it"
+        )
+    folder.mkdir(parents=True, exist_ok=True)

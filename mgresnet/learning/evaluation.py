@@ -1,0 +1,98 @@
+"""Outputs and scores of a network under exact, layer-serial inference."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mgresnet.layers.layout import Array
+from mgresnet.learning.objectives import Objective
+from mgresnet.mgrit.options import MGRITOptions
+from mgresnet.network import Network, Params
+from mgresnet.parallel import as_time_comm
+from mgresnet.solve import local_slab, solve_forward
+
+
+class Evaluation(NamedTuple):
+    """Loss without regularisation, and score: accuracy, or R2 in regression."""
+
+    loss: float
+    score: float
+
+
+class EpochRow(NamedTuple):
+    """One line of the table: how good the weights are after an epoch."""
+
+    epoch: int
+    training: Evaluation  # as training sees it, through its inexact solves
+    exact: Evaluation  # same data and weights under exact inference
+    validation: Evaluation  # exact inference
+    forward_residual: float
+    adjoint_residual: float
+    seconds: float
+
+
+def predict(
+    net: Network,
+    params: Params,
+    inputs: Array,
+    *,
+    options: MGRITOptions | None = None,
+    comm: Any = None,
+) -> Array:
+    """Outputs of the network, by exact propagation unless the options say otherwise.
+
+    Parameters
+    ----------
+    net : Network
+    params : Params
+        Whole network, or what this rank owns.
+    inputs : ndarray, shape (batch, n_features)
+    options : MGRITOptions, optional
+        Serial propagation by default.
+    comm : mpi4py communicator or TimeComm, optional
+
+    Returns
+    -------
+    ndarray, shape (batch, n_outputs)
+        The same on every rank.
+    """
+    comm = as_time_comm(comm)
+    options = options or MGRITOptions.serial()
+    params = local_slab(net, params, options=options, comm=comm)
+    last = solve_forward(net, params, inputs, options=options, comm=comm).final
+    outputs = np.empty((0, net.n_outputs), last.dtype)
+    if comm.rank == comm.size - 1:
+        outputs = np.ascontiguousarray(net.close(params, last))
+    gathered: Array = comm.gather(outputs)
+    return gathered
+
+
+def evaluate(
+    net: Network,
+    params: Params,
+    inputs: Array,
+    targets: Any,
+    *,
+    objective: Objective,
+    options: MGRITOptions | None = None,
+    comm: Any = None,
+) -> Evaluation:
+    """Loss and score of `predict`, the same on every rank.
+
+    Parameters
+    ----------
+    net : Network
+    params : Params
+        Whole network, or what this rank owns.
+    inputs : ndarray, shape (batch, n_features)
+    targets : ndarray
+        Labels (batch,) or outputs (batch, n_outputs).
+    objective : SoftmaxCrossEntropy or LeastSquares
+    options : MGRITOptions, optional
+        Serial propagation by default.
+    comm : mpi4py communicator or TimeComm, optional
+    """
+    objective.check(net.n_outputs, targets, len(inputs))
+    outputs = predict(net, params, inputs, options=options, comm=comm)
+    loss, _ = objective.value_and_seed(outputs, targets)
+    return Evaluation(loss, objective.score(outputs, targets))

@@ -1,0 +1,209 @@
+"""Ranks without MPI, threads that talk through queues; the contract of `TimeComm`.
+
+`ThreadComm` is stricter than MPI: a message of the wrong kind, shape or dtype is an
+error where MPI would cut or garble it, and so is a message that nobody receives.
+"""
+
+import threading
+import time
+from queue import SimpleQueue
+
+import numpy as np
+
+
+class OtherRankFailedError(Exception):
+    """Wakes the ranks that wait for a rank that has failed."""
+
+
+class Mailboxes:
+    """One queue for every ordered pair of ranks."""
+
+    def __init__(self, size):
+        self.size = size
+        pairs = [(a, b) for a in range(size) for b in range(size)]
+        self._boxes = {pair: SimpleQueue() for pair in pairs}
+
+    def put(self, source, target, kind, values):
+        """Send a copy."""
+        self._boxes[source, target].put((kind, np.array(values, order="C")))
+
+    def get(self, source, target, kind):
+        """Wait for the next message, which has to be of this kind."""
+        message = self._boxes[source, target].get()
+        if message is None:
+            raise OtherRankFailedError
+        if message[0] != kind:
+            raise AssertionError(
+                f"rank {target} waits for a {kind}, rank {source} sent a {message[0]}"
+            )
+        return message[1]
+
+    def close(self):
+        """Wake everybody who waits."""
+        for box in self._boxes.values():
+            box.put(None)
+
+    def unread(self):
+        """Pairs of ranks with messages that nobody received."""
+        return [pair for pair, box in self._boxes.items() if not box.empty()]
+
+
+class ThreadComm:
+    """`TimeComm` between threads; every rank holds one."""
+
+    def __init__(self, mailboxes, place, order=None):
+        self._mailboxes = mailboxes
+        self._place = place
+        self._order = order or range(mailboxes.size)
+        self.rank = self._order.index(place)
+        self.size = mailboxes.size
+
+    def shift(self, values, first):
+        """Send to the right, return what comes from the left (rank 0: `first`)."""
+        self.send_right(values)
+        return self.recv_left(first)
+
+    def recv_left(self, first):
+        """Return what the left neighbour sends (rank 0: `first`)."""
+        if self.rank == 0:
+            return first.copy()
+        left = self._order[self.rank - 1]
+        received = self._mailboxes.get(left, self._place, "move")
+        _check_fits("move", first, received, first.shape, received.shape)
+        return received
+
+    def send_right(self, values):
+        """Send to the right neighbour, if there is one."""
+        if self.rank < self.size - 1:
+            right = self._order[self.rank + 1]
+            self._mailboxes.put(self._place, right, "move", values)
+
+    def gather(self, values):
+        """Concatenate along axis 0 in time order; every rank gets the whole."""
+        for target in range(self.size):
+            self._mailboxes.put(self._place, target, "gather", values)
+        boxes = [(source, self._place, "gather") for source in self._order]
+        parts = [self._mailboxes.get(*box) for box in boxes]
+        for part in parts:
+            _check_fits("gather", values, part, values.shape[1:], part.shape[1:])
+        return np.concatenate(parts)
+
+    def sum(self, values):
+        """Sum over ranks in time order; every rank gets the same bits."""
+        total, *others = self.gather(values[None])
+        for part in others:
+            total = total + part
+        return total
+
+    def reversed(self):
+        """The same ranks with time running backwards."""
+        return ThreadComm(self._mailboxes, self._place, self._order[::-1])
+
+
+def _check_fits(verb, expected, received, expected_shape, received_shape):
+    needed = (expected.dtype, expected_shape)
+    if (received.dtype, received_shape) != needed:
+        raise AssertionError(
+            f"{verb}: received {received.dtype} {received_shape}, expected {needed}"
+        )
+
+
+def run_ranks(function, size, timeout=60.0):
+    """Results of ``function(comm)`` on all ranks, in rank order.
+
+    The first exception of any rank wakes the others and is raised here, with a note
+    that names the rank.  Ranks that wait for ever are a TimeoutError.
+    """
+    mailboxes = Mailboxes(size)
+    results = [None] * size
+    failures = []
+
+    def work(rank):
+        try:
+            results[rank] = function(ThreadComm(mailboxes, rank))
+        except OtherRankFailedError:
+            pass
+        except BaseException as error:
+            error.add_note(f"on rank {rank} of {size}")
+            failures.append(error)
+            mailboxes.close()
+
+    threads = [
+        threading.Thread(target=work, args=(rank,), daemon=True) for rank in range(size)
+    ]
+    deadline = time.monotonic() + timeout
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    stuck = [rank for rank, thread in enumerate(threads) if thread.is_alive()]
+    if stuck:
+        mailboxes.close()
+    if failures:
+        raise failures[0]
+    if stuck:
+        raise TimeoutError(f"ranks {stuck} of {size} still wait after {timeout} s")
+    if mailboxes.unread():
+        raise AssertionError(f"nobody received the messages {mailboxes.unread()}")
+    return results
+
+
+def check_verbs(comm):
+    """Compare what the six verbs return with what they promise, in both directions."""
+    for dtype in ("f4", "f8", "c16", "i4", "i8", "?"):
+        _check_moves(comm, dtype)
+        _check_collectives(comm, dtype)
+        _check_moves(comm.reversed(), dtype)
+        _check_collectives(comm.reversed(), dtype)
+    assert comm.reversed().rank == comm.size - 1 - comm.rank
+    assert comm.reversed().reversed().rank == comm.rank
+
+
+def _values(n, rank, dtype):
+    """Rows that no two ranks have in common, whatever the dtype but bool."""
+    values = np.arange(3 * n, dtype="f8").reshape(n, 3) + 100 * rank - 7
+    return values.astype(dtype)
+
+
+def _check_moves(comm, dtype):
+    """Whole, strided, transposed and empty arrays; a chain from first to last."""
+    first = np.full((4, 3), 1, dtype)
+    own, left = (_values(8, comm.rank - k, dtype) for k in (0, 1))
+    for view in (
+        lambda u: u[:4].copy(),
+        lambda u: u[::2],
+        lambda u: np.asfortranarray(u[4:]),
+    ):
+        got = comm.shift(view(own), first)
+        _same("shift", got, view(left) if comm.rank else first)
+    assert comm.shift(own[:0], first[:0]).shape == (0, 3)
+    received = comm.recv_left(first)
+    _same("recv_left", received, left[:4] if comm.rank else first)
+    comm.send_right(own[:4])
+    if comm.rank:
+        received[:] = 0  # what came in is the receiver's own
+        assert first.all(), "the default was written to"
+
+
+def _check_collectives(comm, dtype):
+    """Parts of unequal length, of length zero, nothing but empty ones; sums."""
+    ranks = range(comm.size)
+    for lengths in ([(2 * r + 1) % 4 for r in ranks], [r % 2 for r in ranks]):
+        got = comm.gather(_values(lengths[comm.rank], comm.rank, dtype))
+        parts = [_values(lengths[r], r, dtype) for r in ranks]
+        _same("gather", got, np.concatenate(parts))
+    assert comm.gather(np.empty((0, 2), dtype)).shape == (0, 2)
+    assert comm.gather(np.empty((1, 0), dtype)).shape == (comm.size, 0)
+    strided = comm.gather(_values(4, comm.rank, dtype)[::2, 1])
+    wanted = np.concatenate([_values(4, r, dtype)[::2, 1] for r in ranks])
+    _same("gather of a strided vector", strided, wanted)
+    if dtype in ("f4", "f8", "c16"):
+        summands = [np.array([0.1, 1e7], dtype) / (3 * r + 1) for r in ranks]
+        total = summands[0]
+        for summand in summands[1:]:
+            total = total + summand
+        _same("sum in time order", comm.sum(summands[comm.rank]), total)
+
+
+def _same(what, got, wanted):
+    np.testing.assert_array_equal(got, wanted, what, strict=True)

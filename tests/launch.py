@@ -1,0 +1,88 @@
+"""Start a program on several ranks with mpiexec, and make sure that it ends."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROGRAM = ROOT / "tests" / "mpi_program.py"
+
+# Open MPI refuses to run as root or with more ranks than cores; MPICH ignores these.
+ENVIRONMENT = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",  # before version 5
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONPATH": str(ROOT),
+}
+
+
+def mpiexec():
+    """The mpiexec of this Python's environment, else the first on PATH."""
+    own = Path(sys.executable).with_name("mpiexec")
+    found = str(own) if own.exists() else shutil.which("mpiexec")
+    if found is None:
+        pytest.skip("no mpiexec next to Python or on PATH; pip install mgresnet[mpi]")
+    return found
+
+
+def launch(n_ranks, *arguments, interpreter=(), timeout=60.0, **environment):
+    """Run tests/mpi_program.py on n_ranks ranks.
+
+    Parameters
+    ----------
+    arguments : str
+        Of the program.
+    interpreter : tuple of str
+        Options of Python, such as ``("-m", "mpi4py")``.
+    timeout : float
+        Seconds after which all processes are killed and the test fails.
+    environment : str
+        More environment variables.
+
+    Returns
+    -------
+    subprocess.CompletedProcess
+        With the output as text.
+    """
+    ranks = [mpiexec(), "-n", str(n_ranks)]
+    command = [*ranks, sys.executable, *interpreter, str(PROGRAM), *arguments]
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **ENVIRONMENT, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        _end(process)
+        out, err = process.communicate()
+        pytest.fail(
+            f"{' '.join(command)} still ran after {timeout} s\n{out[-2000:]}"
+            f"\n{err[-2000:]}"
+        )
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _end(process):
+    """Let mpiexec end its ranks, then kill its process group."""
+    process.terminate()
+    try:
+        process.wait(5.0)
+    except subprocess.TimeoutExpired:
+        pass
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass

@@ -1,0 +1,260 @@
+"""What P ranks compute when parallelism is tested, and a script that does it on MPI.
+
+    mpiexec -n 3 python tests/mpi_program.py digests
+
+prints one line for every result of every case in `CASES`: its name, and a digest of its
+bytes in layer order.  The lines are the same for any number of ranks, and those that
+`digests` makes in one process.  Other first arguments are the keys of `ACTIONS`.
+"""
+
+import hashlib
+import sys
+from itertools import islice, pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from fakes import check_verbs
+
+import mgresnet as mg
+
+
+class Case(NamedTuple):
+    """A network, a way to solve it, and a way to train it."""
+
+    net: mg.Network
+    forward: mg.MGRITOptions
+    adjoint: mg.MGRITOptions
+    optimiser: mg.Transform
+    dtype: str = "float64"
+    n_samples: int = 5
+    n_steps: int = 5
+    regularisation: mg.Regularisation | None = None
+    seed: int = 4711
+
+
+class Part(NamedTuple):
+    """What one rank has in its hands at the end."""
+
+    points: dict[str, Any]  # (n_local + 1, ...): neighbours share a point
+    rows: dict[str, Any]  # (n_local, ...)
+    ends: dict[str, Any]  # on one rank only, None on the others
+    shared: dict[str, Any]  # the same on all ranks
+
+
+def network(depth, layer, ends=True):
+    """Two features in and two out, by linear maps or, without ends, as they are."""
+    opening = mg.Linear(2, layer.width, activation="tanh") if ends else None
+    head = mg.Linear(layer.width, 2) if ends else None
+    return mg.Network(layer, depth, 2.0, opening, head)
+
+
+def clipped_adam():
+    """Adam behind a clip that is short enough to act."""
+    return mg.chain(mg.clip_by_global_norm(0.05), mg.adam(0.02))
+
+
+def nesterov():
+    """Gradient descent with Nesterov's momentum."""
+    return mg.sgd(0.05, momentum=0.9, nesterov=True)
+
+
+PENALTIES = mg.Regularisation(tikhonov=1e-2, smoothness=1e-4, head=1e-3)
+
+# Every case has eight coarsest intervals or more.
+CASES = {
+    "two levels": Case(
+        network(37, mg.Dense(3)),
+        mg.MGRITOptions((4,), relaxations=1, max_iterations=2, tolerance=0.0),
+        mg.MGRITOptions((4,), max_iterations=1, tolerance=0.0),
+        clipped_adam(),
+        regularisation=PENALTIES,
+    ),
+    "three levels": Case(
+        network(103, mg.Dense(3, "relu", "scalar")),
+        mg.MGRITOptions(
+            (3, 4), (0, 1), "F", coarse_operator="mean", initial_guess="constant"
+        ),
+        mg.MGRITOptions((3, 4), 1, "W", 2, 0.0, "injection", "zero"),
+        nesterov(),
+        regularisation=PENALTIES,
+    ),
+    "single precision": Case(
+        network(50, mg.Dense(2, "smooth_relu", "none"), ends=False),
+        mg.MGRITOptions((2, 2), 1, tolerance=1e-3),
+        mg.MGRITOptions((2, 2), 0, max_iterations=0),
+        clipped_adam(),
+        dtype="float32",
+    ),
+    "serial": Case(
+        network(23, mg.Dense(4, "sigmoid")),
+        mg.MGRITOptions.serial((2,)),
+        mg.MGRITOptions.serial((2,)),
+        nesterov(),
+    ),
+}
+
+
+def problem(case):
+    """Parameters of the whole network, and samples."""
+    rng = np.random.default_rng(case.seed)
+    theta = case.net.init(case.seed)
+    theta = theta._replace(body=theta.body + 0.1 * rng.normal(size=theta.body.shape))
+    params = mg.Params(*(f if f is None else f.astype(case.dtype) for f in theta))
+    inputs = rng.normal(size=(case.n_samples, 2)).astype(case.dtype)
+    if case.net.head is None:
+        return params, (inputs, np.sin(inputs))
+    return params, (inputs, rng.integers(0, 2, case.n_samples))
+
+
+def run(case, comm=None):
+    """Gradient, gradient from a guess, training and prediction: this rank's part."""
+    part = Part({}, {}, {}, {})
+    params, (inputs, targets) = problem(case)
+    objective = mg.LeastSquares() if case.net.head is None else mg.SoftmaxCrossEntropy()
+    options = {
+        "objective": objective,
+        "forward": case.forward,
+        "adjoint": case.adjoint,
+        "comm": comm,
+        "regularisation": case.regularisation,
+    }
+    guess = None
+    for name in ("gradient", "guessed"):
+        value, gradient, info = mg.value_and_gradient(
+            case.net, params, inputs, targets, guess=guess, **options
+        )
+        _keep(part, name, gradient, value=value, loss=info.loss)
+        _keep_solution(part, f"{name} forward", info.forward)
+        _keep_solution(part, f"{name} adjoint", info.adjoint)
+        params, guess = params._replace(body=0.9 * params.body), info
+    samples = mg.batches((inputs, targets), size=3, epochs=case.n_steps)
+    records = mg.train(case.net, params, samples, optimiser=case.optimiser, **options)
+    for record in islice(records, case.n_steps):
+        numbers = record._asdict()
+        for name in ("seconds", "params"):
+            del numbers[name]
+        _keep(part, f"step {record.step}", record.params, **numbers)
+    outputs = mg.predict(
+        case.net, record.params, inputs, options=case.forward, comm=comm
+    )
+    _keep(part, "predict", outputs=outputs)
+    return part
+
+
+def _keep(part, name, params=None, **shared):
+    if params is not None:
+        part.rows[f"{name} body"] = params.body
+        part.ends[f"{name} opening"] = params.opening
+        part.ends[f"{name} head"] = params.head
+    for key, value in shared.items():
+        value = value.name if isinstance(value, mg.Status) else value
+        part.shared[f"{name} {key}"] = np.array(value)
+
+
+def _keep_solution(part, name, solution):
+    part.points[f"{name} states"] = solution.states
+    numbers = ("residuals", "final_residual", "iterations", "status")
+    _keep(part, name, **{key: getattr(solution, key) for key in numbers})
+    if solution.iterations:
+        _keep(part, name, point_residuals=solution.point_residuals)
+
+
+def assemble(parts):
+    """Results of the whole network from the parts of all ranks, in rank order."""
+    whole = {}
+    for name, values in _columns(parts, "points"):
+        for left, right in pairwise(values):
+            _check_same(f"{name} between ranks", left[-1], right[0])
+        whole[name] = np.concatenate([values[0][:1], *[v[1:] for v in values]])
+    for name, values in _columns(parts, "rows"):
+        whole[name] = np.concatenate(values)
+    for name, values in _columns(parts, "ends"):
+        for value in (v for v in values if v is not None):
+            assert name not in whole, f"{name} on several ranks"
+            whole[name] = value
+    for name, values in _columns(parts, "shared"):
+        for value in values:
+            _check_same(f"{name} on all ranks", values[0], value)
+        whole[name] = values[0]
+    return whole
+
+
+def _columns(parts, field):
+    dictionaries = [getattr(part, field) for part in parts]
+    for name in dictionaries[0]:
+        yield name, [dictionary[name] for dictionary in dictionaries]
+
+
+def _check_same(name, one, other):
+    assert as_bits(one) == as_bits(other), f"{name}: {one} is not {other}"
+
+
+def as_bits(array):
+    """Dtype, shape and bytes of an array."""
+    return array.dtype.str, array.shape, array.tobytes()
+
+
+def digests(whole):
+    """One line per result: its name and a digest of its bits."""
+    return [
+        f"{name}: {hashlib.sha256(repr(as_bits(whole[name])).encode()).hexdigest()}"
+        for name in sorted(whole)
+    ]
+
+
+def print_digests(world):
+    """Run all cases and print the digests on rank 0."""
+    for name, case in CASES.items():
+        parts = world.gather(run(case, world))
+        if world.rank == 0:
+            print(*(f"{name}: {line}" for line in digests(assemble(parts))), sep="\n")
+
+
+def fail(world, where, rank):
+    """Train, with a mishap on one rank."""
+    case = CASES["two levels"]
+    params, (inputs, targets) = problem(case)
+    unlucky = world.rank == int(rank)
+    complaint = f"mishap {where} on rank {rank}"
+
+    def samples():
+        yield inputs, targets
+        if unlucky and where == "between":
+            raise RuntimeError(complaint)
+        yield inputs, targets
+
+    if unlucky and where == "before":
+        params = params._replace(body=params.body[:, :-1])
+    options = case.forward
+    if where == "crowd":
+        options = mg.MGRITOptions((37,))  # one interval: a single rank at most
+    records = mg.train(
+        case.net,
+        params,
+        samples(),
+        optimiser=case.optimiser,
+        objective=mg.SoftmaxCrossEntropy(),
+        forward=options,
+        adjoint=options,
+        comm=world,
+    )
+    for record in records:
+        print("trained step", record.step, flush=True)
+    raise AssertionError("the mishap did not happen")
+
+
+def verbs(world):
+    """Check the verbs of `MPIComm`."""
+    from mgresnet.parallel import as_time_comm
+
+    check_verbs(as_time_comm(world))
+    if world.rank == 0:
+        print(f"{world.size} ranks checked")
+
+
+ACTIONS = {"digests": print_digests, "verbs": verbs, "fail": fail}
+
+if __name__ == "__main__":
+    from mpi4py import MPI
+
+    ACTIONS[sys.argv[1]](MPI.COMM_WORLD, *sys.argv[2:])

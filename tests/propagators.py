@@ -1,0 +1,62 @@
+"""Recursions written in NumPy, which the engine must solve as it solves layers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Recursion:
+    """``u[n+1] = step(t[n], t[n+1], u[n]) + g[n+1]`` on any grid of times.
+
+    A coarse version takes the same steps from every m-th time to the next; a remainder
+    comes last.  ``step`` works on many states at once, one pair of times for each.
+    """
+
+    step: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    times: np.ndarray  # (n_steps + 1,)
+
+    @property
+    def n_steps(self) -> int:
+        return len(self.times) - 1
+
+    def propagate(self, u: np.ndarray, forcing: np.ndarray) -> None:
+        blocks = (len(u), u.shape[1] - 1)
+        starts, stops = self.times[:-1].reshape(blocks), self.times[1:].reshape(blocks)
+        for n in range(blocks[1]):
+            u[:, n + 1] = self.step(starts[:, n], stops[:, n], u[:, n])
+            if forcing.size:
+                u[:, n + 1] += forcing[:, n]
+
+    def cut(self, m: int) -> tuple[Self, Self, Self]:
+        last = self.n_steps - self.n_steps % m
+        parts = self.times[:1], self.times[: last + 1], self.times[last:]
+        before, intervals, after = (replace(self, times=t) for t in parts)
+        return before, intervals, after
+
+    def coarsen(self, m: int) -> Self:
+        return replace(self, times=self.times[::m])
+
+
+def peer_factors(settings: dict[str, int], n_steps: int) -> tuple[int, ...]:
+    """Coarsening factors as XBraid chooses them.
+
+    It stops before a level of fewer steps, not points, than ``mc``, 2 by default.
+    """
+    factors: list[int] = []
+    while len(factors) + 1 < settings["ml"]:
+        first = settings.get("cf0", settings["cf"])
+        m = settings["cf"] if factors else first
+        n_steps //= m
+        if n_steps < settings.get("mc", 2):
+            break
+        factors.append(m)
+    return tuple(factors)
+
+
+def peer_relaxations(settings: dict[str, int], n_factors: int) -> tuple[int, ...]:
+    """FC-sweeps of every level but the coarsest."""
+    first = settings.get("nu0", settings["nu"])
+    return tuple(settings["nu"] if level else first for level in range(n_factors))

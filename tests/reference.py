@@ -1,0 +1,206 @@
+"""Gold twins in plain NumPy: slow, obvious, and complex-capable for complex steps.
+
+States are samples-first, (batch, width); weights (N, width, width), biases (N, width).
+"""
+
+import numpy as np
+
+CORNER = 0.1
+
+
+def activate(name, z):
+    """sigma(z)."""
+    z = np.asarray(z)
+    if name == "tanh":
+        return np.tanh(z)
+    if name == "sigmoid":
+        return 0.5 + 0.5 * np.tanh(0.5 * z)
+    if name == "relu":
+        return np.where(z.real < 0, 0, z)
+    if name == "smooth_relu":
+        near = abs(z.real) < CORNER
+        x = np.where(near, z, 0)
+        inner = x**2 / (4 * CORNER) + x / 2 + CORNER / 4
+        return np.where(near, inner, activate("relu", z))
+    return z
+
+
+def slope(name, z):
+    """sigma'(z)."""
+    z = np.asarray(z)
+    if name == "tanh":
+        return 1 - np.tanh(z) ** 2
+    if name == "sigmoid":
+        return 0.25 * (1 - np.tanh(0.5 * z) ** 2)
+    step = np.where(z < 0, 0.0, 1.0)
+    if name == "relu":
+        return step
+    if name == "smooth_relu":
+        return np.where(abs(z) < CORNER, z / (2 * CORNER) + 0.5, step)
+    return np.ones_like(z)
+
+
+def affine(weight, bias, u):
+    """W u + b."""
+    return u @ weight.T + bias
+
+
+def residual(name, weight, bias, u):
+    """f(u) = sigma(W u + b)."""
+    return activate(name, affine(weight, bias, u))
+
+
+def step(name, weight, bias, u, h, a=0.0):
+    """Coarse step u + H f(u + a H f(u)); the forward Euler step for a = 0."""
+    return u + h * residual(
+        name, weight, bias, u + a * h * residual(name, weight, bias, u)
+    )
+
+
+def forward(name, weight, bias, u, h, a=0.0):
+    """Trajectory (N + 1, batch, width) from u_0."""
+    states = [u]
+    for w_n, b_n in zip(weight, bias, strict=True):
+        states.append(step(name, w_n, b_n, states[-1], h, a))
+    return np.array(states)
+
+
+def tangent_step(name, weight, bias, u, v, h, a=0.0):
+    """Derivative of `step` at u in the direction v."""
+    k = residual(name, weight, bias, u)
+    dk = slope(name, affine(weight, bias, u)) * (v @ weight.T)
+    inner = affine(weight, bias, u + a * h * k)
+    return v + h * slope(name, inner) * ((v + a * h * dk) @ weight.T)
+
+
+def adjoint_step(name, weight, bias, u, w, h, a=0.0):
+    """Transpose of `tangent_step` applied to w."""
+    outer = slope(name, affine(weight, bias, u))
+    k = residual(name, weight, bias, u)
+    v = (slope(name, affine(weight, bias, u + a * h * k)) * w) @ weight
+    return w + h * (v + a * h * (outer * v) @ weight)
+
+
+def adjoint(name, weight, bias, states, seed, h):
+    """Adjoints (N + 1, batch, width) in layer order: entry n is dJ/du_n."""
+    adjoints = [seed]
+    for n in reversed(range(len(weight))):
+        adjoints.insert(
+            0, adjoint_step(name, weight[n], bias[n], states[n], adjoints[0], h)
+        )
+    return np.array(adjoints)
+
+
+def gradient(name, weight, bias, states, adjoints, h):
+    """dJ/dW (N, width, width) and dJ/db (N, width)."""
+    d_weight, d_bias = [], []
+    for w_n, b_n, u, w in zip(weight, bias, states[:-1], adjoints[1:], strict=True):
+        pulled = slope(name, affine(w_n, b_n, u)) * w
+        d_weight.append(h * pulled.T @ u)
+        d_bias.append(h * pulled.sum(axis=0))
+    return np.array(d_weight), np.array(d_bias)
+
+
+def unpack(theta, width, bias="vector"):
+    """Weights and one bias per feature from the rows of theta."""
+    weight = theta[:, : width**2].reshape(-1, width, width)
+    if bias == "none":
+        return weight, np.zeros((len(theta), width))
+    return weight, np.broadcast_to(theta[:, width**2 :], (len(theta), width))
+
+
+def network(net, params, inputs):
+    """Outputs of a whole network with Linear ends, for real or complex parameters."""
+
+    def end(record, theta, x):
+        if record is None:
+            return x
+        weight, rest = np.split(theta, [record.n_inputs * record.n_outputs])
+        bias = {"vector": rest, "scalar": rest, "none": 0.0}[record.bias]
+        weight = weight.reshape(record.n_outputs, record.n_inputs)
+        return residual(record.activation, weight, bias, x)
+
+    layer = net.layer
+    weight, bias = unpack(params.body, layer.width, layer.bias)
+    first = end(net.opening, params.opening, inputs)
+    last = forward(layer.activation, weight, bias, first, net.step)[-1]
+    return end(net.head, params.head, last)
+
+
+def cross_entropy(outputs, labels):
+    """Mean of log sum_k exp z_k - z_c."""
+    shifted = outputs - outputs.real.max(axis=1, keepdims=True)
+    right = shifted[np.arange(len(labels)), labels]
+    return np.mean(np.log(np.exp(shifted).sum(axis=1)) - right)
+
+
+def least_squares(outputs, targets):
+    """Mean of half the squared 2-norm."""
+    return 0.5 * ((outputs - targets) ** 2).sum() / len(outputs)
+
+
+def complex_step(function, theta):
+    """Gradient of a real function of a real array, without cancellation."""
+    gradient = np.empty(theta.shape)
+    for index in np.ndindex(theta.shape):
+        shifted = theta.astype(complex)
+        shifted[index] += 1e-40j
+        gradient[index] = function(shifted).imag / 1e-40
+    return gradient
+
+
+class HandWritten:
+    """A residual layer as a user would write it: NumPy, tanh, one bias per layer."""
+
+    def __init__(self, width, sigma=np.tanh, d_sigma=lambda z: 1 - np.tanh(z) ** 2):
+        self.feature_shape = (width,)
+        self.n_params = width**2 + 1
+        self.sigma, self.d_sigma = sigma, d_sigma
+
+    def init(self, rng, n_layers):
+        weight = rng.standard_normal((n_layers, *self.feature_shape * 2))
+        return self.pack(weight, rng.standard_normal(n_layers))
+
+    def pack(self, weight, bias):
+        return np.concatenate([weight.reshape(len(weight), -1), bias[:, None]], axis=1)
+
+    def unpack(self, theta):
+        weight = theta[:, :-1].reshape(-1, *self.feature_shape * 2)
+        return weight, theta[:, -1]
+
+    def prepare(self, theta):
+        weight, bias = self.unpack(theta)
+        return weight.copy(), bias[:, None, None].copy()
+
+    def march(self, u, forcing, coefficients, h, a):
+        k = u.shape[1] - 1
+        for i in range(k):
+            weight, bias = (c[i::k] for c in coefficients)
+            inner = u[:, i]
+            if a:
+                inner = inner + a * h * self.sigma(weight @ inner + bias)
+            u[:, i + 1] = u[:, i] + h * self.sigma(weight @ inner + bias)
+            if forcing.size:
+                u[:, i + 1] += forcing[:, i]
+
+    def linearise(self, u, coefficients, h, a):
+        weight, bias = coefficients
+        z = weight @ u + bias
+        inner = u + a * h * self.sigma(z)
+        return self.d_sigma(z), self.d_sigma(weight @ inner + bias)
+
+    def march_adjoint(self, w, forcing, coefficients, slopes, h, a):
+        k = w.shape[1] - 1
+        for i in range(k):
+            weight, first, second = (x[::-1][i::k] for x in (coefficients[0], *slopes))
+            transposed = weight.swapaxes(1, 2)
+            v = transposed @ (second * w[:, i])
+            v = v + a * h * (transposed @ (first * v)) if a else v
+            w[:, i + 1] = w[:, i] + h * v
+            if forcing.size:
+                w[:, i + 1] += forcing[:, i]
+
+    def gradient(self, u, w, theta, h):
+        weight, bias = self.prepare(theta)
+        pulled = self.d_sigma(weight @ u[:-1] + bias) * w[1:]
+        return h * self.pack(pulled @ u[:-1].swapaxes(1, 2), pulled.sum(axis=(1, 2)))

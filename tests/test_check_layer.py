@@ -1,0 +1,146 @@
+"""The contract of a layer: a right one keeps it, every wrong formula is named."""
+
+import numpy as np
+import pytest
+import reference as ref
+
+import mgresnet as mg
+
+TRANSPOSED = "<J v, w> = <v, J^T w> on the"
+DERIVATIVE = "gradient is the derivative of <w, march> with respect to theta"
+
+
+def mixing(own):
+    """March that moves every sample towards the mean of its batch."""
+
+    def march(u, forcing, coefficients, h, a):
+        k = u.shape[1] - 1
+        for i in range(k):
+            pair = u[:, i : i + 2].copy()
+            own(pair, forcing[:, i : i + 1], [c[i::k] for c in coefficients], h, a)
+            u[:, i + 1] = pair[:, 1] + 0.01 * u[:, i].mean(axis=-1, keepdims=True)
+
+    return march
+
+
+def carrying_on(own):
+    """March that takes all blocks for one."""
+
+    def march(u, forcing, *rest):
+        whole = u[:, :-1].reshape(1, -1, *u.shape[2:])
+        whole = np.concatenate([whole, whole[:, -1:]], axis=1)
+        own(whole, forcing.reshape(-1, whole.shape[1] - 1, *u.shape[2:]), *rest)
+        u[:, 1:] = whole[0, 1:].reshape(u[:, 1:].shape)
+
+    return march
+
+
+def backwards_in_a_block(own):
+    """March that takes the layers of a single block from its end."""
+
+    def march(u, forcing, coefficients, h, a):
+        if len(u) == 1:
+            coefficients = [c[::-1] for c in coefficients]
+        own(u, forcing, coefficients, h, a)
+
+    return march
+
+
+def overwriting(own):
+    """March that touches where it starts."""
+
+    def march(u, *rest):
+        own(u, *rest)
+        u[:, 0] += 1e-3
+
+    return march
+
+
+def forgetful(own):
+    """March that leaves the last column out."""
+
+    def march(u, *rest):
+        own(u, *rest)
+        u[:, -1] = np.nan
+
+    return march
+
+
+def one_feature(own):
+    """Gradient whose scalar bias sees a third of the features."""
+
+    def gradient(*arguments):
+        d_theta = own(*arguments)
+        d_theta[:, -1] /= 3
+        return d_theta
+
+    return gradient
+
+
+FLAWS = [
+    ("pack", lambda f: lambda w, b: f(w.swapaxes(1, 2), b), "pack(*unpack(theta))"),
+    ("init", lambda f: lambda rng, n: f(rng, n)[:, 1:], "init makes n_params numbers"),
+    ("prepare", lambda f: lambda t: f(t.astype(float)), "prepare preserves the dtype"),
+    ("march", forgetful, "march fills columns 1..k"),
+    ("march", overwriting, "march fills columns 1..k and leaves column 0 alone"),
+    ("march", backwards_in_a_block, "march of k steps in one block is k single steps"),
+    ("march", carrying_on, "march treats blocks independently"),
+    ("march", mixing, "march treats samples independently"),
+    ("march", lambda f: lambda u, g, *r: f(u, -g, *r), "march adds the forcing"),
+    ("march", lambda f: lambda u, g, *r: f(u, g[:0], *r), "march adds the forcing"),
+    ("march", lambda f: lambda u, g, c, h, a: f(u, g, c, h, 0), "the coarse step is u"),
+    (
+        "march_adjoint",
+        lambda f: lambda w, g, c, s, h, a: f(w, g, c, s, -h, a),
+        TRANSPOSED + " fine step",
+    ),
+    (
+        "march_adjoint",
+        lambda f: lambda w, g, c, s, h, a: f(w, g, c, s[::-1], h, a),
+        TRANSPOSED + " coarse step",
+    ),
+    (
+        "march_adjoint",
+        lambda f: lambda w, g, c, s, h, a: f(w, g, c, s, h, 0.0),
+        TRANSPOSED + " coarse step",
+    ),
+    ("march_adjoint", carrying_on, "march_adjoint treats blocks independently"),
+    ("gradient", lambda f: lambda u, w, t, h: f(u, w, t, 1.0), DERIVATIVE),
+    ("gradient", lambda f: lambda u, w, t, h: f(u, w[::-1], t, h), DERIVATIVE),
+    ("gradient", one_feature, DERIVATIVE),
+    ("gradient", lambda f: lambda *r: f(*r)[:, 1:], "gradient has the shape"),
+    ("gradient", lambda f: lambda *r: f(*r).astype(float), "gradient preserves the"),
+]
+
+
+def test_a_right_layer_passes():
+    mg.check_layer(ref.HandWritten(3), np.random.default_rng(44021))
+
+
+@pytest.mark.parametrize("seed", [44022, 44023])
+@pytest.mark.parametrize(("method", "spoil", "identity"), FLAWS)
+def test_a_wrong_formula_is_named(method, spoil, identity, seed):
+    layer = ref.HandWritten(3)
+    setattr(layer, method, spoil(getattr(layer, method)))
+    with pytest.raises(AssertionError) as caught:
+        mg.check_layer(layer, np.random.default_rng(seed))
+    assert str(caught.value).startswith(f"HandWritten breaks: {identity}")
+
+
+def test_a_wrong_derivative_of_the_activation_is_named():
+    layer = ref.HandWritten(4, np.sin, lambda z: np.cos(z + 1e-5))
+    with pytest.raises(AssertionError, match="on the fine step; relative error"):
+        mg.check_layer(layer, np.random.default_rng(44024))
+
+
+def test_a_layer_without_derivative_is_named():
+    layer = ref.HandWritten(4, lambda z: np.round(z, 2), np.ones_like)
+    with pytest.raises(AssertionError, match="march is differentiable at most states"):
+        mg.check_layer(layer, np.random.default_rng(44025))
+
+
+def test_a_wrong_number_of_parameters_is_named():
+    layer = ref.HandWritten(4)
+    layer.n_params += 1
+    with pytest.raises(AssertionError, match="init makes n_params numbers per layer"):
+        mg.check_layer(layer, np.random.default_rng(44026))

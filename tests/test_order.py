@@ -1,0 +1,108 @@
+"""Orders of accuracy: Euler in the step, coarse operators in the interval."""
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+import mgresnet as mg
+from mgresnet.layers.layout import samples_first, samples_last
+from mgresnet.timeline.coarse import COARSE_OPERATORS
+from mgresnet.timeline.propagators import Forward
+
+WIDTH = 4
+RNG = np.random.default_rng(86243)
+MODES = RNG.standard_normal((3, WIDTH, WIDTH + 1)) / np.sqrt(WIDTH)
+START = RNG.standard_normal((5, WIDTH))
+
+
+def theta(t):
+    """Smooth weights and biases at time t, (width, width + 1)."""
+    return MODES[0] + MODES[1] * np.sin(2.0 * t) + MODES[2] * np.cos(t)
+
+
+def body(layer, times):
+    """Parameters of the layers that start at the given times."""
+    values = np.array([theta(t) for t in times])
+    return layer.pack(values[:, :, :-1], values[:, :, -1])
+
+
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "identity"])
+def test_euler_has_order_one(activation):
+    squash = {"tanh": np.tanh, "sigmoid": lambda z: 1 / (1 + np.exp(-z))}
+
+    def ode(t, u):
+        z = u.reshape(-1, WIDTH) @ theta(t)[:, :-1].T + theta(t)[:, -1]
+        return squash.get(activation, lambda z: z)(z).reshape(-1)
+
+    exact = solve_ivp(
+        ode, (0, 1.5), START.reshape(-1), method="DOP853", rtol=1e-12, atol=1e-13
+    ).y[:, -1]
+    errors = []
+    for depth in (128, 256, 512, 1024, 2048):
+        net = mg.Network(mg.Dense(WIDTH, activation), depth, final_time=1.5)
+        rows = body(net.layer, np.arange(depth) * net.step)
+        last = mg.solve_forward(net, mg.Params(None, rows, None), START).final
+        errors.append(np.linalg.norm(last.reshape(-1) - exact))
+    slopes = -np.diff(np.log2(errors))
+    np.testing.assert_allclose(slopes, 1.0, atol=0.05)
+
+
+def local_errors(operator, m, steps, varying):
+    """Distance of one coarse step from m fine ones, for several step sizes."""
+    layer, errors = mg.Dense(WIDTH), []
+    for h in steps:
+        rows = body(layer, np.arange(m) * h * varying)
+        fine = Forward(layer, layer.prepare(rows), h, COARSE_OPERATORS[operator])
+        ends = []
+        for propagator, k in ((fine, m), (fine.coarsen(m), 1)):
+            u = np.zeros((1, k + 1, WIDTH, len(START)))
+            u[0, 0] = samples_last(START)
+            propagator.propagate(u, np.empty((0, 1, *u.shape[2:])))
+            ends.append(samples_first(u[0, -1]))
+        errors.append(np.linalg.norm(ends[0] - ends[1]))
+    return np.array(errors)
+
+
+@pytest.mark.parametrize("m", [2, 5, 16])
+@pytest.mark.parametrize(
+    ("operator", "varying", "order"),
+    [
+        ("matched", 0.0, 3),
+        ("mean", 0.0, 2),
+        ("injection", 0.0, 2),
+        ("matched", 1.0, 3),
+        ("injection", 1.0, 2),
+    ],
+)
+def test_local_error_of_a_coarse_step(operator, varying, order, m):
+    steps = 2.0 ** -np.arange(7, 12) / m
+    slopes = -np.diff(np.log2(local_errors(operator, m, steps, varying)))
+    np.testing.assert_allclose(slopes, order, atol=0.05)
+
+
+def test_two_levels_of_matched_steps_span_all_their_layers():
+    """Coarsened twice, a step agrees with the 12 layers it covers, not with 3."""
+    layer = mg.Dense(WIDTH)
+    fine = Forward(
+        layer, layer.prepare(body(layer, np.zeros(12))), 0.1, COARSE_OPERATORS["matched"]
+    )
+    once, twice = fine.coarsen(12), fine.coarsen(4).coarsen(3)
+    assert once.stage == twice.stage == 0.5 * (1 - 1 / 12)
+    assert once.step == twice.step == 12 * 0.1
+    for a, b in zip(once.coefficients, twice.coefficients, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-14)
+
+
+@pytest.mark.parametrize("operator", COARSE_OPERATORS)
+def test_a_coarse_step_over_one_layer_is_the_fine_step(operator):
+    layer = mg.Dense(WIDTH, "sigmoid")
+    coefficients = layer.prepare(body(layer, np.linspace(0.0, 1.0, 6)))
+    fine = Forward(layer, coefficients, 0.25, COARSE_OPERATORS[operator])
+    assert fine.operator.stage(1) == 0.0
+    results = []
+    for propagator in (fine, fine.coarsen(1)):
+        u = np.zeros((2, 4, WIDTH, len(START)))
+        u[:, 0] = samples_last(START)
+        propagator.propagate(u, np.empty((0, 3, *u.shape[2:])))
+        results.append(u)
+    np.testing.assert_array_equal(*results)

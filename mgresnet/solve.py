@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mgresnet.layers.layout import Array, samples_first, samples_last
+from mgresnet.layers.layout import (
+    Array,
+    check_finite,
+    check_states,
+    samples_first,
+    samples_last,
+)
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Result, Status, iterate
 from mgresnet.network import Network, Params
@@ -115,7 +121,8 @@ def solve_forward(
     comm = as_time_comm(comm)
     grid, slab = cut(net, options, comm)
     forward = forward_propagator(net, params, slab, options)
-    inputs = _checked(inputs, "inputs", _input_shape(net), params.body.dtype)
+    inputs = check_states(inputs, "inputs", _input_shape(net), params.body.dtype)
+    check_finite(inputs, "inputs")
     shape = (len(inputs), *net.layer.feature_shape)
     first = (
         net.open(params, inputs) if comm.rank == 0 else np.zeros(shape, inputs.dtype)
@@ -176,8 +183,9 @@ def solve_adjoint(
     dtype = forward.states.dtype
     if comm.rank < comm.size - 1:
         seed = np.zeros_like(forward.final)
-    seed = _checked(seed, "seed", net.layer.feature_shape, dtype, len(forward.final))
-    ndim = len(net.layer.feature_shape)
+    features = net.layer.feature_shape
+    seed = check_states(seed, "seed", features, dtype, len(forward.final))
+    ndim = len(features)
     propagator = Adjoint.at(
         forward_propagator(net, params, slab, options),
         samples_last(forward.states[:-1], ndim),
@@ -196,6 +204,11 @@ def solve_adjoint(
 
 def cut(net: Network, options: MGRITOptions, comm: TimeComm) -> tuple[TimeGrid, range]:
     """Levels of a network, and the layers that this rank owns."""
+    if options.coarse_operator not in COARSE_OPERATORS:
+        raise ValueError(
+            f"unknown coarse_operator {options.coarse_operator!r}; choose from "
+            f"{', '.join(COARSE_OPERATORS)}"
+        )
     grid = TimeGrid(net.depth, net.final_time, options.coarsening)
     return grid, grid.slab(comm.rank, comm.size)
 
@@ -227,11 +240,6 @@ def forward_propagator(
     net: Network, params: Params, slab: range, options: MGRITOptions
 ) -> Forward:
     """Propagator over the layers of a slab, coarsened as the options say."""
-    if options.coarse_operator not in COARSE_OPERATORS:
-        raise ValueError(
-            f"unknown coarse_operator {options.coarse_operator!r}; choose from "
-            f"{', '.join(COARSE_OPERATORS)}"
-        )
     coefficients = net.layer.prepare(net.own_rows(params.body, slab))
     operator = COARSE_OPERATORS[options.coarse_operator]
     return Forward(net.layer, coefficients, net.step, operator)
@@ -262,37 +270,6 @@ def _input_shape(net: Network) -> tuple[int, ...]:
 
 def _span(slab: range) -> str:
     return f"{slab.start}..{slab.stop - 1}"
-
-
-def _checked(
-    values: Array | None,
-    name: str,
-    features: tuple[int, ...],
-    dtype: np.dtype[Any],
-    batch: int | None = None,
-) -> Array:
-    """A batch of finite states of the right shape and dtype."""
-    values = np.asarray(values)
-    if values.dtype != dtype:
-        raise TypeError(
-            f"{name} has dtype {values.dtype}, the parameters have {dtype}; convert "
-            f"one, for instance {name}.astype(np.{dtype})"
-        )
-    sizes = (batch if batch is not None else "batch", *features)
-    if (
-        values.shape[1:] != features
-        or values.ndim == 0
-        or batch not in (None, len(values))
-    ):
-        raise ValueError(
-            f"{name} has shape {values.shape}, needed ({', '.join(map(str, sizes))})"
-        )
-    if len(values) == 0:
-        raise ValueError(f"{name} is an empty batch; give at least one sample")
-    if not np.isfinite(values).all():
-        bad = int(np.argmin(np.isfinite(values).reshape(len(values), -1).all(axis=1)))
-        raise ValueError(f"{name} has NaN or infinity, first in sample {bad}; clean it")
-    return values
 
 
 def _guess_points(

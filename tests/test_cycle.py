@@ -1,4 +1,4 @@
-"""The MGRIT cycle: finite termination, fixed point, Parareal, convergence, work."""
+"""The MGRIT cycle: fixed point, finite termination, Parareal, convergence."""
 
 from itertools import product
 
@@ -64,9 +64,7 @@ def exact_points(depth, m, relaxations, k):
 
 @each_method
 @pytest.mark.parametrize("k", [0, 1, 2])
-def test_exact_up_to_a_point_and_no_further(
-    hierarchy, relaxations, cycle, operator, k
-):
+def test_exact_up_to_a_point_and_no_further(hierarchy, relaxations, cycle, operator, k):
     """Only the first level's m counts; remainders and cycles change nothing."""
     depth, coarsening = hierarchy
     net, params = rough_network(depth)
@@ -166,10 +164,10 @@ def residuals(network, operator, n=4, **settings):
 
 
 def test_matched_steps_beat_injection_on_smooth_weights():
+    """The first table of the notes on coarse operators, as orders of magnitude."""
     network = smooth_network(1024, width=8)
     matched = residuals(network, "matched")
     injection = residuals(network, "injection")
-    print(matched/matched[0], injection/injection[0], injection[0]/matched[0])
     assert matched[2] <= 1e-6 * matched[0]
     assert injection[0] > 20 * matched[0]
     assert injection[2] > 1e-4 * injection[0]
@@ -180,7 +178,6 @@ def test_averages_beat_injection_on_rough_weights():
     injection, mean, matched = (
         residuals(network, name) for name in ("injection", "mean", "matched")
     )
-    print(injection, mean,matched)
     assert mean[0] < injection[0] / 3
     assert mean[3] < injection[3] / 100
     assert 0.5 < matched[3] / mean[3] < 2

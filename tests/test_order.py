@@ -84,7 +84,10 @@ def test_two_levels_of_matched_steps_span_all_their_layers():
     """Coarsened twice, a step agrees with the 12 layers it covers, not with 3."""
     layer = mg.Dense(WIDTH)
     fine = Forward(
-        layer, layer.prepare(body(layer, np.zeros(12))), 0.1, COARSE_OPERATORS["matched"]
+        layer,
+        layer.prepare(body(layer, np.zeros(12))),
+        0.1,
+        COARSE_OPERATORS["matched"],
     )
     once, twice = fine.coarsen(12), fine.coarsen(4).coarsen(3)
     assert once.stage == twice.stage == 0.5 * (1 - 1 / 12)

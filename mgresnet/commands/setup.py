@@ -15,7 +15,7 @@ from mgresnet.learning.regularisation import Regularisation
 from mgresnet.mgrit.options import INITIAL_GUESSES, MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm
-from mgresnet.solve import forward_propagator, local_slab
+from mgresnet.solve import local_slab
 from mgresnet.timeline.coarse import COARSE_OPERATORS
 
 OPTIMISERS = {
@@ -115,46 +115,51 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
         data_dir=a.data_dir,
         dtype=a.dtype,
     )
+    stream = batches(problem.train, a.batch_size, a.epochs, a.seed)
+    net = build_network(a, problem)
+    forward = build_options(a, a.iterations)
+    params = tree_map(lambda part: part.astype(a.dtype), net.init(a.seed))
+    classification = problem.kind == "classification"
+    setup = Setup(
+        arguments=a,
+        problem=problem,
+        net=net,
+        params=local_slab(net, params, options=forward, comm=comm),
+        forward=forward,
+        adjoint=build_options(a, a.adjoint_iterations),
+        objective=SoftmaxCrossEntropy() if classification else LeastSquares(),
+        optimiser=build_optimiser(a, len(problem.train.inputs)),
+        regularisation=Regularisation(a.tikhonov, a.smoothness, a.head_tikhonov),
+        batches=stream,
+    )
+    if a.output and comm.rank == 0:
+        claim(a.output)
+    return setup
+
+
+def build_network(a: argparse.Namespace, problem: Problem) -> Network:
+    """Opening, dense layers and a linear head."""
     opening = choose("opening", a.opening, OPENINGS)
-    net = Network(
+    return Network(
         Dense(a.width, a.activation),
         a.depth,
         a.final_time,
         opening=opening(problem.n_features, a.width, a.activation),
         head=Linear(a.width, problem.n_outputs),
     )
-    relaxations = a.relaxations[0] if len(a.relaxations) == 1 else a.relaxations
-    forward, adjoint = (
-        MGRITOptions(
-            coarsening=a.coarsening,
-            relaxations=relaxations,
-            cycle=a.cycle,
-            max_iterations=iterations,
-            tolerance=a.tolerance,
-            coarse_operator=a.coarse_operator,
-            initial_guess=a.initial_guess,
-        )
-        for iterations in (a.iterations, a.adjoint_iterations)
+
+
+def build_options(a: argparse.Namespace, iterations: int) -> MGRITOptions:
+    """Options of the forward or the adjoint solve."""
+    return MGRITOptions(
+        coarsening=a.coarsening,
+        relaxations=a.relaxations[0] if len(a.relaxations) == 1 else a.relaxations,
+        cycle=a.cycle,
+        max_iterations=iterations,
+        tolerance=a.tolerance,
+        coarse_operator=a.coarse_operator,
+        initial_guess=a.initial_guess,
     )
-    params = tree_map(lambda part: part.astype(a.dtype), net.init(a.seed))
-    local = local_slab(net, params, options=forward, comm=comm)
-    forward_propagator(net, local, range(len(local.body)), forward)
-    classification = problem.kind == "classification"
-    setup = Setup(
-        arguments=a,
-        problem=problem,
-        net=net,
-        params=local,
-        forward=forward,
-        adjoint=adjoint,
-        objective=SoftmaxCrossEntropy() if classification else LeastSquares(),
-        optimiser=build_optimiser(a, len(problem.train.inputs)),
-        regularisation=Regularisation(a.tikhonov, a.smoothness, a.head_tikhonov),
-        batches=batches(problem.train, a.batch_size, a.epochs, a.seed),
-    )
-    if a.output and comm.rank == 0:
-        claim(a.output)
-    return setup
 
 
 def build_optimiser(a: argparse.Namespace, n_samples: int) -> Transform:

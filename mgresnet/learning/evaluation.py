@@ -67,6 +67,7 @@ def predict(
     return gathered
 
 
+@np.errstate(over="ignore", invalid="ignore")  # shows in the loss
 def evaluate(
     net: Network,
     params: Params,

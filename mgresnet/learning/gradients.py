@@ -63,6 +63,7 @@ def parameter_gradient(
     return Params(opening, body, None)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # shows in the status
 def value_and_gradient(
     net: Network,
     params: Params,

@@ -57,6 +57,8 @@ class Result(NamedTuple):
     work: Counter[tuple[int, str]]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a status says it
+@np.errstate(over="ignore", invalid="ignore")  # shows in the status
 def iterate(
     propagator: Propagator,
     initial: Array,
@@ -153,5 +155,7 @@ def _result(
     work = Counter(
         {(i, kind): n for i, lv in enumerate(levels) for kind, n in lv.work.items()}
     )
-    status = final.status(options.tolerance)
-    return Result(levels[0].points(), measures, final, iterations, status, work)
+    points = levels[0].points()
+    lost = comm.sum(np.array([0.0 if np.isfinite(points[-1]).all() else 1.0]))
+    status = Status.NON_FINITE if lost.any() else final.status(options.tolerance)
+    return Result(points, measures, final, iterations, status, work)

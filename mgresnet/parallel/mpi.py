@@ -4,6 +4,7 @@ The only file that imports mpi4py.
 """
 
 import sys
+import time
 from types import TracebackType
 from typing import Self
 
@@ -11,6 +12,10 @@ import numpy as np
 from mpi4py import MPI
 
 from mgresnet.parallel.comm import Array
+
+LAST_WORDS = (
+    0.5  # seconds; MPICH's mpiexec drops what it has not read when a job aborts
+)
 
 
 class MPIComm:
@@ -96,6 +101,7 @@ def _end_job_on_exception(comm: MPI.Intracomm) -> None:
     ) -> None:
         report(kind, value, trace)
         sys.stderr.flush()
+        time.sleep(LAST_WORDS)
         comm.Abort(1)
 
     end_job.ends_job = True  # type: ignore[attr-defined]

@@ -1,0 +1,181 @@
+"""The command line: what a run prints and writes, and how bad input is refused."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from launch import ENVIRONMENT, mpiexec
+
+from mgresnet.__main__ import main
+
+QUICK = ["--depth", "20", "--coarsening", "4", "--epochs", "2", "--width", "4"]
+
+
+def run(*arguments, ranks=None, **environment):
+    """Start ``python -m mgresnet`` as a user would; a hang fails the test."""
+    command = [sys.executable, "-m", "mgresnet", *arguments]
+    if ranks is not None:
+        command = [mpiexec(), "-n", str(ranks), *command]
+    return subprocess.run(
+        command,
+        env={**os.environ, **ENVIRONMENT, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def peaks_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "peaks"
+    result = run("train", "peaks", *QUICK, "--output", str(folder))
+    assert result.returncode == 0, result.stderr
+    return result.stdout, folder
+
+
+def test_run_writes_what_it_says(peaks_run):
+    out, folder = peaks_run
+    names = {file.name for file in folder.iterdir()}
+    assert names == {
+        "config.json",
+        "records.jsonl",
+        "epochs.json",
+        "params.npz",
+        "curves.png",
+        "regions.png",
+    }
+    assert all(name in out for name in names)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["problem"] == "peaks"
+    assert config["depth"] == 20
+    lines = (folder / "records.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [record["step"] for record in records] == list(range(20))
+    epochs = json.loads((folder / "epochs.json").read_text())
+    assert f"{epochs[-1]['exact']['score']:.4f} by exact inference" in out
+    for name in ("curves.png", "regions.png"):
+        assert (folder / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_report_has_error_histories_and_times(peaks_run):
+    out, _ = peaks_run
+    for part in (
+        "as training saw it",
+        "relative error of the last gradient",
+        "residuals of the last forward solve",
+        "residuals of the last adjoint solve",
+        "seconds by phase",
+    ):
+        assert part in out
+
+
+def test_saved_parameters_have_the_reported_loss(peaks_run):
+    import mgresnet as mg
+
+    _, folder = peaks_run
+    saved = np.load(folder / "params.npz", allow_pickle=False)
+    problem = mg.load_problem("peaks")
+    net = mg.Network(
+        mg.Dense(4),
+        20,
+        5.0,
+        opening=mg.Linear(2, 4, "tanh"),
+        head=mg.Linear(4, problem.n_outputs),
+    )
+    params = mg.Params(saved["opening"], saved["body"], saved["head"])
+    found = mg.evaluate(
+        net, params, *problem.validation, objective=mg.SoftmaxCrossEntropy()
+    )
+    reported = json.loads((folder / "epochs.json").read_text())[-1]["validation"]
+    assert found._asdict() == reported
+
+
+@pytest.mark.mpi
+def test_same_run_on_three_ranks(peaks_run, tmp_path):
+    _, folder = peaks_run
+    parallel = tmp_path / "parallel"
+    result = run("train", "peaks", *QUICK, "--output", str(parallel), ranks=3)
+    assert result.returncode == 0, result.stderr
+    assert (parallel / "epochs.json").exists()
+    for name in ("opening", "body", "head"):
+        serial = np.load(folder / "params.npz")[name]
+        np.testing.assert_array_equal(np.load(parallel / "params.npz")[name], serial)
+
+
+def test_earlier_run_is_not_overwritten(peaks_run, capsys):
+    _, folder = peaks_run
+    before = (folder / "records.jsonl").read_bytes()
+    assert main(["train", "peaks", *QUICK, "--output", str(folder)]) == 2
+    assert "holds an earlier run" in capsys.readouterr().err
+    assert (folder / "records.jsonl").read_bytes() == before
+
+
+def test_diverged_run_says_so(capsys):
+    options = ["--activation", "relu", "--optimiser", "sgd", "--learning-rate", "1e9"]
+    assert main(["train", "sine", *QUICK, *options]) == 1
+    assert "not finite" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["frobnicate"], "frobnicate"),
+        (["train"], "PROBLEM"),
+        (["train", "peeks"], "did you mean 'peaks'"),
+        (["train", "peaks", "--foo", "3"], "--foo"),
+        (["train", "peaks", "--depth", "three"], "--depth"),
+        (["train", "peaks", "--depth", "0"], "depth must be at least 1"),
+        (["train", "peaks", "--width", "-2"], "width must be at least 1"),
+        (["train", "peaks", "--coarsening", "4,x"], "--coarsening"),
+        (["train", "peaks", "--coarsening", "1"], "coarsening"),
+        (["train", "peaks", "--relaxations", "1,2,3"], "relaxations"),
+        (["train", "peaks", "--coarse-operator", "median"], "median"),
+        (["train", "peaks", "--cycle", "Z"], "'Z'"),
+        (["train", "peaks", "--tolerance", "nan"], "tolerance"),
+        (["train", "peaks", "--activation", "tan"], "smooth_relu"),
+        (["train", "peaks", "--optimiser", "lbfgs"], "adamw"),
+        (["train", "peaks", "--schedule", "random"], "cosine"),
+        (["train", "peaks", "--learning-rate", "-1"], "learning rate"),
+        (["train", "peaks", "--batch-size", "4000"], "1000"),
+        (["train", "peaks", "--dtype", "int64"], "float32"),
+        (["train", "peaks", "--tikhonov", "-3"], "tikhonov"),
+        (["train", "mnist"], "train-images-idx3-ubyte.gz"),
+        (["train", "fashion-mnist", "--opening", "zeros", "--width", "9"], "784"),
+        (["train", "fashion-mnist", "--data-dir", "/no/such/folder"], "/no/such"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_two(arguments, message, capsys):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("mgresnet: error: ")
+    assert message in lines[0]
+
+
+def test_truncated_idx_file(tmp_path, capsys):
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8b\x08\x00broken")
+    assert main(["train", "fashion-mnist", "--data-dir", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "train-images-idx3-ubyte.gz" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_exit_code_reaches_the_shell():
+    result = run("train", "peeks")
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.mpi
+def test_too_many_ranks_ends_all_of_them():
+    result = run("train", "peaks", "--depth", "8", "--coarsening", "4", ranks=3)
+    assert result.returncode == 2
+    assert result.stderr.count("too many ranks") == 1
+    assert "Traceback" not in result.stderr

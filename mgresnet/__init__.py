@@ -1,5 +1,6 @@
 """Layer-parallel training of residual networks by multigrid reduction in time."""
 
+from mgresnet.control import BSpline as BSpline
 from mgresnet.data import Batch as Batch
 from mgresnet.data import batches as batches
 from mgresnet.data import load_problem as load_problem
@@ -7,9 +8,15 @@ from mgresnet.layers import Dense as Dense
 from mgresnet.layers import Linear as Linear
 from mgresnet.layers import Widen as Widen
 from mgresnet.layers.check import check_layer as check_layer
+from mgresnet.learning.bias import BiasBudget as BiasBudget
+from mgresnet.learning.bias import bias_budget as bias_budget
 from mgresnet.learning.evaluation import Evaluation as Evaluation
 from mgresnet.learning.evaluation import evaluate as evaluate
 from mgresnet.learning.evaluation import predict as predict
+from mgresnet.learning.gradient_error import GradientError as GradientError
+from mgresnet.learning.gradient_error import (
+    estimate_gradient_error as estimate_gradient_error,
+)
 from mgresnet.learning.gradients import Info as Info
 from mgresnet.learning.gradients import parameter_gradient as parameter_gradient
 from mgresnet.learning.gradients import value_and_gradient as value_and_gradient
@@ -36,6 +43,8 @@ from mgresnet.network import Network as Network
 from mgresnet.network import Params as Params
 from mgresnet.parallel import SerialComm as SerialComm
 from mgresnet.parallel import TimeComm as TimeComm
+from mgresnet.prediction import Prediction as Prediction
+from mgresnet.prediction import predict_convergence as predict_convergence
 from mgresnet.solve import Solution as Solution
 from mgresnet.solve import local_slab as local_slab
 from mgresnet.solve import solve_adjoint as solve_adjoint

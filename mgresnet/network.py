@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from mgresnet.control import BSpline
 from mgresnet.layers.dense import Dense
 from mgresnet.layers.layout import Array
 
@@ -23,7 +24,8 @@ class Params(NamedTuple):
     ----------
     opening : ndarray, shape (n_params,), or None
     body : ndarray, shape (n_layers, n_params)
-        One row per layer: all of them, or those of one rank.
+        One row per layer: all of them, or those of one rank.  With a spline control,
+        one row per coefficient, on every rank.
     head : ndarray, shape (n_params,), or None
     """
 
@@ -74,6 +76,10 @@ class Network:
         Without an opening the inputs are the first state, without a head the last state
         is the output.
 
+    control : BSpline, optional
+        Makes the parameters of the layers values of a spline over depth; by default
+        every layer has its own.
+
     Examples
     --------
     >>> net = Network(Dense(4), depth=10, final_time=2.0)
@@ -86,6 +92,7 @@ class Network:
     final_time: float = 1.0
     opening: Map | None = None
     head: Map | None = None
+    control: BSpline | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.depth, bool) or not isinstance(self.depth, int | np.integer):
@@ -114,34 +121,59 @@ class Network:
         return self.final_time / self.depth
 
     @property
+    def n_params(self) -> int:
+        """Number of parameters of opening, body and head."""
+        n_rows = self.control.n_coefficients if self.control else self.depth
+        ends = sum(end.n_params for end in (self.opening, self.head) if end)
+        return n_rows * self.layer.n_params + ends
+
+    @property
     def n_outputs(self) -> int:
         """Number of features that come out."""
         return self.head.n_outputs if self.head else self.layer.feature_shape[-1]
 
-    def init(self, seed: int = 7) -> Params:
+    def init(self, seed: int = 7, smooth: int | None = None) -> Params:
         """Draw initial parameters, the same on every rank.
 
         Opening, body and head have their own random streams, so that changing one
         leaves the others as they are.
+
+        Parameters
+        ----------
+        seed : int
+        smooth : int, optional
+            Without a control: start from a random cubic spline with that many
+            coefficients, in place of independent layers.
         """
         streams = np.random.default_rng(seed).spawn(3)
         opening = None if self.opening is None else self.opening.init(streams[0])[0]
         head = None if self.head is None else self.head.init(streams[2])[0]
-        return Params(opening, self.layer.init(streams[1], self.depth), head)
+        spline = self.control or (BSpline(smooth) if smooth else None)
+        n_rows = spline.n_coefficients if spline else self.depth
+        body = self.layer.init(streams[1], n_rows)
+        if spline and not self.control:
+            body = spline.values(body, self.depth, range(self.depth))
+        return Params(opening, body, head)
 
-    def own_rows(self, body: Array, slab: range) -> Array:
-        """The rows of `body` that belong to a slab, from all rows or just these.
+    def own_body(self, body: Array, slab: range) -> Array:
+        """What the rank that owns a slab keeps of `body`, given whole or already kept.
 
         Raises
         ------
         ValueError
             If `body` has the rows of neither the whole network nor the slab.
         """
-        if np.asarray(body).dtype not in (np.float64, np.float32):
-            raise TypeError(
-                f"body has dtype {np.asarray(body).dtype}; needed float64 or float32"
-            )
+        body = np.asarray(body)
+        if body.dtype not in (np.float64, np.float32):
+            raise TypeError(f"body has dtype {body.dtype}; needed float64 or float32")
         n_params = self.layer.n_params
+        if self.control:
+            if body.shape == (self.control.n_coefficients, n_params):
+                return body
+            raise ValueError(
+                f"body has shape {body.shape}, needed ({self.control.n_coefficients}, "
+                f"{n_params}): the coefficients of the spline; make it with net.init"
+            )
         if body.ndim == 2 and body.shape[1] == n_params:
             if len(body) == self.depth:
                 return body[slab.start : slab.stop]
@@ -152,6 +184,11 @@ class Network:
             f"whole network or ({len(slab)}, {n_params}) for layers {slab.start}.."
             f"{slab.stop - 1} of this rank; make it with net.init or layer.pack"
         )
+
+    def layer_params(self, body: Array, slab: range) -> Array:
+        """Parameters of the layers of a slab, shape (len(slab), n_params)."""
+        own = self.own_body(body, slab)
+        return self.control.values(own, self.depth, slab) if self.control else own
 
     def open(self, params: Params, inputs: Array) -> Array:
         """First state of a batch."""

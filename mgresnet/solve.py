@@ -121,7 +121,7 @@ def solve_forward(
     comm = as_time_comm(comm)
     grid, slab = cut(net, options, comm)
     forward = forward_propagator(net, params, slab, options)
-    inputs = check_states(inputs, "inputs", _input_shape(net), params.body.dtype)
+    inputs = check_states(inputs, "inputs", _input_shape(net), forward.dtype)
     check_finite(inputs, "inputs")
     shape = (len(inputs), *net.layer.feature_shape)
     first = (
@@ -231,7 +231,7 @@ def local_slab(
     _, slab = cut(net, options, comm)
     return Params(
         params.opening if comm.rank == 0 else None,
-        net.own_rows(params.body, slab),
+        net.own_body(params.body, slab),
         params.head if comm.rank == comm.size - 1 else None,
     )
 
@@ -240,7 +240,7 @@ def forward_propagator(
     net: Network, params: Params, slab: range, options: MGRITOptions
 ) -> Forward:
     """Propagator over the layers of a slab, coarsened as the options say."""
-    coefficients = net.layer.prepare(net.own_rows(params.body, slab))
+    coefficients = net.layer.prepare(net.layer_params(params.body, slab))
     operator = COARSE_OPERATORS[options.coarse_operator]
     return Forward(net.layer, coefficients, net.step, operator)
 

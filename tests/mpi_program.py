@@ -29,6 +29,7 @@ class Case(NamedTuple):
     n_samples: int = 5
     n_steps: int = 5
     regularisation: mg.Regularisation | None = None
+    gradient_tolerance: float | None = None
     seed: int = 4711
 
 
@@ -41,11 +42,11 @@ class Part(NamedTuple):
     shared: dict[str, Any]  # the same on all ranks
 
 
-def network(depth, layer, ends=True):
+def network(depth, layer, ends=True, control=None):
     """Two features in and two out, by linear maps or, without ends, as they are."""
     opening = mg.Linear(2, layer.width, activation="tanh") if ends else None
     head = mg.Linear(layer.width, 2) if ends else None
-    return mg.Network(layer, depth, 2.0, opening, head)
+    return mg.Network(layer, depth, 2.0, opening, head, control)
 
 
 def clipped_adam():
@@ -71,11 +72,10 @@ CASES = {
     ),
     "three levels": Case(
         network(103, mg.Dense(3, "relu", "scalar")),
-        mg.MGRITOptions(
-            (3, 4), (0, 1), "F", coarse_operator="mean", initial_guess="constant"
-        ),
+        mg.MGRITOptions((3, 4), (0, 1), "F", 3, 1e-2, "mean", initial_guess="constant"),
         mg.MGRITOptions((3, 4), 1, "W", 2, 0.0, "injection", "zero"),
         nesterov(),
+        n_steps=2,
         regularisation=PENALTIES,
     ),
     "single precision": Case(
@@ -84,12 +84,22 @@ CASES = {
         mg.MGRITOptions((2, 2), 0, max_iterations=0),
         clipped_adam(),
         dtype="float32",
+        n_steps=3,
     ),
     "serial": Case(
         network(23, mg.Dense(4, "sigmoid")),
         mg.MGRITOptions.serial((2,)),
         mg.MGRITOptions.serial((2,)),
         nesterov(),
+    ),
+    "control over depth": Case(
+        network(45, mg.Dense(3), control=mg.BSpline(6)),
+        mg.MGRITOptions((5,), 1, max_iterations=4, tolerance=0.0),
+        mg.MGRITOptions((5,), 0, max_iterations=4, tolerance=0.0),
+        clipped_adam(),
+        n_steps=3,
+        regularisation=PENALTIES,
+        gradient_tolerance=2e-3,
     ),
 }
 
@@ -123,17 +133,28 @@ def run(case, comm=None):
         value, gradient, info = mg.value_and_gradient(
             case.net, params, inputs, targets, guess=guess, **options
         )
-        _keep(part, name, gradient, value=value, loss=info.loss)
+        _keep_params(part, name, case, gradient)
+        _keep(part, name, value=value, loss=info.loss)
         _keep_solution(part, f"{name} forward", info.forward)
         _keep_solution(part, f"{name} adjoint", info.adjoint)
         params, guess = params._replace(body=0.9 * params.body), info
-    samples = mg.batches((inputs, targets), size=3, epochs=case.n_steps)
-    records = mg.train(case.net, params, samples, optimiser=case.optimiser, **options)
+    size = min(3, case.n_samples)
+    samples = mg.batches((inputs, targets), size, epochs=case.n_steps)
+    records = mg.train(
+        case.net,
+        params,
+        samples,
+        optimiser=case.optimiser,
+        gradient_tolerance=case.gradient_tolerance,
+        ranks=16,
+        **options,
+    )
     for record in islice(records, case.n_steps):
         numbers = record._asdict()
         for name in ("seconds", "params"):
             del numbers[name]
-        _keep(part, f"step {record.step}", record.params, **numbers)
+        _keep_params(part, f"step {record.step}", case, record.params)
+        _keep(part, f"step {record.step}", **numbers)
     outputs = mg.predict(
         case.net, record.params, inputs, options=case.forward, comm=comm
     )
@@ -141,11 +162,14 @@ def run(case, comm=None):
     return part
 
 
-def _keep(part, name, params=None, **shared):
-    if params is not None:
-        part.rows[f"{name} body"] = params.body
-        part.ends[f"{name} opening"] = params.opening
-        part.ends[f"{name} head"] = params.head
+def _keep_params(part, name, case, params):
+    body = part.shared if case.net.control else part.rows
+    body[f"{name} body"] = params.body
+    part.ends[f"{name} opening"] = params.opening
+    part.ends[f"{name} head"] = params.head
+
+
+def _keep(part, name, **shared):
     for key, value in shared.items():
         value = value.name if isinstance(value, mg.Status) else value
         part.shared[f"{name} {key}"] = np.array(value)
@@ -252,7 +276,12 @@ def verbs(world):
         print(f"{world.size} ranks checked")
 
 
-ACTIONS = {"digests": print_digests, "verbs": verbs, "fail": fail}
+def hang(world):
+    """Wait for a message that nobody sends."""
+    world.recv(source=world.rank)
+
+
+ACTIONS = {"digests": print_digests, "verbs": verbs, "fail": fail, "hang": hang}
 
 if __name__ == "__main__":
     from mpi4py import MPI

@@ -7,8 +7,8 @@ import mgresnet as mg
 from mgresnet.layers import LAYERS, Linear, Widen
 
 BAD_RECORDS = [
-    (lambda: mg.Dense(0), ValueError, "n_inputs must be at least 1, got 0"),
-    (lambda: mg.Dense(3.0), TypeError, "n_inputs must be an integer, got 3.0"),
+    (lambda: mg.Dense(0), ValueError, "width must be at least 1, got 0"),
+    (lambda: mg.Dense(3.0), TypeError, "width must be an integer, got 3.0"),
     (lambda: mg.Dense(True), TypeError, "must be an integer, got True"),
     (lambda: Linear(2, -1), ValueError, "n_outputs must be at least 1, got -1"),
     (
@@ -97,3 +97,27 @@ def test_widen_is_linear_and_pulls_back_by_its_transpose(fill):
     d_theta, d_x = widen.pull_back(np.zeros(0), x, seed)
     assert d_theta.shape == widen.init(rng)[0].shape == (0,)
     assert (y * seed).sum() == pytest.approx((x * d_x).sum(), rel=1e-14)
+
+
+@pytest.mark.parametrize("bias", ["vector", "scalar", "none"])
+def test_initial_weights_have_variance_one_over_width_and_biases_vanish(bias):
+    layer = mg.Dense(16, bias=bias)
+    weight, offset = layer.unpack(layer.init(np.random.default_rng(8191), 400))
+    assert weight.var() == pytest.approx(1 / 16, rel=0.02)
+    assert abs(weight.mean()) < 0.005
+    assert offset is None or not offset.any()
+
+
+def test_opening_body_and_head_have_random_streams_of_their_own():
+    ends = {"opening": Linear(3, 5), "head": Linear(5, 2)}
+    bare = mg.Network(mg.Dense(5), 9).init(seed=8192)
+    full = mg.Network(mg.Dense(5), 9, **ends).init(seed=8192)
+    np.testing.assert_array_equal(full.body, bare.body)
+    np.testing.assert_array_equal(
+        mg.Network(mg.Dense(5), 4, **ends).init(seed=8192).head, full.head
+    )
+    other = mg.Network(mg.Dense(5), 9, **ends).init(seed=8193)
+    for a, b in zip(full, other, strict=True):
+        assert (a != b).any()
+    drawn = full.opening[:10] * np.sqrt(3), full.head[:10] * np.sqrt(5)
+    assert not np.isclose(*drawn, rtol=1e-9).any()

@@ -11,16 +11,18 @@ import numpy as np
 from mgresnet.commands.setup import Setup
 from mgresnet.data import peaks_class
 from mgresnet.layers.layout import Array
+from mgresnet.learning.controller import Plan, planned_options
 from mgresnet.learning.evaluation import EpochRow, Evaluation, predict
 from mgresnet.learning.gradients import Info, value_and_gradient
 from mgresnet.learning.optimisers import global_norm, tree_map
+from mgresnet.learning.shared import own_gather
 from mgresnet.learning.trainer import Record
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Params
 from mgresnet.parallel import TimeComm
 from mgresnet.solve import Solution
 
-COLUMNS = "{:>5}  {:>9} {:>9} {:>9}  {:>9} {:>9} {:>9}  {:>8} {:>8}  {:>7}"
+COLUMNS = "{:>5}  {:>8} {:>8} {:>8}  {:>8} {:>8} {:>8}  {:>8} {:>8} {:>8}  {:>7}"
 
 
 def say(comm: TimeComm, text: str) -> None:
@@ -33,14 +35,12 @@ def start(setup: Setup, comm: TimeComm, folder: Path | None) -> None:
     """Say what is about to happen, and write config.json."""
     problem, net, a = setup.problem, setup.net, setup.arguments
     n_train, n_validation = len(problem.train.inputs), len(problem.validation.inputs)
-    local = sum(part.size for part in setup.params if part is not None)
-    n_params = int(comm.sum(np.array(local)))
     say(comm, f"problem   {problem.name}: {problem.source}")
     say(comm, f"          {n_train} training and {n_validation} validation samples")
     say(
         comm,
         f"network   {net.depth} layers of width {a.width}, {a.activation}, "
-        f"T = {net.final_time:g}, {n_params} parameters, {a.dtype}",
+        f"T = {net.final_time:g}, {net.n_params} parameters, {a.dtype}",
     )
     say(
         comm,
@@ -49,9 +49,10 @@ def start(setup: Setup, comm: TimeComm, folder: Path | None) -> None:
         f"{a.iterations} forward and {a.adjoint_iterations} adjoint corrections\n",
     )
     name = setup.objective.score_name
-    say(comm, COLUMNS.format("", "loss", "", "", name, "", "", "residual", "", ""))
-    parts = ("training", "exact", "validat.")
-    heads = ("epoch", *parts, *parts, "forward", "adjoint", "seconds")
+    top = ("", "loss", "", "", name, "", "", "residual", "", "gradient", "")
+    say(comm, COLUMNS.format(*top))
+    parts = ("training", "exact", "new data")
+    heads = ("epoch", *parts, *parts, "forward", "adjoint", "error", "seconds")
     say(comm, COLUMNS.format(*heads))
     if folder:
         config = {name: _plain(value) for name, value in vars(a).items()}
@@ -66,7 +67,8 @@ def table_line(row: EpochRow) -> str:
     evaluations = (row.training, row.exact, row.validation)
     cells = [f"{e.loss:.4f}" for e in evaluations]
     cells += [f"{e.score:.4f}" for e in evaluations]
-    cells += [f"{row.forward_residual:.1e}", f"{row.adjoint_residual:.1e}"]
+    errors = (row.forward_residual, row.adjoint_residual, row.gradient_error)
+    cells += [f"{error:.1e}" for error in errors]
     return COLUMNS.format(row.epoch, *cells, f"{row.seconds:.1f}")
 
 
@@ -87,8 +89,13 @@ def finish(
         f"{last.exact.score:.4f} by exact inference; on new data "
         f"{last.validation.score:.4f} by exact inference",
     )
-    error, info = gradient_error(setup, params, comm)
-    say(comm, f"relative error of the last gradient: {error:.1e}")
+    error, info = gradient_error(setup, params, records[-1], comm)
+    estimate = records[-1].gradient_error
+    say(
+        comm,
+        f"relative error of the gradient at the end: {error:.1e}; estimated in the "
+        f"last step: {estimate:.1e}",
+    )
     for kind, solution in (("forward", info.forward), ("adjoint", info.adjoint)):
         say(comm, f"residuals of the last {kind} solve: {_history(solution)}")
     seconds: Counter[str] = Counter()
@@ -100,7 +107,9 @@ def finish(
         _write_results(setup, params, records, rows, comm, folder)
 
 
-def gradient_error(setup: Setup, params: Params, comm: TimeComm) -> tuple[float, Info]:
+def gradient_error(
+    setup: Setup, params: Params, last: Record, comm: TimeComm
+) -> tuple[float, Info]:
     """Relative 2-norm error of the gradient on the first training batch."""
     n = setup.arguments.batch_size
     train = setup.problem.train
@@ -118,13 +127,17 @@ def gradient_error(setup: Setup, params: Params, comm: TimeComm) -> tuple[float,
             regularisation=setup.regularisation,
         )
         for forward, adjoint in (
-            (setup.forward, setup.adjoint),
+            (
+                planned_options(setup.forward, Plan(last.forward_iterations)),
+                planned_options(setup.adjoint, Plan(last.adjoint_iterations)),
+            ),
             (exact_options, exact_options),
         )
     ]
     (_, inexact, info), (_, exact, _) = results
-    error = global_norm(tree_map(np.subtract, inexact, exact), comm.gather)
-    return error / global_norm(exact, comm.gather), info
+    gather = own_gather(setup.net, comm)
+    error = global_norm(tree_map(np.subtract, inexact, exact), gather)
+    return error / global_norm(exact, gather), info
 
 
 def append_record(folder: Path | None, record: Record) -> None:
@@ -180,7 +193,9 @@ def _write_results(
 
 
 def _history(solution: Solution) -> str:
-    history = [*solution.residuals, solution.final_residual]
+    history = list(solution.residuals)
+    if len(history) == solution.iterations:  # the last correction is not measured yet
+        history.append(solution.final_residual)
     return " ".join(f"{residual:.1e}" for residual in history)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mgresnet.control import BSpline
 from mgresnet.data import PROBLEMS, Batch, Problem, batches, load_problem
 from mgresnet.layers import Dense, Linear, Widen
 from mgresnet.layers.kernels import ACTIVATIONS
@@ -78,6 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--final-time", type=float, help="T; the step is T / depth; preset")
     add("--activation", default="tanh", help=", ".join(ACTIVATIONS))
     add("--opening", default="linear", help=", ".join(OPENINGS))
+    add("--control", type=int, metavar="K", help="weights from a B-spline of K values")
+    add("--smooth", type=int, metavar="K", help="first weights from such a B-spline")
     add("--dtype", default="float64", help="float64 or float32")
     add("--coarsening", type=factors, default=(16,), help="factors, as 16 or 4,4")
     add("--relaxations", type=factors, default=(0,), help="FC-sweeps, one or per level")
@@ -87,6 +90,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tolerance", type=float, default=1e-3, help="relative residual; 0 goes on")
     add("--coarse-operator", default="matched", help=", ".join(COARSE_OPERATORS))
     add("--initial-guess", default="coarse", help=", ".join(INITIAL_GUESSES))
+    add("--gradient-tolerance", type=float, help="choose iterations to keep this error")
+    add("--for-ranks", type=int, help="ranks for which serial solves would be cheaper")
     add("--epochs", type=int, help="passes over the training data; preset")
     add("--batch-size", type=int, default=100, help="samples per step")
     add("--optimiser", default="adam", help=", ".join(OPTIMISERS))
@@ -118,7 +123,7 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
     stream = batches(problem.train, a.batch_size, a.epochs, a.seed)
     net = build_network(a, problem)
     forward = build_options(a, a.iterations)
-    params = tree_map(lambda part: part.astype(a.dtype), net.init(a.seed))
+    params = tree_map(lambda part: part.astype(a.dtype), net.init(a.seed, a.smooth))
     classification = problem.kind == "classification"
     setup = Setup(
         arguments=a,
@@ -146,6 +151,7 @@ def build_network(a: argparse.Namespace, problem: Problem) -> Network:
         a.final_time,
         opening=opening(problem.n_features, a.width, a.activation),
         head=Linear(a.width, problem.n_outputs),
+        control=None if a.control is None else BSpline(a.control),
     )
 
 
@@ -156,7 +162,7 @@ def build_options(a: argparse.Namespace, iterations: int) -> MGRITOptions:
         relaxations=a.relaxations[0] if len(a.relaxations) == 1 else a.relaxations,
         cycle=a.cycle,
         max_iterations=iterations,
-        tolerance=a.tolerance,
+        tolerance=a.tolerance if a.gradient_tolerance is None else 0.0,
         coarse_operator=a.coarse_operator,
         initial_guess=a.initial_guess,
     )

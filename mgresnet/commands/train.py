@@ -10,6 +10,7 @@ from tqdm import tqdm
 from mgresnet.commands import report
 from mgresnet.commands.setup import Setup
 from mgresnet.data import Split
+from mgresnet.learning.controller import Plan, planned_options
 from mgresnet.learning.evaluation import EpochRow, Evaluation, evaluate
 from mgresnet.learning.trainer import Record, train
 from mgresnet.mgrit.options import MGRITOptions
@@ -57,6 +58,8 @@ def with_progress(setup: Setup, steps: int, comm: TimeComm) -> Iterator[Record]:
         adjoint=setup.adjoint,
         comm=comm,
         regularisation=setup.regularisation,
+        gradient_tolerance=a.gradient_tolerance,
+        ranks=a.for_ranks,
     )
     watched = comm.rank == 0 and (a.progress or sys.stderr.isatty())
     total = a.epochs * steps
@@ -68,6 +71,7 @@ def with_progress(setup: Setup, steps: int, comm: TimeComm) -> Iterator[Record]:
 def epoch_row(setup: Setup, record: Record, comm: TimeComm, seconds: float) -> EpochRow:
     """Evaluate the weights after an epoch, as training sees them and exactly."""
     exact = MGRITOptions.serial(setup.forward.coarsening)
+    seen = planned_options(setup.forward, Plan(record.forward_iterations))
 
     def score(split: Split, options: MGRITOptions) -> Evaluation:
         return evaluate(
@@ -82,10 +86,11 @@ def epoch_row(setup: Setup, record: Record, comm: TimeComm, seconds: float) -> E
 
     return EpochRow(
         epoch=record.epoch + 1,
-        training=score(setup.problem.train, setup.forward),
+        training=score(setup.problem.train, seen),
         exact=score(setup.problem.train, exact),
         validation=score(setup.problem.validation, exact),
         forward_residual=record.forward_residual,
         adjoint_residual=record.adjoint_residual,
+        gradient_error=record.gradient_error,
         seconds=seconds,
     )

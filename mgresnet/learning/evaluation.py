@@ -28,6 +28,7 @@ class EpochRow(NamedTuple):
     validation: Evaluation  # exact inference
     forward_residual: float
     adjoint_residual: float
+    gradient_error: float  # estimated, relative, of the last step
     seconds: float
 
 

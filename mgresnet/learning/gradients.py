@@ -1,18 +1,21 @@
 """Loss and gradient of a batch in three passes: forward, adjoint, gradient."""
 
 import time
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mgresnet.layers.layout import Array, samples_last
+from mgresnet.learning.ends import close
 from mgresnet.learning.objectives import Objective
 from mgresnet.learning.optimisers import tree_map
 from mgresnet.learning.regularisation import Regularisation
+from mgresnet.learning.shared import pull_back_control
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params, owned
-from mgresnet.parallel import TimeComm, as_time_comm
-from mgresnet.solve import Solution, local_slab, solve_adjoint, solve_forward
+from mgresnet.parallel import as_time_comm
+from mgresnet.solve import Solution, cut, local_slab, solve_adjoint, solve_forward
 
 
 class Info(NamedTuple):
@@ -25,7 +28,12 @@ class Info(NamedTuple):
 
 
 def parameter_gradient(
-    net: Network, params: Params, forward: Solution, adjoint: Solution
+    net: Network,
+    params: Params,
+    forward: Solution,
+    adjoint: Solution,
+    *,
+    comm: Any = None,
 ) -> Params:
     """Gradient of J with respect to the parameters of this rank's layers and opening.
 
@@ -36,12 +44,15 @@ def parameter_gradient(
         ``body`` whole or the rows of this rank.
     forward, adjoint : Solution
         From `solve_forward` and `solve_adjoint`.
+    comm : mpi4py communicator or TimeComm, optional
+        Sums over ranks if the network has a control; not needed otherwise.
 
     Returns
     -------
     Params
-        ``body`` (n_local, n_params); ``opening`` on the rank that owns the first layer;
-        ``head`` None, as the adjoint starts behind it.
+        ``body`` (n_local, n_params), or the gradient of all coefficients of a control;
+        ``opening`` on the rank that owns the first layer; ``head`` None, as the adjoint
+        starts behind it.
     """
     if forward.slab != adjoint.slab or forward.states.shape != adjoint.states.shape:
         raise ValueError(
@@ -52,7 +63,7 @@ def parameter_gradient(
     body = net.layer.gradient(
         samples_last(forward.states, ndim),
         samples_last(adjoint.states, ndim),
-        net.own_rows(params.body, forward.slab),
+        net.layer_params(params.body, forward.slab),
         net.step,
     )
     opening = None
@@ -60,7 +71,8 @@ def parameter_gradient(
         theta = owned("opening", params.opening)
         inputs = owned("opening", forward.inputs)
         opening, _ = net.opening.pull_back(theta, inputs, adjoint.states[0])
-    return Params(opening, body, None)
+    comm = as_time_comm(comm)
+    return Params(opening, pull_back_control(net, body, forward.slab, comm), None)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # shows in the status
@@ -109,20 +121,23 @@ def value_and_gradient(
        Networks", SIAM J. Math. Data Sci. 2(1), 2020.
     """
     comm = as_time_comm(comm)
-    options = forward or MGRITOptions.serial()
-    local = local_slab(net, params, options=options, comm=comm)
-    n_outputs = net.n_outputs
-    objective.check(n_outputs, targets, len(inputs))
+    forward = forward or MGRITOptions.serial()
+    adjoint = adjoint or MGRITOptions.serial(forward.coarsening)
+    objective.check(net.n_outputs, targets, len(inputs))
+    own = local_slab(net, params, options=forward, comm=comm)
+    _, slab = cut(net, forward, comm)
+    rows = own._replace(body=net.layer_params(own.body, slab))
+    plain = replace(net, control=None)
     clock = [time.perf_counter()]
     states = solve_forward(
-        net, local, inputs, options=options, comm=comm, guess=guess and guess.forward
+        plain, rows, inputs, options=forward, comm=comm, guess=guess and guess.forward
     )
     clock.append(time.perf_counter())
-    loss, d_head, seed = _close(net, local, states, targets, objective, comm)
+    loss, d_head, seed = close(plain, rows, states.final, targets, objective, comm)
     clock.append(time.perf_counter())
     adjoints = solve_adjoint(
-        net,
-        local,
+        plain,
+        rows,
         states,
         seed,
         options=adjoint,
@@ -130,37 +145,15 @@ def value_and_gradient(
         guess=guess and guess.adjoint,
     )
     clock.append(time.perf_counter())
-    gradient = parameter_gradient(net, local, states, adjoints)._replace(head=d_head)
+    gradient = parameter_gradient(plain, rows, states, adjoints)._replace(head=d_head)
     value = loss
     if regularisation is not None:
-        penalty, d_penalty = regularisation.value_and_gradient(local, net.step, comm)
+        penalty, d_penalty = regularisation.value_and_gradient(rows, net.step, comm)
         value += penalty
         gradient = tree_map(np.add, gradient, d_penalty)
+    body = pull_back_control(net, gradient.body, slab, comm)
     clock.append(time.perf_counter())
     phases = ("forward", "head", "adjoint", "gradient")
     seconds = dict(zip(phases, np.diff(clock).tolist(), strict=True))
-    return value, gradient, Info(states, adjoints, loss, seconds)
-
-
-def _close(
-    net: Network,
-    params: Params,
-    states: Solution,
-    targets: Any,
-    objective: Objective,
-    comm: TimeComm,
-) -> tuple[float, Array | None, Array | None]:
-    """Loss on every rank; gradient of the head and adjoint seed on the last."""
-    loss, d_head, seed = 0.0, None, None
-    if comm.rank == comm.size - 1:
-        last = states.final
-        outputs = net.close(params, last)
-        loss, d_outputs = objective.value_and_seed(outputs, targets)
-        d_outputs = d_outputs.astype(last.dtype, copy=False)
-        if net.head is None:
-            seed = d_outputs
-        else:
-            d_head, seed = net.head.pull_back(
-                owned("head", params.head), last, d_outputs
-            )
-    return float(comm.sum(np.array([loss]))[0]), d_head, seed
+    info = Info(states, adjoints, loss, seconds)
+    return value, gradient._replace(body=body), info

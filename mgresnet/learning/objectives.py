@@ -64,6 +64,8 @@ class SoftmaxCrossEntropy:
             raise ValueError(
                 f"targets have shape {targets.shape}, needed ({n_samples},)"
             )
+        if n_samples == 0:
+            raise ValueError("targets are an empty batch; give at least one sample")
         if targets.min() < 0 or targets.max() >= n_outputs:
             raise ValueError(
                 f"targets run from {targets.min()} to {targets.max()}, needed labels "

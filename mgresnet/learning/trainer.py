@@ -1,19 +1,28 @@
 """Training as a generator: one gradient, one update, one record per batch."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 from mgresnet.data import Batch
-from mgresnet.learning.gradients import value_and_gradient
+from mgresnet.learning.accurate import (
+    Accurate,
+    Both,
+    accurate_gradient,
+    adaptive_rules,
+    next_plans,
+)
+from mgresnet.learning.controller import Fixed
 from mgresnet.learning.objectives import Objective
-from mgresnet.learning.optimisers import Transform, apply_updates, global_norm
+from mgresnet.learning.optimisers import Gather, Transform, apply_updates
 from mgresnet.learning.regularisation import Regularisation
+from mgresnet.learning.shared import own_gather
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Status
 from mgresnet.network import Network, Params
-from mgresnet.parallel import TimeComm, as_time_comm
-from mgresnet.solve import local_slab
+from mgresnet.parallel import as_time_comm
+from mgresnet.solve import cut, local_slab
 
 
 class Record(NamedTuple):
@@ -27,9 +36,12 @@ class Record(NamedTuple):
     value: float  # loss and regularisation
     loss: float
     gradient_norm: float
+    gradient_error: float  # estimated, relative
+    forward_error: float  # its part from inexact states
+    adjoint_error: float  # its part from inexact adjoints
     forward_residual: float  # of the states the gradient was taken at
     adjoint_residual: float
-    forward_iterations: int
+    forward_iterations: int  # SERIAL (-1): marched through all layers
     adjoint_iterations: int
     status: Status  # worse of the two solves
     seconds: dict[str, float]  # by phase
@@ -47,6 +59,8 @@ def train(
     adjoint: MGRITOptions | None = None,
     comm: Any = None,
     regularisation: Regularisation | None = None,
+    gradient_tolerance: float | None = None,
+    ranks: int | None = None,
 ) -> Iterator[Record]:
     """Train on one batch after the other.
 
@@ -63,6 +77,13 @@ def train(
         Serial propagation by default.
     comm : mpi4py communicator or TimeComm, optional
     regularisation : Regularisation, optional
+    gradient_tolerance : float, optional
+        Choose iterations so that the estimated relative error of every gradient stays
+        below this; ``max_iterations`` of the options then only limits them.  By default
+        every solve follows its options.
+    ranks : int, optional
+        Number of ranks for which serial propagation is compared with iterating, if not
+        that of `comm`; to study on few ranks what many would do.
 
     Yields
     ------
@@ -72,54 +93,64 @@ def train(
     Notes
     -----
     Parameters, gradients and the optimiser's state live only on the rank that owns
-    their layers.
+    their layers; coefficients of a control on all ranks.
     """
     comm = as_time_comm(comm)
     forward = forward or MGRITOptions.serial()
+    adjoint = adjoint or MGRITOptions.serial(forward.coarsening)
     local = local_slab(net, params, options=forward, comm=comm)
-    gradient_options = {
-        "objective": objective,
-        "forward": forward,
-        "adjoint": adjoint,
-        "comm": comm,
-        "regularisation": regularisation,
-    }
-    return _steps(net, local, batches, optimiser, comm, gradient_options)
+    rules = Both(Fixed(forward), Fixed(adjoint))
+    if gradient_tolerance is not None:
+        interval = cut(net, forward, comm)[0].interval
+        rules = adaptive_rules(
+            forward, adjoint, gradient_tolerance, interval, ranks or comm.size
+        )
+    find = partial(
+        accurate_gradient,
+        net,
+        rules=rules,
+        objective=objective,
+        regularisation=regularisation,
+        comm=comm,
+    )
+    return _steps(find, rules, local, batches, optimiser, own_gather(net, comm))
 
 
 def _steps(
-    net: Network,
+    find: Callable[..., Accurate],
+    rules: Both,
     params: Params,
     batches: Iterable[Any],
     optimiser: Transform,
-    comm: TimeComm,
-    gradient_options: dict[str, Any],
+    gather: Gather,
 ) -> Iterator[Record]:
     state = optimiser.init(params)
+    plans = Both(rules.forward.start(), rules.adjoint.start())
     for step, batch in enumerate(batches):
         inputs, targets, epoch = Batch(*batch)
-        value, gradient, info = value_and_gradient(
-            net, params, inputs, targets, **gradient_options
-        )
+        found = find(params, inputs, targets, plans=plans)
         started = time.perf_counter()
-        norm = global_norm(gradient, comm.gather)
-        update, state = optimiser.update(gradient, state, params, comm.gather)
+        update, state = optimiser.update(found.gradient, state, params, gather)
         params = apply_updates(params, update)
-        seconds = {**info.seconds, "update": time.perf_counter() - started}
-        statuses = (info.forward.status, info.adjoint.status)
+        seconds = {**found.seconds, "update": time.perf_counter() - started}
+        statuses = (found.info.forward.status, found.info.adjoint.status)
         yield Record(
             step=step,
             epoch=epoch,
-            value=value,
-            loss=info.loss,
-            gradient_norm=norm,
-            forward_residual=info.forward.final_residual,
-            adjoint_residual=info.adjoint.final_residual,
-            forward_iterations=info.forward.iterations,
-            adjoint_iterations=info.adjoint.iterations,
+            value=found.value,
+            loss=found.info.loss,
+            gradient_norm=found.norm,
+            gradient_error=found.error.total,
+            forward_error=found.error.forward,
+            adjoint_error=found.error.adjoint,
+            forward_residual=found.info.forward.final_residual,
+            adjoint_residual=found.info.adjoint.final_residual,
+            forward_iterations=found.iterations.forward,
+            adjoint_iterations=found.iterations.adjoint,
             status=max(statuses, key=list(Status).index),
             seconds=seconds,
             params=params,
         )
         if Status.NON_FINITE in statuses:
             return
+        plans = next_plans(rules, found)

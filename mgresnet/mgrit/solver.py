@@ -57,7 +57,6 @@ class Result(NamedTuple):
     work: Counter[tuple[int, str]]
 
 
-@np.errstate(over="ignore", invalid="ignore")  # a status says it
 @np.errstate(over="ignore", invalid="ignore")  # shows in the status
 def iterate(
     propagator: Propagator,
@@ -80,9 +79,9 @@ def iterate(
     options : MGRITOptions
     comm : TimeComm
     guess : ndarray, shape (n_steps + 1, *state), optional
-        First approximation; only its C-points matter.
+        First approximation; only its C-points matter.  Serial propagation needs none.
     """
-    if not factors or (guess is None and options.initial_guess == "serial"):
+    if not factors or options.initial_guess == "serial":
         levels = build_levels(propagator, (), initial)
         levels[0].lead.u[0, 0] = initial
         solve(levels[0], comm)

@@ -13,9 +13,7 @@ from mpi4py import MPI
 
 from mgresnet.parallel.comm import Array
 
-LAST_WORDS = (
-    0.5  # seconds; MPICH's mpiexec drops what it has not read when a job aborts
-)
+LAST_WORDS = 0.5  # seconds: when a job aborts, MPICH drops output it has yet to read
 
 
 class MPIComm:

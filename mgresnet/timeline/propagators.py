@@ -44,6 +44,11 @@ class Forward:
         return len(self.coefficients[0])
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Floating-point type of parameters and states."""
+        return self.coefficients[0].dtype
+
+    @property
     def step(self) -> float:
         """Length H of one step."""
         return self.span * self.fine_step
@@ -73,9 +78,10 @@ class Forward:
         restricted = (self.operator.parameters(c, m) for c in self.coefficients)
         return replace(self, coefficients=tuple(restricted), span=self.span * m)
 
-    def part(self, start: int, stop: int) -> Self:
-        """Keep the steps start..stop-1."""
-        parts = (c[start:stop] for c in self.coefficients)
+    def part(self, start: int, stop: int, stride: int = 1) -> Self:
+        """Keep the steps start, start + stride, ... below stop."""
+        steps = slice(start, stop, stride)
+        parts = (np.ascontiguousarray(c[steps]) for c in self.coefficients)
         return replace(self, coefficients=tuple(parts))
 
 

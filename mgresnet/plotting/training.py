@@ -1,4 +1,4 @@
-"""Figures; the only file that imports matplotlib."""
+"""Figures of a training run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,15 +13,7 @@ from numpy.typing import NDArray
 from mgresnet.data import Split
 from mgresnet.learning.evaluation import EpochRow
 from mgresnet.learning.trainer import Record
-
-STYLE: dict[Any, Any] = {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    "font.size": 9,
-}
+from mgresnet.plotting.style import STYLE
 
 
 def save_curves(

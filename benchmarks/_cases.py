@@ -1,0 +1,122 @@
+"""Networks with weights that convergence is measured on.
+
+| weights | over depth | come from |
+|---|---|---|
+| smooth | five cosine modes, falling amplitude | normal numbers |
+| spline | B-spline of 12 coefficients | normal numbers |
+| free | independent from layer to layer | normal numbers |
+| trained spline | B-spline of 12 coefficients | peaks-regression, 300 steps of Adam |
+| trained free | one free weight per layer | peaks-regression, 300 steps of Adam |
+
+Entries of a weight matrix have variance of the order 1 / width throughout, batches are
+drawn afresh for every seed.
+"""
+
+from collections import deque
+from dataclasses import replace
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import mgresnet as mg
+
+WIDTH, MODES, COEFFICIENTS = 8, 5, 12
+TRAINING_STEPS, TRAINING_BATCH, TRAINING_RATE = 300, 100, 0.01
+SPLINE_DEPTH = 256  # where splines are trained; they are then read at any depth
+WEIGHTS = ("smooth", "spline", "free", "trained spline", "trained free")
+LOSS = mg.LeastSquares()
+
+
+class Case(NamedTuple):
+    """A network, its parameters, and a batch."""
+
+    net: mg.Network
+    params: mg.Params
+    inputs: Any
+    targets: Any
+
+
+def make_case(
+    weights: str,
+    depth: int,
+    final_time: float,
+    seed: int,
+    *,
+    activation: str = "tanh",
+    batch: int = 32,
+) -> Case:
+    """Build one of the cases of the table above."""
+    rng = np.random.default_rng(seed)
+    control = mg.BSpline(COEFFICIENTS) if "spline" in weights else None
+    if weights.startswith("trained"):
+        trained_at = SPLINE_DEPTH if control else depth
+        net, params = trained(trained_at, final_time, seed, activation, control)
+        split = mg.load_problem("peaks-regression", seed=seed).validation
+        chosen = rng.choice(len(split.inputs), batch, replace=False)
+        net = replace(net, depth=depth)
+        return Case(net, params, split.inputs[chosen], split.targets[chosen])
+    layer = mg.Dense(WIDTH, activation)
+    net = mg.Network(layer, depth, final_time, control=control)
+    if weights == "smooth":
+        params = mg.Params(None, cosines(rng, depth, layer.n_params), None)
+    else:
+        params = net.init(seed)
+    inputs, targets = rng.normal(size=(2, batch, WIDTH))
+    return Case(net, params, inputs, targets)
+
+
+def cosines(rng: np.random.Generator, depth: int, n_params: int) -> Any:
+    """Weights as a few cosine modes over depth, the k-th of amplitude 1 / (1 + k)."""
+    middles = (np.arange(depth) + 0.5) / depth
+    k = np.arange(MODES)
+    amplitudes = rng.normal(size=(MODES, n_params)) / np.sqrt(WIDTH) / (1 + k[:, None])
+    return np.cos(np.pi * np.outer(middles, k)) @ amplitudes
+
+
+@cache
+def trained(
+    depth: int,
+    final_time: float,
+    seed: int,
+    activation: str,
+    control: mg.BSpline | None,
+) -> tuple[mg.Network, mg.Params]:
+    """Train on peaks-regression by exact gradients; the result is reused."""
+    net = mg.Network(
+        mg.Dense(WIDTH, activation),
+        depth,
+        final_time,
+        opening=mg.Linear(2, WIDTH, activation),
+        head=mg.Linear(WIDTH, 1, "identity"),
+        control=control,
+    )
+    split = mg.load_problem("peaks-regression", seed=seed).train
+    epochs = TRAINING_STEPS * TRAINING_BATCH // len(split.inputs)
+    stream = mg.batches(split, TRAINING_BATCH, epochs, seed)
+    steps = mg.train(
+        net, net.init(seed), stream, optimiser=mg.adam(TRAINING_RATE), objective=LOSS
+    )
+    return net, deque(steps, maxlen=1).pop().params
+
+
+def both_solves(case: Case) -> "Solver":
+    """Forward and adjoint solves of a case, measured separately."""
+    exact = mg.solve_forward(case.net, case.params, case.inputs)
+    _, _, info = mg.value_and_gradient(*case, objective=LOSS)
+    return Solver(case, exact, info.adjoint.states[-1])
+
+
+class Solver(NamedTuple):
+    """Solves with given options; adjoints are linearised at the exact states."""
+
+    case: Case
+    exact: mg.Solution
+    seed: Any
+
+    def solve(self, direction: str, options: mg.MGRITOptions) -> mg.Solution:
+        """Forward or adjoint solve."""
+        net, params, inputs, _ = self.case
+        if direction == "forward":
+            return mg.solve_forward(net, params, inputs, options=options)
+        return mg.solve_adjoint(net, params, self.exact, self.seed, options=options)

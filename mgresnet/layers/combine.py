@@ -1,0 +1,43 @@
+"""Rows as combinations of few other rows, and the transpose, in a fixed order of sums.
+
+A matrix product would do, but its rounding may depend on the shape of a rank's part.
+"""
+
+import numpy as np
+
+from mgresnet.layers.kernels import kernel
+from mgresnet.layers.layout import Array
+
+
+@kernel
+def _combine(factors, rows, out):
+    for n in range(factors.shape[0]):
+        for k in range(factors.shape[1]):
+            b = factors[n, k]
+            if b != 0.0:
+                for i in range(rows.shape[1]):
+                    out[n, i] += b * rows[k, i]
+
+
+@kernel
+def _combine_transposed(factors, rows, out):
+    for n in range(factors.shape[0]):
+        for k in range(factors.shape[1]):
+            b = factors[n, k]
+            if b != 0.0:
+                for i in range(rows.shape[1]):
+                    out[k, i] += b * rows[n, i]
+
+
+def combine(factors: Array, rows: Array) -> Array:
+    """``factors @ rows`` for factors (N, K), mostly zero, and rows (K, n)."""
+    out = np.zeros((len(factors), rows.shape[1]), rows.dtype)
+    _combine(factors.astype(rows.dtype), np.ascontiguousarray(rows), out)
+    return out
+
+
+def add_combine_transposed(factors: Array, rows: Array, total: Array) -> Array:
+    """``total + factors.T @ rows``, summed over the N rows in order."""
+    out = total.copy()
+    _combine_transposed(factors.astype(rows.dtype), np.ascontiguousarray(rows), out)
+    return out

@@ -1,0 +1,162 @@
+"""A gradient whose estimated error is small enough."""
+
+import math
+from collections import Counter
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from mgresnet.learning.controller import (
+    SERIAL,
+    Adaptive,
+    Fixed,
+    Plan,
+    largest_affordable,
+    planned_options,
+)
+from mgresnet.learning.gradient_error import GradientError, estimate_gradient_error
+from mgresnet.learning.gradients import Info, value_and_gradient
+from mgresnet.learning.objectives import Objective
+from mgresnet.learning.optimisers import global_norm
+from mgresnet.learning.regularisation import Regularisation
+from mgresnet.learning.shared import own_gather
+from mgresnet.mgrit.options import MGRITOptions
+from mgresnet.network import Network, Params
+from mgresnet.parallel import TimeComm
+
+
+class Both(NamedTuple):
+    """Something about the forward solve and the same about the adjoint."""
+
+    forward: Any
+    adjoint: Any
+
+
+class Accurate(NamedTuple):
+    """A gradient, how good it is, and what it took."""
+
+    value: float
+    gradient: Params
+    info: Info
+    norm: float
+    error: GradientError  # relative to the norm
+    plans: Both  # Plan that led to this gradient
+    iterations: Both  # done, or SERIAL
+    seconds: Counter[str]
+
+
+def accurate_gradient(
+    net: Network,
+    params: Params,
+    inputs: Any,
+    targets: Any,
+    *,
+    rules: Both,
+    plans: Both,
+    objective: Objective,
+    regularisation: Regularisation | None,
+    comm: TimeComm,
+) -> Accurate:
+    """Carry out plans, and iterate on from there while the rules find the error large.
+
+    Parameters
+    ----------
+    net : Network
+    params : Params
+        What this rank owns.
+    inputs, targets : ndarray
+    rules : Both
+        `Fixed` or `Adaptive`, for each solve.
+    plans : Both
+        `Plan` for each solve.
+    objective, regularisation, comm
+        As in `value_and_gradient`.
+    """
+    gather = own_gather(net, comm)
+    seconds: Counter[str] = Counter()
+    taken = done = Both(0, 0)
+    info = None
+    while True:
+        forward, adjoint = map(_options, rules, plans, done)
+        value, gradient, info = value_and_gradient(
+            net,
+            params,
+            inputs,
+            targets,
+            objective=objective,
+            forward=forward,
+            adjoint=adjoint,
+            comm=comm,
+            regularisation=regularisation,
+            guess=info,
+        )
+        seconds.update(info.seconds)
+        solved = (info.forward.iterations, info.adjoint.iterations)
+        taken = Both(*(t + s for t, s in zip(taken, solved, strict=True)))
+        norm = global_norm(gradient, gather)
+        absolute = estimate_gradient_error(
+            net,
+            params,
+            info.forward,
+            info.adjoint,
+            targets,
+            objective=objective,
+            options=forward,
+            adjoint_options=adjoint,
+            comm=comm,
+        )
+        error = GradientError(*(part / max(norm, 1e-300) for part in absolute))
+        serial = [plan.iterations == SERIAL for plan in plans]
+        if rules.forward.accepts(error.total) or all(serial):
+            pairs = zip(serial, taken, strict=True)
+            counts = Both(*(SERIAL if s else t for s, t in pairs))
+            return Accurate(value, gradient, info, norm, error, plans, counts, seconds)
+        done = Both(*(plan.iterations for plan in plans))
+        plans = _more(rules, plans, error)
+
+
+def adaptive_rules(
+    forward: MGRITOptions,
+    adjoint: MGRITOptions,
+    tolerance: float,
+    interval: int,
+    ranks: int,
+) -> Both:
+    """Rules that keep the relative error of every gradient below a tolerance."""
+    if not tolerance > 0.0:
+        raise ValueError(
+            f"gradient_tolerance is {tolerance}, needed a number > 0 such as 0.01, or "
+            "None to follow the options"
+        )
+    rules = []
+    for options in (forward, adjoint):
+        largest = largest_affordable(options, interval, ranks)
+        rules.append(Adaptive(replace(options, tolerance=0.0), tolerance, largest))
+    return Both(*rules)
+
+
+def next_plans(rules: Both, found: Accurate) -> Both:
+    """Plans for the step after this one."""
+    plans, error, info = found.plans, found.error, found.info
+    return Both(
+        rules.forward.next(plans.forward, error.forward, info.forward),
+        rules.adjoint.next(plans.adjoint, error.adjoint, info.adjoint),
+    )
+
+
+def _options(rule: Fixed | Adaptive, plan: Plan, done: int) -> Any:
+    return planned_options(rule.options, plan, max(done, 0))
+
+
+def _more(rules: Both, plans: Both, error: GradientError) -> Both:
+    """Do more for the solve that adds the larger part of the error, if it can.
+
+    Solves that ran off to infinity are no start for further iterations.
+    """
+    if not math.isfinite(error.total):
+        return Both(rules.forward.give_up(), rules.adjoint.give_up())
+    forward_first = error.forward >= error.adjoint
+    if plans.adjoint.iterations == SERIAL or (
+        forward_first and plans.forward.iterations != SERIAL
+    ):
+        return plans._replace(forward=rules.forward.more(plans.forward))
+    return plans._replace(adjoint=rules.adjoint.more(plans.adjoint))

@@ -1,0 +1,33 @@
+"""The far end of a network: its loss, and what the loss hands back."""
+
+from typing import Any
+
+import numpy as np
+
+from mgresnet.layers.layout import Array
+from mgresnet.learning.objectives import Objective
+from mgresnet.network import Network, Params, owned
+from mgresnet.parallel import TimeComm
+
+
+def close(
+    net: Network,
+    params: Params,
+    last: Array,
+    targets: Any,
+    objective: Objective,
+    comm: TimeComm,
+) -> tuple[float, Array | None, Array | None]:
+    """Loss on every rank; gradient of the head and adjoint seed on the last."""
+    loss, d_head, seed = 0.0, None, None
+    if comm.rank == comm.size - 1:
+        outputs = net.close(params, last)
+        loss, d_outputs = objective.value_and_seed(outputs, targets)
+        d_outputs = d_outputs.astype(last.dtype, copy=False)
+        if net.head is None:
+            seed = d_outputs
+        else:
+            d_head, seed = net.head.pull_back(
+                owned("head", params.head), last, d_outputs
+            )
+    return float(comm.sum(np.array([loss]))[0]), d_head, seed

@@ -1,0 +1,276 @@
+r"""How wrong a gradient is because its two solves were not exact, without exact solves.
+
+The errors of states and adjoints at the C-points obey recursions that the coarse level
+approximates, driven by the residuals that the solves left behind.  One coarse solve
+forward and one back therefore estimate them: with u and w the current states and
+adjoints, r and q their residuals summed over an interval, and G the coarse step,
+
+.. math::
+
+    V_{j+1} = G(V_j) + u_{j+1} + r_{j+1} - G(u_j), \qquad
+    W_j = G'(V_j)^T W_{j+1} + w_j + q_j - G'(u_j)^T w_{j+1},
+
+where W starts from the seed of the loss at the corrected last state.  The gradient of
+the first layer of every interval, taken at V and W in place of u and w, samples the
+gradient's error; layers behind the last C-point are computed in full.  The cost is that
+of a few coarse solves.
+"""
+
+import math
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mgresnet.layers.layout import Array, samples_first, samples_last
+from mgresnet.learning.ends import close
+from mgresnet.learning.objectives import Objective
+from mgresnet.learning.optimisers import global_norm, tree_map
+from mgresnet.learning.shared import own_gather, pull_back_control
+from mgresnet.mgrit.options import MGRITOptions
+from mgresnet.network import Network, Params, owned
+from mgresnet.parallel import TimeComm, as_time_comm
+from mgresnet.solve import Solution, cut, forward_propagator
+from mgresnet.timeline.propagators import Adjoint, Forward
+
+
+class GradientError(NamedTuple):
+    """Estimated 2-norm of the error of a gradient, and where it comes from."""
+
+    total: float
+    forward: float  # the states are inexact
+    adjoint: float  # the adjoints are inexact for these states
+
+
+class Sample(NamedTuple):
+    """States, adjoints and residuals of this rank at its M + 1 coarsest C-points."""
+
+    coarse: Forward  # one step per interval
+    tail: Forward  # layers behind the last C-point
+    layers: range  # first layer of every interval
+    theta: Array  # their parameters
+    theta_tail: Array
+    r: Array  # residual of the states, summed over each interval
+    q: Array  # residual of the adjoints, summed over each interval
+    w: Array  # adjoints at the C-points
+    swept: Array  # adjoints that follow from those behind the first layers
+
+
+class Points(NamedTuple):
+    """States and adjoints from which a gradient is sampled."""
+
+    u: Array  # at the C-points, (M + 1, *state)
+    w_first: Array  # at the first point of this rank, (*state)
+    w_next: Array  # behind the first layer of every interval, (M, *state)
+    u_tail: Array  # from the last C-point on, (n_tail + 1, *state)
+    w_tail: Array
+
+
+@np.errstate(over="ignore", invalid="ignore")  # the estimate is then not finite
+def estimate_gradient_error(
+    net: Network,
+    params: Params,
+    forward: Solution,
+    adjoint: Solution,
+    targets: Any,
+    *,
+    objective: Objective,
+    options: MGRITOptions,
+    adjoint_options: MGRITOptions | None = None,
+    comm: Any = None,
+) -> GradientError:
+    """Estimate the error of the gradient that two inexact solutions give.
+
+    Parameters
+    ----------
+    net : Network
+    params : Params
+        Whole network, or what this rank owns.
+    forward, adjoint : Solution
+        As in the `Info` of `value_and_gradient`.
+    targets : ndarray
+    objective : SoftmaxCrossEntropy or LeastSquares
+    options : MGRITOptions
+        Of the forward solve.
+    adjoint_options : MGRITOptions, optional
+        Of the adjoint solve, if it has another coarsening.
+    comm : mpi4py communicator or TimeComm, optional
+
+    Returns
+    -------
+    GradientError
+        Divide by `global_norm` of the gradient for relative errors.
+    """
+    comm = as_time_comm(comm)
+    if forward.final_residual == 0.0 and adjoint.final_residual == 0.0:
+        return GradientError(0.0, 0.0, 0.0)
+    plain = replace(net, control=None)
+    rows = params._replace(body=net.layer_params(params.body, forward.slab))
+    factors = (options, adjoint_options or options)
+    s, now = _sample(plain, rows, forward, adjoint, factors, comm)
+    v = _march(s.coarse, now.u[0], now.u[1:] + s.r - _steps(s.coarse, now.u), comm)
+    tail = _march_tail(s.tail, v[-1])
+    ends = forward.final, samples_first(tail[-1])
+    (_, d_head_now, seed_now), (_, d_head, seed) = (
+        close(net, rows, end, targets, objective, comm) for end in ends
+    )
+    both = _correct(s, now, v, tail, seed, comm)
+    alone = _correct(s, now, now.u, now.u_tail, seed_now, comm)
+    d_both, d_alone = (
+        _gradient_change(net, rows, s, forward, now, then, comm)
+        for then in (both, alone)
+    )
+    if d_head is not None and d_head_now is not None:
+        d_both = d_both._replace(head=d_head - d_head_now)
+        d_alone = d_alone._replace(head=np.zeros_like(d_head))
+    if forward.final_residual == 0.0:  # exact, so that only rounding is left
+        d_both = d_alone
+    if adjoint.final_residual == 0.0:
+        d_alone = tree_map(np.zeros_like, d_alone)
+    gather = own_gather(net, comm)
+    return GradientError(
+        total=global_norm(d_both, gather),
+        forward=global_norm(tree_map(np.subtract, d_both, d_alone), gather),
+        adjoint=global_norm(d_alone, gather),
+    )
+
+
+def _sample(
+    net: Network,
+    rows: Params,
+    forward: Solution,
+    adjoint: Solution,
+    options: tuple[MGRITOptions, MGRITOptions],
+    comm: TimeComm,
+) -> tuple[Sample, Points]:
+    grid, slab = cut(net, options[0], comm)
+    m, m_back = ((*cut(net, o, comm)[0].factors, 1)[0] for o in options)
+    span = grid.interval
+    n = len(slab) // span * span
+    fine = forward_propagator(net, rows, slab, options[0])
+    ndim = len(net.layer.feature_shape)
+    u, w = (samples_last(x.states, ndim) for x in (forward, adjoint))
+    before = fine.part(m - 1, n, m)  # the layers that end at a C-point
+    r = _steps(before, u[m - 1 : n + 1 : m]) - u[m : n + 1 : m]
+    behind = Adjoint.at(fine.part(0, n, m_back), np.ascontiguousarray(u[0:n:m_back]))
+    q = _steps_back(behind, w[1 : n + 1 : m_back]) - w[0:n:m_back]
+    swept = w[0:n:span].copy()
+    starts = np.arange(0, n, m_back)
+    starts = starts[starts % span == 0]
+    swept[starts // span] += q[starts // m_back]
+    sample = Sample(
+        coarse=fine.part(0, n).coarsen(span),
+        tail=fine.part(n, len(slab)),
+        layers=range(slab.start, slab.start + n, span),
+        theta=rows.body[0:n:span],
+        theta_tail=rows.body[n:],
+        r=_sum_intervals(r, m, span, n),
+        q=_sum_intervals(q, m_back, span, n),
+        w=w[0 : n + 1 : span],
+        swept=swept,
+    )
+    return sample, Points(u[0 : n + 1 : span], w[0], w[1 : n + 1 : span], u[n:], w[n:])
+
+
+def _sum_intervals(values: Array, spacing: int, span: int, n: int) -> Array:
+    """Sums over the intervals of values at every spacing-th of n layers."""
+    total = np.zeros((n // span, *values.shape[1:]), values.dtype)
+    np.add.at(total, np.arange(0, n, spacing) // span, values)
+    return total
+
+
+def _correct(
+    s: Sample, now: Points, states: Array, tail: Array, seed: Any, comm: TimeComm
+) -> Points:
+    """Adjoints for given states: march back from the seed, driven by the residual."""
+    at_now, at_states = (
+        Adjoint.at(s.coarse, np.ascontiguousarray(u[:-1])) for u in (now.u, states)
+    )
+    w_tail = now.w_tail if seed is None else _pull_back_tail(s.tail, tail, seed)
+    forcing = s.w[:-1] + s.q - _steps_back(at_now, s.w[1:])
+    w = _march(at_states, w_tail[0], forcing[::-1], comm.reversed())[::-1]
+    return Points(states, w[0], now.w_next + (w[:-1] - s.swept), tail, w_tail)
+
+
+def _gradient_change(
+    net: Network,
+    rows: Params,
+    s: Sample,
+    forward: Solution,
+    now: Points,
+    then: Points,
+    comm: TimeComm,
+) -> Params:
+    """Estimated change of the gradient of body and opening under a correction."""
+    d_theta, d_tail = (
+        b - a
+        for a, b in zip(_gradients(net, s, now), _gradients(net, s, then), strict=True)
+    )
+    if net.control is None:  # as many layers change like the first of an interval
+        body = np.concatenate([math.sqrt(s.layers.step) * d_theta, d_tail])
+    else:
+        behind = range(s.layers.stop, s.layers.stop + len(d_tail))
+        body = pull_back_control(net, s.layers.step * d_theta, s.layers, comm)
+        body = body + pull_back_control(net, d_tail, behind, comm)
+    opening = None
+    if net.opening is not None and comm.rank == 0:
+        theta, inputs = owned("opening", rows.opening), forward.inputs
+        change = samples_first(then.w_first - now.w_first, len(net.layer.feature_shape))
+        opening, _ = net.opening.pull_back(theta, owned("opening", inputs), change)
+    return Params(opening, body, None)
+
+
+def _gradients(net: Network, s: Sample, at: Points) -> tuple[Array, Array]:
+    """Gradients of the first layer of every interval, and of those behind them all."""
+    w = np.concatenate([at.w_first[None], at.w_next])
+    u = np.ascontiguousarray(at.u)
+    sampled = net.layer.gradient(u, w, s.theta, net.step)
+    if not s.tail.n_steps:
+        return sampled, sampled[:0]
+    u, w = np.ascontiguousarray(at.u_tail), np.ascontiguousarray(at.w_tail)
+    return sampled, net.layer.gradient(u, w, s.theta_tail, net.step)
+
+
+def _steps(propagator: Forward | Adjoint, starts: Array) -> Array:
+    """One step from each of the first n_steps starts."""
+    pairs = np.stack([starts[: propagator.n_steps]] * 2, axis=1)
+    propagator.propagate(pairs, pairs[:0])
+    ends: Array = pairs[:, 1]
+    return ends
+
+
+def _steps_back(propagator: Adjoint, starts: Array) -> Array:
+    """One step back from each start, in layer order."""
+    return _steps(propagator, starts[::-1])[::-1]
+
+
+def _march(
+    propagator: Forward | Adjoint, first: Array, forcing: Array, comm: TimeComm
+) -> Array:
+    """All points of all ranks' steps, one rank after the other."""
+    u = np.empty((1, propagator.n_steps + 1, *first.shape), first.dtype)
+    u[0, 0] = comm.recv_left(first)
+    propagator.propagate(u, np.ascontiguousarray(forcing)[None])
+    comm.send_right(u[0, -1])
+    points: Array = u[0]
+    return points
+
+
+def _march_tail(tail: Forward, first: Array) -> Array:
+    """All points of the remainder, from the last C-point."""
+    u = np.empty((1, tail.n_steps + 1, *first.shape), first.dtype)
+    u[0, 0] = first
+    if tail.n_steps:
+        tail.propagate(u, u[:0])
+    points: Array = u[0]
+    return points
+
+
+def _pull_back_tail(tail: Forward, states: Array, seed: Array) -> Array:
+    """Adjoints of the remainder in layer order, from the seed behind it."""
+    w = np.empty_like(states)[None]
+    w[0, 0] = samples_last(seed)
+    if tail.n_steps:
+        Adjoint.at(tail, np.ascontiguousarray(states[:-1])).propagate(w, w[:0])
+    points: Array = w[0, ::-1]
+    return points

@@ -1,0 +1,9 @@
+"""Figures, one file per subject; the only folder that imports matplotlib."""
+
+from mgresnet.plotting.bias import save_bias as save_bias
+from mgresnet.plotting.convergence import draw_factors as draw_factors
+from mgresnet.plotting.convergence import draw_histories as draw_histories
+from mgresnet.plotting.convergence import draw_iterations as draw_iterations
+from mgresnet.plotting.convergence import draw_levels as draw_levels
+from mgresnet.plotting.training import save_curves as save_curves
+from mgresnet.plotting.training import save_regions as save_regions

@@ -1,0 +1,158 @@
+"""Losses and penalties: values, gradients, and targets that do not fit."""
+
+import re
+
+import numpy as np
+import pytest
+import reference as ref
+
+import mgresnet as mg
+
+ENDS = mg.Network(mg.Dense(4), 12, opening=mg.Linear(2, 4), head=mg.Linear(4, 3))
+
+
+def evaluate(targets, objective, inputs=None):
+    inputs = np.ones((3, 2)) if inputs is None else inputs
+    return mg.value_and_gradient(
+        ENDS, ENDS.init(), inputs, targets, objective=objective
+    )
+
+
+LABELS, SQUARES = mg.SoftmaxCrossEntropy(), mg.LeastSquares()
+
+BAD_TARGETS = {
+    "one-hot rows": (
+        lambda: evaluate(np.eye(3), LABELS),
+        TypeError,
+        "targets have dtype float64, needed integer class labels; for one-hot rows "
+        "take targets.argmax(axis=1)",
+    ),
+    "integer one-hot rows": (
+        lambda: evaluate(np.eye(3, dtype=int), LABELS),
+        ValueError,
+        "targets have shape (3, 3), needed (3,)",
+    ),
+    "too many labels": (
+        lambda: evaluate(np.array([0, 1, 2, 0]), LABELS),
+        ValueError,
+        "targets have shape (4,), needed (3,)",
+    ),
+    "label too large": (
+        lambda: evaluate(np.array([0, 1, 3]), LABELS),
+        ValueError,
+        "targets run from 0 to 3, needed labels 0..2 for 3 outputs",
+    ),
+    "label too small": (
+        lambda: evaluate(np.array([-1, 1, 2]), LABELS),
+        ValueError,
+        "targets run from -1 to 2, needed labels 0..2",
+    ),
+    "integer values": (
+        lambda: evaluate(np.ones((3, 3), int), SQUARES),
+        TypeError,
+        "targets have dtype int64, needed floating point",
+    ),
+    "values too narrow": (
+        lambda: evaluate(np.ones((3, 1)), SQUARES),
+        ValueError,
+        "targets have shape (3, 1), needed (3, 3)",
+    ),
+    "values with NaN": (
+        lambda: evaluate(np.full((3, 3), np.nan), SQUARES),
+        ValueError,
+        "targets have NaN or infinity; clean them",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TARGETS)
+def test_bad_targets_are_refused_with_a_message_that_helps(case):
+    call, kind, message = BAD_TARGETS[case]
+    with pytest.raises(kind, match=re.escape(message)):
+        call()
+
+
+def test_an_empty_batch_of_labels_is_refused_by_name():
+    with pytest.raises(ValueError, match="empty batch"):
+        evaluate(np.zeros(0, int), LABELS, np.ones((0, 2)))
+
+
+RNG = np.random.default_rng(65537)
+OUTPUTS = 3 * RNG.standard_normal((6, 4))
+CASES = [
+    (LABELS, RNG.integers(0, 4, 6), ref.cross_entropy),
+    (SQUARES, RNG.standard_normal((6, 4)), ref.least_squares),
+]
+
+
+@pytest.mark.parametrize(("objective", "targets", "twin"), CASES)
+def test_seeds_are_complex_steps_of_the_loss(objective, targets, twin):
+    value, seed = objective.value_and_seed(OUTPUTS, targets)
+    assert value == pytest.approx(twin(OUTPUTS, targets), rel=1e-14)
+    needed = ref.complex_step(lambda y: twin(y, targets), OUTPUTS)
+    np.testing.assert_allclose(seed, needed, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize(("objective", "targets", "twin"), CASES)
+def test_losses_are_means_over_the_batch(objective, targets, twin):
+    value, seed = objective.value_and_seed(OUTPUTS, targets)
+    parts = [
+        objective.value_and_seed(OUTPUTS[i : i + 1], targets[i : i + 1])
+        for i in range(6)
+    ]
+    assert value == pytest.approx(np.mean([part[0] for part in parts]), rel=1e-14)
+    np.testing.assert_allclose(
+        6 * seed, np.concatenate([part[1] for part in parts]), rtol=1e-13
+    )
+
+
+def test_large_outputs_do_not_overflow():
+    outputs = np.array([[1e4, -1e4, 0.0], [0.0, 800.0, 799.0]])
+    value, seed = LABELS.value_and_seed(outputs, np.array([1, 1]))
+    assert value == pytest.approx((2e4 + np.log1p(np.exp(-1))) / 2, rel=1e-14)
+    assert seed[0].tolist() == [0.5, -0.5, 0.0]
+
+
+@pytest.mark.parametrize("weight", ["tikhonov", "smoothness", "head"])
+def test_gradients_of_penalties_are_differences(weight):
+    """Central differences of a quadratic are exact for any step."""
+    rng = np.random.default_rng(65539)
+    penalty = mg.Regularisation(**{weight: 0.7})
+    params = ENDS.init(seed=65540)
+    directions = [rng.standard_normal(p.shape) for p in params]
+    h, comm = 0.25, mg.SerialComm()
+
+    def value(t):
+        moved = (p + t * d for p, d in zip(params, directions, strict=True))
+        return penalty.value_and_gradient(mg.Params(*moved), h, comm)[0]
+
+    _, gradient = penalty.value_and_gradient(params, h, comm)
+    needed = sum(np.sum(g * d) for g, d in zip(gradient, directions, strict=True))
+    assert (value(1.0) - value(-1.0)) / 2 == pytest.approx(needed, rel=1e-12)
+    assert needed != 0.0
+
+
+def test_penalties_are_the_documented_sums():
+    params, h = ENDS.init(seed=65541), 0.25
+    value, _ = mg.Regularisation(0.3, 0.5, 0.7).value_and_gradient(
+        params, h, mg.SerialComm()
+    )
+    needed = 0.15 * (np.sum(params.opening**2) + np.sum(params.body**2))
+    needed += 0.25 * np.sum((np.diff(params.body, axis=0) / h) ** 2)
+    needed += 0.35 * np.sum(params.head**2)
+    assert value == pytest.approx(needed, rel=1e-14)
+
+
+def test_a_penalty_adds_to_loss_and_gradient():
+    params, targets = ENDS.init(seed=65542), RNG.integers(0, 3, 6)
+    penalty = mg.Regularisation(0.3, 0.5, 0.7)
+    arguments = (ENDS, params, RNG.standard_normal((6, 2)), targets)
+    bare, g_bare, _ = mg.value_and_gradient(*arguments, objective=LABELS)
+    full, g_full, info = mg.value_and_gradient(
+        *arguments, objective=LABELS, regularisation=penalty
+    )
+    value, gradient = penalty.value_and_gradient(params, ENDS.step, mg.SerialComm())
+    assert info.loss == bare
+    assert full == bare + value
+    for a, b, c in zip(g_full, g_bare, gradient, strict=True):
+        np.testing.assert_array_equal(a, b + c)

@@ -13,9 +13,15 @@ transposed Jacobian of the same map, in pseudo-time: step ``s`` of ``n`` belongs
 layer ``n - 1 - s``.  Kernels assume checked, C-contiguous arguments and allocate
 nothing but a tile of workspace.  An empty ``forcing`` stands for zero.
 
+Samples travel in panels: a row of ``samples(p)`` of them for every feature, one after
+the other in a workspace, filled up with zeros at the end of the batch.  Everything
+below works on rows, in the words of `vectors`; the helpers get pointers.  A tile of
+panels goes through all layers of a block while it is in cache.
+
 A new activation needs its name in ``ACTIVATIONS`` and one branch each in `_activate`
 and `_slope`.  Caller and callee stay in this file on purpose: Numba's disk cache does
-not notice changes in functions imported from elsewhere.
+not notice changes in functions imported from elsewhere.  It does notice those in
+`vectors`, whose digest is part of every kernel's name.
 """
 
 import math
@@ -25,183 +31,188 @@ from typing import Any
 import numba
 import numpy as np
 
+from mgresnet.layers.vectors import (
+    BYTES,
+    COLUMNS,
+    MR,
+    NR,
+    VERSION,
+    add_products,
+    add_scaled,
+    add_sums,
+    address,
+    aligned,
+    by_type,
+    fill_rows,
+    fma,
+    if_less,
+    keep,
+    lanes,
+    load,
+    load_first,
+    magnitude,
+    power_of_two,
+    samples,
+    store,
+    store_first,
+    with_sign,
+    zeros,
+)
+
 ACTIVATIONS = ("tanh", "relu", "smooth_relu", "sigmoid", "identity")
 CORNER = 0.1  # half-width of the parabola that rounds the corner of smooth_relu
 TILE = 256  # samples that travel together through all layers of a block, in cache
+GRADIENT_ROWS = 4  # rows of a block of the gradient; it has COLUMNS columns
+GRADIENT_BLOCK = GRADIENT_ROWS * COLUMNS
 
 _LN2_2 = math.log(2.0) / 2.0
 _2_LN2 = 2.0 / math.log(2.0)
-_ROUND = 1.5 * 2.0**52  # adding and subtracting it rounds to the nearest integer
+# Adding it rounds to an integer and leaves that, in the last bits, as an exponent.
+_ROUND = 1.5 * 2.0**52 + 1023
+_ROUND_SINGLE = 1.5 * 2.0**23 + 127
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile with the disk cache, the GIL released and NumPy's error model.
 
-    Fused multiply-add is allowed, reassociation is not: the order of every sum is the
-    one written down.
+    The order of every sum and every fused multiply-add is the one written down.
     """
-    options: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
-    compiled: Callable[..., Any] = numba.njit(fastmath={"contract"}, **options)(
-        function
-    )
+    function.__qualname__ += f"_{VERSION}"
+    compiled: Callable[..., Any] = numba.njit(
+        cache=True, nogil=True, error_model="numpy"
+    )(function)
     return compiled
 
 
-@kernel
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile as a part of the kernels that call it."""
+    compiled: Callable[..., Any] = numba.njit(
+        nogil=True, error_model="numpy", forceinline=True
+    )(function)
+    return compiled
+
+
+@inlined
 def _tanh(x):
-    """Hyperbolic tangent without a branch, so that loops over it vectorise.
+    """Hyperbolic tangent with one division.
 
     With |x| = k ln(2)/2 + r and tanh(r) = r P(r^2)/Q(r^2), the numerator and the
     denominator of (e^2x - 1)/(e^2x + 1) are formed without cancellation near zero.
     Odd to the last bit, and never beyond 1: for x < 0 rounding would go there.
     """
-    y = abs(x)
-    y = 20.0 if y > 20.0 else y
-    k = (y * _2_LN2 + _ROUND) - _ROUND
-    r = y - k * _LN2_2
+    largest = by_type(x, 20.0, 10.0)
+    y = magnitude(x)
+    y = if_less(largest, y, largest, y)
+    rounded = fma(y, _2_LN2, by_type(x, _ROUND, _ROUND_SINGLE))
+    k = rounded - by_type(x, _ROUND, _ROUND_SINGLE)
+    e = power_of_two(rounded)
+    r = fma(k, -_LN2_2, y)
     y = r * r
-    p = 1.0 + y * (0.11109935780430419 + y * 0.0010574180698097924)
-    q = 1.0 + y * (0.44443269113763173 + y * 0.015868315117563685)
-    e = np.int64((np.int64(k) + 1023) << 52).view(np.float64)
-    rp = 2.0 * r * p
-    n = (e - 1.0) * (q + 0.5 * rp) + rp
-    return math.copysign(n / (n + 2.0 * q - rp), x)
+    p = fma(y, 0.0010574180698097924, 0.11109935780430419)
+    q = fma(y, 0.015868315117563685, 0.44443269113763173)
+    p, q = fma(y, p, 1.0), fma(y, q, 1.0)
+    rp = 2.0 * (r * p)
+    n = fma(e - 1.0, fma(rp, 0.5, q), rp)
+    return with_sign(n / (fma(q, 2.0, n) - rp), x)
 
 
-@kernel
-def _activate(activation, z, n):
-    """Replace the first n samples of z by sigma(z)."""
-    for i in range(z.shape[0]):
-        if activation == 0:
-            for s in range(n):
-                z[i, s] = _tanh(z[i, s])
-        elif activation == 1:
-            for s in range(n):
-                z[i, s] = 0.0 if z[i, s] < 0.0 else z[i, s]
-        elif activation == 2:
-            for s in range(n):
-                x = z[i, s]
-                outer = 0.0 if x < 0.0 else x
-                inner = x * x * (0.25 / CORNER) + 0.5 * x + 0.25 * CORNER
-                z[i, s] = inner if abs(x) < CORNER else outer
-        elif activation == 3:
-            for s in range(n):
-                z[i, s] = 0.5 + 0.5 * _tanh(0.5 * z[i, s])
+@inlined
+def _activate(activation, z):
+    """Sigma(z) of registers."""
+    if activation == 0:
+        return _tanh(z)
+    if activation == 1:
+        return if_less(z, 0.0, 0.0, z)
+    if activation == 2:
+        inner = fma(fma(z, 0.25 / CORNER, 0.5), z, 0.25 * CORNER)
+        return if_less(magnitude(z), CORNER, inner, if_less(z, 0.0, 0.0, z))
+    if activation == 3:
+        return fma(_tanh(0.5 * z), 0.5, 0.5)
+    return z
 
 
-@kernel
-def _slope(activation, z, n):
-    """Replace the first n samples of z by sigma'(z)."""
-    for i in range(z.shape[0]):
-        if activation == 0:
-            for s in range(n):
-                t = _tanh(z[i, s])
-                z[i, s] = (1.0 - t) * (1.0 + t)
-        elif activation == 1:
-            for s in range(n):
-                z[i, s] = 0.0 if z[i, s] < 0.0 else 1.0 + 0.0 * z[i, s]
-        elif activation == 2:
-            for s in range(n):
-                x = z[i, s]
-                outer = 0.0 if x < 0.0 else 1.0 + 0.0 * x
-                z[i, s] = x * (0.5 / CORNER) + 0.5 if abs(x) < CORNER else outer
-        elif activation == 3:
-            for s in range(n):
-                t = _tanh(0.5 * z[i, s])
-                z[i, s] = 0.25 * (1.0 - t) * (1.0 + t)
-        else:
-            for s in range(n):
-                z[i, s] = 1.0 + 0.0 * z[i, s]
+@inlined
+def _slope(activation, z):
+    """Sigma'(z) of registers."""
+    if activation == 0:
+        t = _tanh(z)
+        return (1.0 - t) * (1.0 + t)
+    if activation == 3:
+        t = _tanh(0.5 * z)
+        return (0.25 * (1.0 - t)) * (1.0 + t)
+    one = fma(z, 0.0, 1.0)  # but not a number where z is not finite
+    if activation == 1:
+        return if_less(z, 0.0, 0.0, one)
+    if activation == 2:
+        inner = fma(z, 0.5 / CORNER, 0.5)
+        return if_less(magnitude(z), CORNER, inner, if_less(z, 0.0, 0.0, one))
+    return one
 
 
-@kernel
-def _load(u, first, n, tile):
-    """Copy n samples of u from `first` on into the tile."""
-    for j in range(u.shape[0]):
-        tile[j, :n] = u[j, first : first + n]
+@inlined
+def _read(p, n):
+    """Row of which there are n samples from p on."""
+    if n >= samples(p):
+        return load(p, lanes(p), NR)
+    return load_first(p, n)
 
 
-@kernel
-def _store(tile, n, u, first):
-    """Copy the first n samples of the tile into u from `first` on."""
-    for j in range(u.shape[0]):
-        u[j, first : first + n] = tile[j, :n]
+@inlined
+def _write(p, row, n):
+    """Write the n samples of a row that there are."""
+    if n >= samples(p):
+        store(p, row)
+    else:
+        store_first(p, row, n)
 
 
-@kernel
-def _affine(weight, bias, x, n, z):
-    """Z = W x + b for the first n samples of a tile, four inputs at a time."""
-    n_out, n_in = weight.shape
-    fours = n_in - n_in % 4
-    for i in range(n_out):
-        for s in range(n):
-            z[i, s] = bias[i]
-        for j in range(0, fours, 4):
-            w0, w1 = weight[i, j], weight[i, j + 1]
-            w2, w3 = weight[i, j + 2], weight[i, j + 3]
-            for s in range(n):
-                z[i, s] += (w0 * x[j, s] + w1 * x[j + 1, s]) + (
-                    w2 * x[j + 2, s] + w3 * x[j + 3, s]
-                )
-        for j in range(fours, n_in):
-            w0 = weight[i, j]
-            for s in range(n):
-                z[i, s] += w0 * x[j, s]
+@inlined
+def _row(p, i):
+    """Row i of a panel."""
+    return load(p + i * samples(p), lanes(p), NR)
 
 
-@kernel
-def _transposed(weight, g, n, out):
-    """Out = W^T g for the first n samples of a tile, four outputs of W at a time."""
-    n_out, n_in = weight.shape
-    fours = n_out - n_out % 4
-    for j in range(n_in):
-        for s in range(n):
-            out[j, s] = 0.0
-        for i in range(0, fours, 4):
-            w0, w1 = weight[i, j], weight[i + 1, j]
-            w2, w3 = weight[i + 2, j], weight[i + 3, j]
-            for s in range(n):
-                out[j, s] += (w0 * g[i, s] + w1 * g[i + 1, s]) + (
-                    w2 * g[i + 2, s] + w3 * g[i + 3, s]
-                )
-        for i in range(fours, n_out):
-            w0 = weight[i, j]
-            for s in range(n):
-                out[j, s] += w0 * g[i, s]
+@inlined
+def _set_row(p, i, row):
+    """Write row i of a panel."""
+    store(p + i * samples(p), row)
 
 
-@numba.njit(
-    cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"}
-)
-def _add_outer(g, x, n, weight, bias):
-    """Add the sums over n samples of g x^T and of g; sums may run in vector lanes."""
-    zero = bias.dtype.type(0.0)
-    for i in range(g.shape[0]):
-        total = zero
-        for s in range(n):
-            total += g[i, s]
-        bias[i] += total
-        for j in range(x.shape[0]):
-            total = zero
-            for s in range(n):
-                total += g[i, s] * x[j, s]
-            weight[i, j] += total
+@inlined
+def _rows(block, weight, down, along, n, x, z):
+    """Z = block + V x for as many rows of V as the block has; return their number."""
+    for j in range(n):
+        block = add_scaled(block, weight + j * along, down, _row(x, j))
+    store(z, block)
 
 
-@kernel
-def _axpy(a, z, n, x):
-    """X += a z for the first n samples of two tiles."""
-    for j in range(x.shape[0]):
-        for s in range(n):
-            x[j, s] += a * z[j, s]
+@numba.njit(nogil=True, error_model="numpy")
+def _affine(weight, down, along, bias, n_out, n_in, x, z):
+    """Z = V x + b for a panel, with V[i, j] at ``weight + i * down + j * along``."""
+    row = samples(x)
+    i = 0
+    while n_out - i >= MR:
+        block = fill_rows(bias + i, MR)
+        _rows(block, weight + i * down, down, along, n_in, x, z + i * row)
+        i += MR
+    if n_out - i >= 4:
+        block = fill_rows(bias + i, 4)
+        _rows(block, weight + i * down, down, along, n_in, x, z + i * row)
+        i += 4
+    if n_out - i >= 2:
+        block = fill_rows(bias + i, 2)
+        _rows(block, weight + i * down, down, along, n_in, x, z + i * row)
+        i += 2
+    if n_out - i >= 1:
+        block = fill_rows(bias + i, 1)
+        _rows(block, weight + i * down, down, along, n_in, x, z + i * row)
 
 
-@kernel
-def _scale(z, n, x):
-    """X *= z for the first n samples of two tiles."""
-    for j in range(x.shape[0]):
-        for s in range(n):
-            x[j, s] *= z[j, s]
+@inlined
+def _read_panel(p, stride, width, n, x):
+    """Fill a panel from the n samples that there are from p on."""
+    for j in range(width):
+        _set_row(x, j, _read(p + j * stride, n))
 
 
 @kernel
@@ -221,29 +232,38 @@ def march(u, forcing, weight, bias, step, stage, activation):
         Index into ``ACTIVATIONS``.
     """
     n_blocks, columns, width, batch = u.shape
-    h, ah = u.dtype.type(step), u.dtype.type(stage * step)
-    one = u.dtype.type(1.0)
-    x = np.empty((width, TILE), u.dtype)
-    y = np.empty((width, TILE), u.dtype)
-    z = np.empty((width, TILE), u.dtype)
+    row, state = samples(address(u)), width * batch
+    space = np.empty((TILE + 3 * row) * width + BYTES, u.dtype)
+    y = aligned(address(space))
+    z = y + width * row
+    tile = z + width * row
     for first in range(0, batch, TILE):
-        n = min(TILE, batch - first)
         for block in range(n_blocks):
-            _load(u[block, 0], first, n, x)
-            for i in range(columns - 1):
-                layer = block * (columns - 1) + i
-                _affine(weight[layer], bias[layer], x, n, z)
-                _activate(activation, z, n)
-                if stage != 0.0:
-                    _load(x, 0, n, y)
-                    _axpy(ah, z, n, y)
-                    _affine(weight[layer], bias[layer], y, n, z)
-                    _activate(activation, z, n)
-                _axpy(h, z, n, x)
-                if forcing.size > 0:
-                    _load(forcing[block, i], first, n, z)
-                    _axpy(one, z, n, x)
-                _store(x, n, u[block, i + 1], first)
+            p = address(u) + (block * columns * state + first)
+            tile_n = min(TILE, batch - first)
+            for s in range(0, tile_n, row):
+                _read_panel(p + s, batch, width, tile_n - s, tile + s * width)
+            for layer in range(block * (columns - 1), (block + 1) * (columns - 1)):
+                p = p + state
+                f = address(forcing) + (layer * state + first)
+                v = address(weight) + layer * width * width
+                b = address(bias) + layer * width
+                for s in range(0, tile_n, row):
+                    n, x = tile_n - s, tile + s * width
+                    _affine(v, width, 1, b, width, width, x, z)
+                    if stage != 0.0:
+                        for j in range(width):
+                            k = _activate(activation, _row(z, j))
+                            _set_row(y, j, fma(k, stage * step, _row(x, j)))
+                        _affine(v, width, 1, b, width, width, y, z)
+                    for j in range(width):
+                        k = _activate(activation, _row(z, j))
+                        new = fma(k, step, _row(x, j))
+                        if forcing.size > 0:
+                            new = new + _read(f + (j * batch + s), n)
+                        _set_row(x, j, new)
+                        _write(p + (j * batch + s), new, n)
+    keep(space)
 
 
 @kernel
@@ -258,24 +278,28 @@ def linearise(u, weight, bias, step, stage, activation, slope1, slope2):
         sigma' at u, and at u + a H k; modified in place.
     """
     n_steps, width, batch = u.shape
-    ah = u.dtype.type(stage * step)
-    x = np.empty((width, TILE), u.dtype)
-    z = np.empty((width, TILE), u.dtype)
-    for first in range(0, batch, TILE):
-        n = min(TILE, batch - first)
-        for layer in range(n_steps):
-            _load(u[layer], first, n, x)
-            _affine(weight[layer], bias[layer], x, n, z)
+    row = samples(address(u))
+    space = np.empty(2 * width * row + BYTES, u.dtype)
+    x = aligned(address(space))
+    z = x + width * row
+    for layer in range(n_steps):
+        v = address(weight) + layer * width * width
+        b = address(bias) + layer * width
+        for s in range(0, batch, row):
+            at, n = layer * width * batch + s, batch - s
+            _read_panel(address(u) + at, batch, width, n, x)
+            _affine(v, width, 1, b, width, width, x, z)
             if stage != 0.0:
-                _store(z, n, slope1[layer], first)
-                _activate(activation, z, n)
-                _axpy(ah, z, n, x)
-                _load(slope1[layer], first, n, z)
-                _slope(activation, z, n)
-                _store(z, n, slope1[layer], first)
-                _affine(weight[layer], bias[layer], x, n, z)
-            _slope(activation, z, n)
-            _store(z, n, slope2[layer], first)
+                p = address(slope1) + at
+                for j in range(width):
+                    k = _activate(activation, _row(z, j))
+                    _set_row(x, j, fma(k, stage * step, _row(x, j)))
+                    _write(p + j * batch, _slope(activation, _row(z, j)), n)
+                _affine(v, width, 1, b, width, width, x, z)
+            p = address(slope2) + at
+            for j in range(width):
+                _write(p + j * batch, _slope(activation, _row(z, j)), n)
+    keep(space)
 
 
 @kernel
@@ -293,30 +317,133 @@ def march_adjoint(w, forcing, weight, slope1, slope2, step, stage):
         From `linearise`, in layer order.
     """
     n_blocks, columns, width, batch = w.shape
-    h, ahh = w.dtype.type(step), w.dtype.type(stage * step * step)
-    one = w.dtype.type(1.0)
-    x = np.empty((width, TILE), w.dtype)
-    y = np.empty((width, TILE), w.dtype)
-    z = np.empty((width, TILE), w.dtype)
+    row, state, n_steps = samples(address(w)), width * batch, n_blocks * (columns - 1)
+    space = np.empty((TILE + 3 * row) * width + BYTES, w.dtype)
+    nothing = np.zeros(width, w.dtype)
+    y = aligned(address(space))
+    z = y + width * row
+    tile = z + width * row
     for first in range(0, batch, TILE):
-        n = min(TILE, batch - first)
         for block in range(n_blocks):
-            _load(w[block, 0], first, n, x)
-            for i in range(columns - 1):
-                layer = (n_blocks - block) * (columns - 1) - 1 - i
-                _load(slope2[layer], first, n, z)
-                _scale(x, n, z)
-                _transposed(weight[layer], z, n, y)
-                _axpy(h, y, n, x)
-                if stage != 0.0:
-                    _load(slope1[layer], first, n, z)
-                    _scale(z, n, y)
-                    _transposed(weight[layer], y, n, z)
-                    _axpy(ahh, z, n, x)
-                if forcing.size > 0:
-                    _load(forcing[block, i], first, n, z)
-                    _axpy(one, z, n, x)
-                _store(x, n, w[block, i + 1], first)
+            p = address(w) + (block * columns * state + first)
+            tile_n = min(TILE, batch - first)
+            for s in range(0, tile_n, row):
+                _read_panel(p + s, batch, width, tile_n - s, tile + s * width)
+            for i in range(block * (columns - 1), (block + 1) * (columns - 1)):
+                p = p + state
+                f = address(forcing) + (i * state + first)
+                layer = n_steps - 1 - i
+                v = address(weight) + layer * width * width
+                at = layer * state + first
+                for s in range(0, tile_n, row):
+                    n, x = tile_n - s, tile + s * width
+                    _times(address(slope2) + (at + s), batch, n, x, width, z)
+                    _affine(v, 1, width, address(nothing), width, width, z, y)
+                    for j in range(width):
+                        _set_row(x, j, fma(_row(y, j), step, _row(x, j)))
+                    if stage != 0.0:
+                        _times(address(slope1) + (at + s), batch, n, y, width, y)
+                        _affine(v, 1, width, address(nothing), width, width, y, z)
+                        for j in range(width):
+                            scaled = stage * step * step
+                            _set_row(x, j, fma(_row(z, j), scaled, _row(x, j)))
+                    for j in range(width):
+                        new = _row(x, j)
+                        if forcing.size > 0:
+                            new = new + _read(f + (j * batch + s), n)
+                            _set_row(x, j, new)
+                        _write(p + (j * batch + s), new, n)
+    keep(space)
+    keep(nothing)
+
+
+@inlined
+def _times(p, stride, n, x, width, z):
+    """Z = the n samples that there are from p on, times the panel x."""
+    for j in range(width):
+        _set_row(z, j, _read(p + j * stride, n) * _row(x, j))
+
+
+@inlined
+def _block(g, g_panel, x, x_panel, n, d, stride):
+    """Add G X^T over n panels for GRADIENT_ROWS rows of G and COLUMNS of X to d."""
+    row = samples(g)
+    total = zeros(g, GRADIENT_BLOCK)
+    for s in range(n):
+        for r in range(0, row, lanes(g)):
+            left = load(g + (s * g_panel + r), row, GRADIENT_ROWS)
+            right = load(x + (s * x_panel + r), row, COLUMNS)
+            total = add_products(total, left, right)
+    add_sums(d, stride, total)
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _add_outer(g, n_out, g_panel, x, n_in, x_panel, n, d, d_bias):
+    """Add G X^T and the sums of G over n panels, 16 rows of X at a time in cache."""
+    row = samples(g)
+    for chunk in range(0, n_in, 16):
+        for i in range(0, n_out, GRADIENT_ROWS):
+            for j in range(chunk, min(chunk + 16, n_in), COLUMNS):
+                at = d + (i * _padded(n_in) + j)
+                left, right = g + i * row, x + j * row
+                _block(left, g_panel, right, x_panel, n, at, _padded(n_in))
+    for i in range(0, n_out, COLUMNS):
+        total = zeros(g, COLUMNS)
+        for s in range(n):
+            for r in range(0, row, lanes(g)):
+                total = total + load(g + (s * g_panel + i * row + r), row, COLUMNS)
+        add_sums(d_bias + i, 0, total)
+
+
+@inlined
+def _padded(n):
+    """Next multiple of 16, which is one of everything that has to fit."""
+    return (n + 15) // 16 * 16
+
+
+@inlined
+def _pull_size(n_out, n_in, row):
+    """Numbers of workspace for `_pull_back`."""
+    sums = (_padded(n_out) + 2) * _padded(n_in) + _padded(n_out)
+    return sums + (TILE // row + 1) * (_padded(n_out) + _padded(n_in) + 2) * row + BYTES
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _pull_back(weight, bias, n_out, n_in, x, w, batch, activation, d, d_x, wanted):
+    """Pull w (n_out, batch) back through sigma(W x + b), x being (n_in, batch).
+
+    All arguments but numbers are pointers; d to workspace that was zero at first.  The
+    sums for W, in rows of _padded(n_in), are left in front there, then those for b.
+    """
+    row = samples(x)
+    # Panels that lie a power of two apart would compete for the same lines of cache.
+    x_panel, g_panel = (_padded(n_in) + 1) * row, (_padded(n_out) + 1) * row
+    d_bias = d + _padded(n_out) * _padded(n_in)
+    nothing = d_bias + _padded(n_out)
+    x_tile = nothing + _padded(n_in)
+    g_tile = x_tile + (TILE // row + 1) * x_panel
+    for k in range(0, _padded(n_out) * (_padded(n_in) + 1), lanes(d)):
+        store(d + k, zeros(d, 1))
+    for first in range(0, batch, TILE):
+        tile_n = min(TILE, batch - first)
+        for s in range(0, tile_n, row):
+            n, k = tile_n - s, s // row
+            here, g = x_tile + k * x_panel, g_tile + k * g_panel
+            _read_panel(x + (first + s), batch, n_in, n, here)
+            _affine(weight, n_in, 1, bias, n_out, n_in, here, g)
+            for i in range(n_out):
+                seed = _read(w + (i * batch + first + s), n)
+                _set_row(g, i, _slope(activation, _row(g, i)) * seed)
+                if n < row:  # what fills up the panel must not reach the sums
+                    _set_row(g, i, _read(g + i * row, n))
+        panels = (tile_n + row - 1) // row
+        _add_outer(g_tile, n_out, g_panel, x_tile, n_in, x_panel, panels, d, d_bias)
+        for k in range(panels if wanted else 0):
+            here, g = x_tile + k * x_panel, g_tile + k * g_panel
+            _affine(weight, 1, n_in, nothing, n_in, n_out, g, here)
+            for j in range(n_in):
+                out = d_x + (j * batch + first + k * row)
+                _write(out, _row(here, j), tile_n - k * row)
 
 
 @kernel
@@ -331,41 +458,51 @@ def gradient(u, w, weight, bias, step, activation, d_weight, d_bias):
         Modified in place.
     """
     n_points, width, batch = u.shape
-    h = u.dtype.type(step)
-    x = np.empty((width, TILE), u.dtype)
-    y = np.empty((width, TILE), u.dtype)
-    z = np.empty((width, TILE), u.dtype)
-    d_weight[:] = 0.0
-    d_bias[:] = 0.0
-    for first in range(0, batch, TILE):
-        n = min(TILE, batch - first)
-        for layer in range(n_points - 1):
-            _load(u[layer], first, n, x)
-            _affine(weight[layer], bias[layer], x, n, z)
-            _slope(activation, z, n)
-            _load(w[layer + 1], first, n, y)
-            _scale(y, n, z)
-            _add_outer(z, x, n, d_weight[layer], d_bias[layer])
-    d_weight *= h
-    d_bias *= h
+    space = np.zeros(_pull_size(width, width, samples(address(u))), u.dtype)
+    d = aligned(address(space))
+    for layer in range(n_points - 1):
+        v = address(weight) + layer * width * width
+        b = address(bias) + layer * width
+        x = address(u) + layer * width * batch
+        seed = address(w) + (layer + 1) * width * batch
+        _pull_back(v, b, width, width, x, seed, batch, activation, d, x, False)
+        _put_sums(d, u.dtype.type(step), d_weight[layer], d_bias[layer])
+    keep(space)
+
+
+@inlined
+def _put_sums(d, h, d_weight, d_bias):
+    """Fetch h times the sums that `_pull_back` left."""
+    n_out, n_in = d_weight.shape
+    for i in range(n_out):
+        d_bias[i] = h * d[_padded(n_out) * _padded(n_in) + i]
+        for j in range(n_in):
+            d_weight[i, j] = h * d[i * _padded(n_in) + j]
 
 
 @kernel
 def affine(weight, bias, x, activation, out):
     """Out = sigma(W x + b) for x (n_in, batch) and out (n_out, batch)."""
-    _affine(weight, bias, x, x.shape[1], out)
-    _activate(activation, out, x.shape[1])
+    (n_out, n_in), batch, row = weight.shape, x.shape[1], samples(address(x))
+    space = np.empty((n_in + n_out) * row + BYTES, x.dtype)
+    panel = aligned(address(space))
+    z = panel + n_in * row
+    for s in range(0, batch, row):
+        _read_panel(address(x) + s, batch, n_in, batch - s, panel)
+        _affine(address(weight), n_in, 1, address(bias), n_out, n_in, panel, z)
+        for i in range(n_out):
+            new = _activate(activation, _row(z, i))
+            _write(address(out) + (i * batch + s), new, batch - s)
+    keep(space)
 
 
 @kernel
 def affine_adjoint(weight, bias, x, activation, seed, dx, d_weight, d_bias):
     """Pull the seed (n_out, batch) back through `affine` to x, W and b."""
-    n = x.shape[1]
-    z = np.empty_like(seed)
-    _affine(weight, bias, x, n, z)
-    _slope(activation, z, n)
-    _scale(seed, n, z)
-    d_weight[:] = 0.0
-    d_bias[:] = 0.0
-    _add_outer(z, x, n, d_weight, d_bias)
-    _transposed(weight, z, n, dx)
+    n_out, n_in = weight.shape
+    space = np.zeros(_pull_size(n_out, n_in, samples(address(x))), x.dtype)
+    d, v, b = aligned(address(space)), address(weight), address(bias)
+    inputs, w, d_x, batch = address(x), address(seed), address(dx), x.shape[1]
+    _pull_back(v, b, n_out, n_in, inputs, w, batch, activation, d, d_x, True)
+    _put_sums(d, x.dtype.type(1.0), d_weight, d_bias)
+    keep(space)

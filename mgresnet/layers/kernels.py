@@ -60,7 +60,9 @@ from mgresnet.layers.vectors import (
 )
 
 ACTIVATIONS = ("tanh", "relu", "smooth_relu", "sigmoid", "identity")
+IDENTITY = ACTIVATIONS.index("identity")
 CORNER = 0.1  # half-width of the parabola that rounds the corner of smooth_relu
+CACHED = 16384  # bytes that stay in the nearest cache along with as many others
 TILE = 256  # samples that travel together through all layers of a block, in cache
 GRADIENT_ROWS = 4  # rows of a block of the gradient; it has COLUMNS columns
 GRADIENT_BLOCK = GRADIENT_ROWS * COLUMNS
@@ -179,40 +181,82 @@ def _set_row(p, i, row):
 
 
 @inlined
-def _rows(block, weight, down, along, n, x, z):
-    """Z = block + V x for as many rows of V as the block has; return their number."""
-    for j in range(n):
-        block = add_scaled(block, weight + j * along, down, _row(x, j))
-    store(z, block)
+def _rows(rows, weight, down, along, n, x, x_panel, z, z_panel, panels):
+    """Z = V x + b for as many rows of V as the block `rows` has, filled with b."""
+    for k in range(panels):
+        block, here = rows, x + k * x_panel
+        for j in range(n):
+            block = add_scaled(block, weight + j * along, down, _row(here, j))
+        store(z + k * z_panel, block)
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def _affine(weight, down, along, bias, n_out, n_in, x, z):
-    """Z = V x + b for a panel, with V[i, j] at ``weight + i * down + j * along``."""
+def _affine(v, down, along, b, n_out, n_in, x, x_panel, z, z_panel, panels):
+    """Z = V x + b for panels, with V[i, j] at ``v + i * down + j * along``."""
     row = samples(x)
     i = 0
     while n_out - i >= MR:
-        block = fill_rows(bias + i, MR)
-        _rows(block, weight + i * down, down, along, n_in, x, z + i * row)
+        rows, at, out = fill_rows(b + i, MR), v + i * down, z + i * row
+        _rows(rows, at, down, along, n_in, x, x_panel, out, z_panel, panels)
         i += MR
     if n_out - i >= 4:
-        block = fill_rows(bias + i, 4)
-        _rows(block, weight + i * down, down, along, n_in, x, z + i * row)
+        rows, at, out = fill_rows(b + i, 4), v + i * down, z + i * row
+        _rows(rows, at, down, along, n_in, x, x_panel, out, z_panel, panels)
         i += 4
     if n_out - i >= 2:
-        block = fill_rows(bias + i, 2)
-        _rows(block, weight + i * down, down, along, n_in, x, z + i * row)
+        rows, at, out = fill_rows(b + i, 2), v + i * down, z + i * row
+        _rows(rows, at, down, along, n_in, x, x_panel, out, z_panel, panels)
         i += 2
     if n_out - i >= 1:
-        block = fill_rows(bias + i, 1)
-        _rows(block, weight + i * down, down, along, n_in, x, z + i * row)
+        rows, at, out = fill_rows(b + i, 1), v + i * down, z + i * row
+        _rows(rows, at, down, along, n_in, x, x_panel, out, z_panel, panels)
 
 
 @inlined
-def _read_panel(p, stride, width, n, x):
-    """Fill a panel from the n samples that there are from p on."""
-    for j in range(width):
-        _set_row(x, j, _read(p + j * stride, n))
+def _group(u, width):
+    """Number of panels that stay in the nearest cache with their products."""
+    row = samples(address(u))
+    return max(1, min(TILE // row, CACHED // (width * row * u.itemsize)))
+
+
+@inlined
+def _read_panels(p, stride, n, width, x, panel):
+    """Fill panels from the n samples that there are from p on."""
+    for s in range(0, n, samples(p)):
+        for j in range(width):
+            _set_row(x, j, _read(p + (j * stride + s), n - s))
+        x = x + panel
+
+
+@inlined
+def _advance(activation, z, step, x, forced, f, p, stride, n, width):
+    """X += H sigma(z), and the forcing if there is one; copy n samples of x to p."""
+    for s in range(0, n, samples(p)):
+        for j in range(width):
+            new = fma(_activate(activation, _row(z, j)), step, _row(x, j))
+            if forced:
+                new = new + _read(f + (j * stride + s), n - s)
+            _set_row(x, j, new)
+            _write(p + (j * stride + s), new, n - s)
+        x, z = x + width * samples(p), z + width * samples(p)
+
+
+@inlined
+def _times(p, stride, n, width, x, z):
+    """Z = the n samples that there are from p on, times the panels x."""
+    for s in range(0, n, samples(p)):
+        for j in range(width):
+            _set_row(z, j, _read(p + (j * stride + s), n - s) * _row(x, j))
+        x, z = x + width * samples(p), z + width * samples(p)
+
+
+@inlined
+def _write_slopes(activation, z, p, stride, n, width):
+    """Write n samples of sigma'(z) from p on."""
+    for s in range(0, n, samples(p)):
+        for j in range(width):
+            _write(p + (j * stride + s), _slope(activation, _row(z, j)), n - s)
+        z = z + width * samples(p)
 
 
 @kernel
@@ -232,37 +276,33 @@ def march(u, forcing, weight, bias, step, stage, activation):
         Index into ``ACTIVATIONS``.
     """
     n_blocks, columns, width, batch = u.shape
-    row, state = samples(address(u)), width * batch
-    space = np.empty((TILE + 3 * row) * width + BYTES, u.dtype)
+    state, row, group = width * batch, samples(address(u)), _group(u, width)
+    panel = width * row
+    space = np.empty((TILE + row) * width + 2 * group * panel + BYTES, u.dtype)
     y = aligned(address(space))
-    z = y + width * row
-    tile = z + width * row
+    z, tile = y + group * panel, y + 2 * group * panel
     for first in range(0, batch, TILE):
+        last = min(first + TILE, batch)
         for block in range(n_blocks):
-            p = address(u) + (block * columns * state + first)
-            tile_n = min(TILE, batch - first)
-            for s in range(0, tile_n, row):
-                _read_panel(p + s, batch, width, tile_n - s, tile + s * width)
+            p = address(u) + block * columns * state
+            _read_panels(p + first, batch, last - first, width, tile, panel)
             for layer in range(block * (columns - 1), (block + 1) * (columns - 1)):
                 p = p + state
-                f = address(forcing) + (layer * state + first)
+                f = address(forcing) + layer * state
                 v = address(weight) + layer * width * width
                 b = address(bias) + layer * width
-                for s in range(0, tile_n, row):
-                    n, x = tile_n - s, tile + s * width
-                    _affine(v, width, 1, b, width, width, x, z)
+                for s in range(first, last, group * row):
+                    n, x = min(last - s, group * row), tile + (s - first) * width
+                    k = (n + row - 1) // row
+                    _affine(v, width, 1, b, width, width, x, panel, z, panel, k)
                     if stage != 0.0:
-                        for j in range(width):
-                            k = _activate(activation, _row(z, j))
-                            _set_row(y, j, fma(k, stage * step, _row(x, j)))
-                        _affine(v, width, 1, b, width, width, y, z)
-                    for j in range(width):
-                        k = _activate(activation, _row(z, j))
-                        new = fma(k, step, _row(x, j))
-                        if forcing.size > 0:
-                            new = new + _read(f + (j * batch + s), n)
-                        _set_row(x, j, new)
-                        _write(p + (j * batch + s), new, n)
+                        for j in range(k * width):
+                            inner = _activate(activation, _row(z, j))
+                            _set_row(y, j, fma(inner, stage * step, _row(x, j)))
+                        _affine(v, width, 1, b, width, width, y, panel, z, panel, k)
+                    forced = forcing.size > 0
+                    out, g = p + s, f + s
+                    _advance(activation, z, step, x, forced, g, out, batch, n, width)
     keep(space)
 
 
@@ -278,27 +318,26 @@ def linearise(u, weight, bias, step, stage, activation, slope1, slope2):
         sigma' at u, and at u + a H k; modified in place.
     """
     n_steps, width, batch = u.shape
-    row = samples(address(u))
-    space = np.empty(2 * width * row + BYTES, u.dtype)
+    row, group = samples(address(u)), _group(u, width)
+    panel = width * row
+    space = np.empty(2 * group * panel + BYTES, u.dtype)
     x = aligned(address(space))
-    z = x + width * row
+    z = x + group * panel
     for layer in range(n_steps):
         v = address(weight) + layer * width * width
         b = address(bias) + layer * width
-        for s in range(0, batch, row):
-            at, n = layer * width * batch + s, batch - s
-            _read_panel(address(u) + at, batch, width, n, x)
-            _affine(v, width, 1, b, width, width, x, z)
+        for s in range(0, batch, group * row):
+            at, n = layer * width * batch + s, min(batch - s, group * row)
+            k = (n + row - 1) // row
+            _read_panels(address(u) + at, batch, n, width, x, panel)
+            _affine(v, width, 1, b, width, width, x, panel, z, panel, k)
             if stage != 0.0:
-                p = address(slope1) + at
-                for j in range(width):
-                    k = _activate(activation, _row(z, j))
-                    _set_row(x, j, fma(k, stage * step, _row(x, j)))
-                    _write(p + j * batch, _slope(activation, _row(z, j)), n)
-                _affine(v, width, 1, b, width, width, x, z)
-            p = address(slope2) + at
-            for j in range(width):
-                _write(p + j * batch, _slope(activation, _row(z, j)), n)
+                _write_slopes(activation, z, address(slope1) + at, batch, n, width)
+                for j in range(k * width):
+                    inner = _activate(activation, _row(z, j))
+                    _set_row(x, j, fma(inner, stage * step, _row(x, j)))
+                _affine(v, width, 1, b, width, width, x, panel, z, panel, k)
+            _write_slopes(activation, z, address(slope2) + at, batch, n, width)
     keep(space)
 
 
@@ -317,51 +356,37 @@ def march_adjoint(w, forcing, weight, slope1, slope2, step, stage):
         From `linearise`, in layer order.
     """
     n_blocks, columns, width, batch = w.shape
-    row, state, n_steps = samples(address(w)), width * batch, n_blocks * (columns - 1)
-    space = np.empty((TILE + 3 * row) * width + BYTES, w.dtype)
-    nothing = np.zeros(width, w.dtype)
-    y = aligned(address(space))
-    z = y + width * row
-    tile = z + width * row
+    state, row, group = width * batch, samples(address(w)), _group(w, width)
+    panel = width * row
+    space = np.empty((TILE + row) * width + 2 * group * panel + BYTES, w.dtype)
+    zero = np.zeros(width, w.dtype)
+    y, nothing = aligned(address(space)), address(zero)
+    z, tile = y + group * panel, y + 2 * group * panel
     for first in range(0, batch, TILE):
+        last = min(first + TILE, batch)
         for block in range(n_blocks):
-            p = address(w) + (block * columns * state + first)
-            tile_n = min(TILE, batch - first)
-            for s in range(0, tile_n, row):
-                _read_panel(p + s, batch, width, tile_n - s, tile + s * width)
+            p = address(w) + block * columns * state
+            _read_panels(p + first, batch, last - first, width, tile, panel)
             for i in range(block * (columns - 1), (block + 1) * (columns - 1)):
                 p = p + state
-                f = address(forcing) + (i * state + first)
-                layer = n_steps - 1 - i
+                f = address(forcing) + i * state
+                layer = n_blocks * (columns - 1) - 1 - i
                 v = address(weight) + layer * width * width
-                at = layer * state + first
-                for s in range(0, tile_n, row):
-                    n, x = tile_n - s, tile + s * width
-                    _times(address(slope2) + (at + s), batch, n, x, width, z)
-                    _affine(v, 1, width, address(nothing), width, width, z, y)
-                    for j in range(width):
-                        _set_row(x, j, fma(_row(y, j), step, _row(x, j)))
+                for s in range(first, last, group * row):
+                    n, x = min(last - s, group * row), tile + (s - first) * width
+                    k, at = (n + row - 1) // row, layer * state + s
+                    _times(address(slope2) + at, batch, n, width, x, z)
+                    _affine(v, 1, width, nothing, width, width, z, panel, y, panel, k)
                     if stage != 0.0:
-                        _times(address(slope1) + (at + s), batch, n, y, width, y)
-                        _affine(v, 1, width, address(nothing), width, width, y, z)
-                        for j in range(width):
-                            scaled = stage * step * step
-                            _set_row(x, j, fma(_row(z, j), scaled, _row(x, j)))
-                    for j in range(width):
-                        new = _row(x, j)
-                        if forcing.size > 0:
-                            new = new + _read(f + (j * batch + s), n)
-                            _set_row(x, j, new)
-                        _write(p + (j * batch + s), new, n)
+                        _times(address(slope1) + at, batch, n, width, y, z)
+                        for j in range(k * width):
+                            _set_row(x, j, fma(_row(y, j), step, _row(x, j)))
+                        _affine(v, 1, width, nothing, width, width, z, panel, y, panel, k)
+                    h = step if stage == 0.0 else stage * step * step
+                    forced, out, g = forcing.size > 0, p + s, f + s
+                    _advance(IDENTITY, y, h, x, forced, g, out, batch, n, width)
     keep(space)
-    keep(nothing)
-
-
-@inlined
-def _times(p, stride, n, x, width, z):
-    """Z = the n samples that there are from p on, times the panel x."""
-    for j in range(width):
-        _set_row(z, j, _read(p + j * stride, n) * _row(x, j))
+    keep(zero)
 
 
 @inlined
@@ -426,11 +451,11 @@ def _pull_back(weight, bias, n_out, n_in, x, w, batch, activation, d, d_x, wante
         store(d + k, zeros(d, 1))
     for first in range(0, batch, TILE):
         tile_n = min(TILE, batch - first)
+        _read_panels(x + first, batch, tile_n, n_in, x_tile, x_panel)
         for s in range(0, tile_n, row):
             n, k = tile_n - s, s // row
             here, g = x_tile + k * x_panel, g_tile + k * g_panel
-            _read_panel(x + (first + s), batch, n_in, n, here)
-            _affine(weight, n_in, 1, bias, n_out, n_in, here, g)
+            _affine(weight, n_in, 1, bias, n_out, n_in, here, 0, g, 0, 1)
             for i in range(n_out):
                 seed = _read(w + (i * batch + first + s), n)
                 _set_row(g, i, _slope(activation, _row(g, i)) * seed)
@@ -440,7 +465,7 @@ def _pull_back(weight, bias, n_out, n_in, x, w, batch, activation, d, d_x, wante
         _add_outer(g_tile, n_out, g_panel, x_tile, n_in, x_panel, panels, d, d_bias)
         for k in range(panels if wanted else 0):
             here, g = x_tile + k * x_panel, g_tile + k * g_panel
-            _affine(weight, 1, n_in, nothing, n_in, n_out, g, here)
+            _affine(weight, 1, n_in, nothing, n_in, n_out, g, 0, here, 0, 1)
             for j in range(n_in):
                 out = d_x + (j * batch + first + k * row)
                 _write(out, _row(here, j), tile_n - k * row)
@@ -488,8 +513,9 @@ def affine(weight, bias, x, activation, out):
     panel = aligned(address(space))
     z = panel + n_in * row
     for s in range(0, batch, row):
-        _read_panel(address(x) + s, batch, n_in, batch - s, panel)
-        _affine(address(weight), n_in, 1, address(bias), n_out, n_in, panel, z)
+        n = min(batch - s, row)
+        _read_panels(address(x) + s, batch, n, n_in, panel, 0)
+        _affine(address(weight), n_in, 1, address(bias), n_out, n_in, panel, 0, z, 0, 1)
         for i in range(n_out):
             new = _activate(activation, _row(z, i))
             _write(address(out) + (i * batch + s), new, batch - s)

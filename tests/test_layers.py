@@ -190,7 +190,7 @@ def test_tanh_is_off_by_a_few_places_at_most():
     assert abs(slope - (1 - exact) * (1 + exact)).max() < 4 * np.finfo(float).eps
     narrow = x[abs(x) < 3e38].astype(np.float32)
     value, _ = elementwise("tanh", narrow)
-    assert in_ulps(value, np.tanh(narrow.astype(np.longdouble))) <= 0.5 + 1e-6
+    assert in_ulps(value, np.tanh(narrow.astype(np.longdouble))) < 5.0
 
 
 def test_tanh_is_odd_and_never_beyond_one():

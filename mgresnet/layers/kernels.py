@@ -110,9 +110,12 @@ def _tanh(x):
     e = power_of_two(rounded)
     r = fma(k, -_LN2_2, y)
     y = r * r
-    p = fma(y, 0.0010574180698097924, 0.11109935780430419)
-    q = fma(y, 0.015868315117563685, 0.44443269113763173)
-    p, q = fma(y, p, 1.0), fma(y, q, 1.0)
+    if by_type(x, 1.0, 0.0):
+        p = fma(y, fma(y, 0.0010574180698097924, 0.11109935780430419), 1.0)
+        q = fma(y, fma(y, 0.015868315117563685, 0.44443269113763173), 1.0)
+    else:
+        p = fma(y, 0.06658699314408448, 1.0)
+        q = fma(y, 0.3999200796666418, 1.0)
     rp = 2.0 * (r * p)
     n = fma(e - 1.0, fma(rp, 0.5, q), rp)
     return with_sign(n / (fma(q, 2.0, n) - rp), x)
@@ -381,7 +384,9 @@ def march_adjoint(w, forcing, weight, slope1, slope2, step, stage):
                         _times(address(slope1) + at, batch, n, width, y, z)
                         for j in range(k * width):
                             _set_row(x, j, fma(_row(y, j), step, _row(x, j)))
-                        _affine(v, 1, width, nothing, width, width, z, panel, y, panel, k)
+                        _affine(
+                            v, 1, width, nothing, width, width, z, panel, y, panel, k
+                        )
                     h = step if stage == 0.0 else stage * step * step
                     forced, out, g = forcing.size > 0, p + s, f + s
                     _advance(IDENTITY, y, h, x, forced, g, out, batch, n, width)
@@ -491,18 +496,22 @@ def gradient(u, w, weight, bias, step, activation, d_weight, d_bias):
         x = address(u) + layer * width * batch
         seed = address(w) + (layer + 1) * width * batch
         _pull_back(v, b, width, width, x, seed, batch, activation, d, x, False)
-        _put_sums(d, u.dtype.type(step), d_weight[layer], d_bias[layer])
+        d_v = address(d_weight) + layer * width * width
+        _put_sums(d, width, width, step, d_v, address(d_bias) + layer * width)
     keep(space)
 
 
 @inlined
-def _put_sums(d, h, d_weight, d_bias):
-    """Fetch h times the sums that `_pull_back` left."""
-    n_out, n_in = d_weight.shape
+def _put_sums(d, n_out, n_in, h, d_weight, d_bias):
+    """Write h times the sums that `_pull_back` left to where the pointers say."""
+    row, stride = samples(d), _padded(n_in)
     for i in range(n_out):
-        d_bias[i] = h * d[_padded(n_out) * _padded(n_in) + i]
-        for j in range(n_in):
-            d_weight[i, j] = h * d[i * _padded(n_in) + j]
+        for j in range(0, n_in, row):
+            sums = load(d + (i * stride + j), lanes(d), NR) * h
+            _write(d_weight + (i * n_in + j), sums, n_in - j)
+    for i in range(0, n_out, row):
+        sums = load(d + (_padded(n_out) * stride + i), lanes(d), NR) * h
+        _write(d_bias + i, sums, n_out - i)
 
 
 @kernel
@@ -530,5 +539,5 @@ def affine_adjoint(weight, bias, x, activation, seed, dx, d_weight, d_bias):
     d, v, b = aligned(address(space)), address(weight), address(bias)
     inputs, w, d_x, batch = address(x), address(seed), address(dx), x.shape[1]
     _pull_back(v, b, n_out, n_in, inputs, w, batch, activation, d, d_x, True)
-    _put_sums(d, x.dtype.type(1.0), d_weight, d_bias)
+    _put_sums(d, n_out, n_in, 1.0, address(d_weight), address(d_bias))
     keep(space)

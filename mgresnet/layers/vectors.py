@@ -1,17 +1,17 @@
 """Vector registers as values: the words in which `kernels` is written.
 
-Numba turns loops over arrays into vector instructions when it sees fit.  Here they are
-asked for: a value of type `Registers` is a few registers of the processor, a word is
-one instruction for each of them, and LLVM does the rest for any machine.  Numbers among
-the arguments of a word stand for registers filled with them.  No word reassociates, and
-every lane is computed alike, so a result does not depend on the lane it is in.
+Numba makes vector instructions from loops when it sees fit.  Here they are asked for: a
+value of type `Registers` is a few registers of the processor, a word is an instruction
+for each of them, and LLVM finds the best there is on any machine.  Numbers among the
+arguments of arithmetic stand for registers filled with them.  Nothing is reassociated,
+and every lane is computed alike, so that a result does not depend on its lane.
 
-States are cut into panels of NR registers of samples; ``samples(pointer)`` of them make
-one row of a panel, and the rows lie one after the other.  The sizes below come from the
-processor for which Numba compiles.
+States are cut into panels of NR registers of samples; ``samples(pointer)`` samples of a
+feature make a row of a panel, and the rows of all features follow one another.
 """
 
 import hashlib
+import itertools
 import operator
 from pathlib import Path
 
@@ -23,9 +23,11 @@ from numba.core.datamodel.models import PrimitiveModel
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic, overload
 
-# Goes into the cached kernels' names: the cache does not see that this file changes.
+# Part of the names of cached kernels: the cache does not see that this file changes.
 VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
 
+# Bytes of a register; rows and registers per row of a block of a product; columns of a
+# block of a sum over samples.  The cache looks at the same triple and features.
 _TRIPLE, _, _FEATURES = cpu_target.target_context.codegen().magic_tuple()
 if "+avx512f" in _FEATURES:  # 32 registers
     BYTES, MR, NR, COLUMNS = 64, 8, 2, 4
@@ -33,8 +35,10 @@ elif "+avx" in _FEATURES:  # 16 registers
     BYTES, MR, NR, COLUMNS = 32, 4, 3, 2
 elif _TRIPLE.startswith(("aarch64", "arm64")):  # 32 registers
     BYTES, MR, NR, COLUMNS = 16, 8, 2, 2
-else:
+else:  # 16 registers
     BYTES, MR, NR, COLUMNS = 16, 4, 3, 2
+
+_INT, _INDEX = ir.IntType(64), ir.IntType(32)
 
 
 class Registers(types.Type):
@@ -42,129 +46,105 @@ class Registers(types.Type):
 
     def __init__(self, dtype, count):
         self.dtype, self.count = dtype, count
+        self.lanes = BYTES * 8 // dtype.bitwidth
+        number = ir.DoubleType() if dtype == types.float64 else ir.FloatType()
+        self.vector = ir.VectorType(number, self.lanes)
         super().__init__(f"Registers({dtype}, {count})")
 
 
-def _lanes(dtype):
-    return BYTES * 8 // dtype.bitwidth
+default_manager.register(
+    Registers,
+    lambda manager, kind: PrimitiveModel(
+        manager, kind, ir.ArrayType(kind.vector, kind.count)
+    ),
+)
 
 
-def _vector(context, dtype):
-    """LLVM type of one register."""
-    return ir.VectorType(context.get_value_type(dtype), _lanes(dtype))
+def _word(result, emit, *kinds):
+    """Typing of a word, and its code: ``emit(builder, *values)`` makes the value."""
+
+    def generate(context, builder, signature, values):
+        value = emit(builder, *values)
+        return context.get_dummy_value() if result == types.void else value
+
+    return result(*kinds), generate
 
 
-def _model(manager, kind):
-    scalar = manager.lookup(kind.dtype).get_value_type()
-    vector = ir.VectorType(scalar, _lanes(kind.dtype))
-    return PrimitiveModel(manager, kind, ir.ArrayType(vector, kind.count))
+def _split(builder, value):
+    """LLVM vectors of registers."""
+    return [builder.extract_value(value, n) for n in range(value.type.count)]
 
 
-default_manager.register(Registers, _model)
-
-
-def _splat(builder, scalar, vector):
-    """Register filled with a number."""
-    start = builder.insert_element(ir.Constant(vector, None), scalar, ir.IntType(32)(0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
-    return builder.shuffle_vector(start, start, zeros)
-
-
-def _pack(builder, vectors):
-    """Value of type `Registers` from its LLVM vectors."""
+def _join(builder, vectors):
+    """Registers of LLVM vectors."""
     value = ir.Constant(ir.ArrayType(vectors[0].type, len(vectors)), ir.Undefined)
     for n, vector in enumerate(vectors):
         value = builder.insert_value(value, vector, n)
     return value
 
 
-def _unpack(context, builder, group, kind, value):
-    """LLVM vectors of an argument, be it registers or a number, to match a group."""
-    if isinstance(kind, Registers):
-        return [builder.extract_value(value, n) for n in range(kind.count)]
-    scalar = context.cast(builder, value, kind, group.dtype)
-    return [_splat(builder, scalar, _vector(context, group.dtype))] * group.count
+def _filled(builder, vector, number):
+    """LLVM vector of one number."""
+    value = builder.insert_element(ir.Constant(vector, None), number, _INDEX(0))
+    first = ir.Constant(ir.VectorType(_INDEX, vector.count), None)
+    return builder.shuffle_vector(value, value, first)
 
 
-def _elementwise(emit, *kinds):
-    """Type a word that works register by register, and generate its code."""
-    group = next((kind for kind in kinds if isinstance(kind, Registers)), None)
-    if group is None:
-        return None
-
-    def generate(context, builder, signature, values):
-        arguments = [
-            _unpack(context, builder, group, kind, value)
-            for kind, value in zip(signature.args, values, strict=True)
-        ]
-        matching = zip(*arguments, strict=True)
-        return _pack(builder, [emit(builder, *vectors) for vectors in matching])
-
-    return group(*kinds), generate
-
-
-def _function(builder, name, vector, result, arguments, pointer=""):
-    """Instruction that LLVM knows as a function, for vectors of a type."""
-    letter = 64 if vector.element == ir.DoubleType() else 32
-    kind = f"v{vector.count}f{letter}"
-    signature = ir.FunctionType(result, [a.type for a in arguments])
-    name = f"llvm.{name}.{kind}" + (f".p0{kind}" if pointer else "")
+def _function(builder, name, result, arguments, vector, suffix=""):
+    """Call an instruction that LLVM knows as a function for vectors of some type."""
+    kind = f"v{vector.count}f{64 if vector.element == ir.DoubleType() else 32}"
+    signature = ir.FunctionType(result, [argument.type for argument in arguments])
+    name = f"llvm.{name}.{kind}{suffix and suffix + kind}"
     function = cgutils.get_or_insert_function(builder.module, signature, name)
     return builder.call(function, arguments)
 
 
-def _call(name):
-    """Emit an instruction that LLVM knows as a function."""
-
-    def emit(builder, *vectors):
-        return _function(builder, name, vectors[0].type, vectors[0].type, vectors)
-
-    return emit
+# --- Arithmetic: register by register --------------------------------------------
 
 
-# --- Arithmetic ----------------------------------------------------------------
+def _elementwise(emit, *kinds):
+    """Typing and code of a word from the code for LLVM vectors."""
+    group = next((kind for kind in kinds if isinstance(kind, Registers)), None)
+    if group is None:
+        return None
+
+    def each(builder, *values):
+        arguments = [
+            _split(builder, value)
+            if isinstance(kind, Registers)
+            else [_filled(builder, group.vector, value)] * group.count
+            for kind, value in zip(kinds, values, strict=True)
+        ]
+        matching = zip(*arguments, strict=True)
+        return _join(builder, [emit(builder, *vectors) for vectors in matching])
+
+    casts = (kind if isinstance(kind, Registers) else group.dtype for kind in kinds)
+    return _word(group, each, *casts)
 
 
-@intrinsic
-def add(typing, x, y):
-    """Sum; also written ``x + y``."""
-    return _elementwise(lambda builder, *v: builder.fadd(*v), x, y)
-
-
-@intrinsic
-def subtract(typing, x, y):
-    """Difference; also written ``x - y``."""
-    return _elementwise(lambda builder, *v: builder.fsub(*v), x, y)
-
-
-@intrinsic
-def multiply(typing, x, y):
-    """Product; also written ``x * y``."""
-    return _elementwise(lambda builder, *v: builder.fmul(*v), x, y)
-
-
-@intrinsic
-def divide(typing, x, y):
-    """Quotient; also written ``x / y``."""
-    return _elementwise(lambda builder, *v: builder.fdiv(*v), x, y)
+def _known(name):
+    """Code for LLVM vectors of what LLVM knows as a function."""
+    return lambda builder, *vectors: _function(
+        builder, name, vectors[0].type, vectors, vectors[0].type
+    )
 
 
 @intrinsic
 def fma(typing, x, y, z):
     """``x * y + z``, rounded once on machines that have an instruction for it."""
-    return _elementwise(_call("fmuladd"), x, y, z)
+    return _elementwise(_known("fmuladd"), x, y, z)
 
 
 @intrinsic
 def magnitude(typing, x):
     """Absolute value."""
-    return _elementwise(_call("fabs"), x)
+    return _elementwise(_known("fabs"), x)
 
 
 @intrinsic
 def with_sign(typing, x, y):
     """Magnitude of x with the sign of y."""
-    return _elementwise(_call("copysign"), x, y)
+    return _elementwise(_known("copysign"), x, y)
 
 
 @intrinsic
@@ -172,15 +152,14 @@ def if_less(typing, x, y, then, otherwise):
     """``then`` where x < y, ``otherwise`` elsewhere, also where x or y is NaN."""
 
     def emit(builder, x, y, then, otherwise):
-        less = builder.fcmp_ordered("<", x, y)
-        return builder.select(less, then, otherwise)
+        return builder.select(builder.fcmp_ordered("<", x, y), then, otherwise)
 
     return _elementwise(emit, x, y, then, otherwise)
 
 
 @intrinsic
 def power_of_two(typing, x):
-    """2^k of which the biased exponent makes the last bits of x."""
+    """2^k, the biased exponent of which makes the last bits of x."""
 
     def emit(builder, x):
         bits, mantissa = (64, 52) if x.type.element == ir.DoubleType() else (32, 23)
@@ -191,47 +170,50 @@ def power_of_two(typing, x):
     return _elementwise(emit, x)
 
 
-def _operator(symbol, word):
+def _operator(symbol, instruction):
+    """Let an operator take registers."""
+
+    @intrinsic
+    def word(typing, x, y):
+        return _elementwise(lambda builder, *v: getattr(builder, instruction)(*v), x, y)
+
     @overload(symbol, jit_options={"forceinline": True})
     def choose(x, y):
         if isinstance(x, Registers) or isinstance(y, Registers):
             return lambda x, y: word(x, y)
+        if symbol is operator.add and isinstance(x, types.CPointer):
+            return lambda x, y: moved(x, y)
         return None
 
 
-_operator(operator.add, add)
-_operator(operator.sub, subtract)
-_operator(operator.mul, multiply)
-_operator(operator.truediv, divide)
+_operator(operator.add, "fadd")
+_operator(operator.sub, "fsub")
+_operator(operator.mul, "fmul")
+_operator(operator.truediv, "fdiv")
+
 
 # --- Constants of a type ---------------------------------------------------------
 
 
 @intrinsic
 def by_type(typing, x, double, single):
-    """Give one of two numbers, as x is or points to float64 or float32."""
-
-    def generate(context, builder, signature, values):
-        n = 1 if x.dtype == types.float64 else 2
-        return context.cast(builder, values[n], signature.args[n], x.dtype)
-
-    return x.dtype(x, double, single), generate
+    """Choose a number by the type of x, or of what x points to."""
+    n = 0 if x.dtype == types.float64 else 1
+    return _word(x.dtype, lambda _, x, *two: two[n], x, x.dtype, x.dtype)
 
 
-def _constant(function):
-    """Word for an integer that is known for the type of its argument."""
-
-    def typed(typing, x):
-        def generate(context, builder, signature, values):
-            return context.get_constant(types.intp, function(x.dtype))
-
-        return types.intp(x), generate
-
-    return intrinsic(typed)
+@intrinsic
+def lanes(typing, pointer):
+    """Numbers in a register."""
+    count = Registers(pointer.dtype, 1).lanes
+    return _word(types.intp, lambda *_: _INT(count), pointer)
 
 
-lanes = _constant(_lanes)  # numbers in a register
-samples = _constant(lambda dtype: NR * _lanes(dtype))  # in a row of a panel
+@intrinsic
+def samples(typing, pointer):
+    """Numbers in a row of a panel."""
+    count = NR * Registers(pointer.dtype, 1).lanes
+    return _word(types.intp, lambda *_: _INT(count), pointer)
 
 
 # --- Memory ----------------------------------------------------------------------
@@ -239,7 +221,7 @@ samples = _constant(lambda dtype: NR * _lanes(dtype))  # in a row of a panel
 
 @intrinsic
 def address(typing, array):
-    """Pointer to the first entry of a C-contiguous array; ``+`` moves it."""
+    """Pointer to the first number of a C-contiguous array; ``+`` moves it."""
     if array.layout != "C":
         raise errors.TypingError(f"kernels need C-contiguous arrays, got {array}")
 
@@ -250,48 +232,40 @@ def address(typing, array):
 
 
 @intrinsic
-def aligned(typing, pointer):
-    """Next address at the start of a register."""
-
-    def generate(context, builder, signature, values):
-        word = ir.IntType(64)
-        number = builder.add(builder.ptrtoint(values[0], word), word(BYTES - 1))
-        number = builder.and_(number, word(-BYTES))
-        return builder.inttoptr(number, values[0].type)
-
-    return pointer(pointer), generate
+def moved(typing, pointer, n):
+    """Pointer to what lies n numbers further on; also written ``pointer + n``."""
+    return _word(pointer, lambda b, p, n: b.gep(p, [n]), pointer, types.intp)
 
 
 @intrinsic
-def moved(typing, pointer, n):
-    """Pointer to what lies n numbers further on; also written ``pointer + n``."""
+def aligned(typing, pointer):
+    """Next address at which a register may start."""
 
-    def generate(context, builder, signature, values):
-        return builder.gep(values[0], [values[1]])
+    def emit(builder, p):
+        number = builder.add(builder.ptrtoint(p, _INT), _INT(BYTES - 1))
+        return builder.inttoptr(builder.and_(number, _INT(-BYTES)), p.type)
 
-    return pointer(pointer, n), generate
-
-
-@overload(operator.add, jit_options={"forceinline": True})
-def _moved(x, y):
-    if isinstance(x, types.CPointer) and isinstance(y, types.Integer):
-        return lambda x, y: moved(x, y)
-    return None
+    return _word(pointer, emit, pointer)
 
 
 @intrinsic
 def keep(typing, array):
     """Last use of an array whose address was taken: it lives at least until here."""
-    return types.void(array), lambda context, builder, *_: context.get_dummy_value()
+    return _word(types.void, lambda *_: None, array)
 
 
-def _vector_at(context, builder, kind, pointer, offset):
-    """Pointer to a register some numbers further on, and its alignment."""
-    vector = _vector(context, kind.dtype)
-    if isinstance(offset, int):
-        offset = ir.IntType(64)(offset)
-    pointer = builder.bitcast(builder.gep(pointer, [offset]), vector.as_pointer())
-    return pointer, kind.dtype.bitwidth // 8
+def _load(builder, vector, pointer, offset):
+    """LLVM vector that lies some numbers behind a pointer."""
+    place = builder.bitcast(builder.gep(pointer, [offset]), vector.as_pointer())
+    return builder.load(place, align=8 if vector.element == ir.DoubleType() else 4)
+
+
+def _store(builder, vector, pointer, offset):
+    """Write an LLVM vector some numbers behind a pointer."""
+    place = builder.gep(pointer, [offset])
+    place = builder.bitcast(place, vector.type.as_pointer())
+    align = 8 if vector.type.element == ir.DoubleType() else 4
+    builder.store(vector, place, align=align)
 
 
 @intrinsic(prefer_literal=True)
@@ -299,176 +273,155 @@ def load(typing, pointer, stride, count):
     """As many registers as `count` says from p, p + stride, ..."""
     group = Registers(pointer.dtype, count.literal_value)
 
-    def generate(context, builder, signature, values):
-        vectors = []
-        for n in range(group.count):
-            offset = builder.mul(values[1], values[1].type(n))
-            place, align = _vector_at(context, builder, pointer, values[0], offset)
-            vectors.append(builder.load(place, align=align))
-        return _pack(builder, vectors)
+    def emit(builder, p, stride, _):
+        offsets = (builder.mul(stride, _INT(n)) for n in range(group.count))
+        return _join(builder, [_load(builder, group.vector, p, n) for n in offsets])
 
-    return group(pointer, types.intp, count), generate
+    return _word(group, emit, pointer, types.intp, count)
 
 
 @intrinsic
 def store(typing, pointer, group):
     """Write registers one after the other from a pointer on."""
 
-    def generate(context, builder, signature, values):
-        for n in range(group.count):
-            offset = n * _lanes(group.dtype)
-            place, align = _vector_at(context, builder, pointer, values[0], offset)
-            builder.store(builder.extract_value(values[1], n), place, align=align)
-        return context.get_dummy_value()
+    def emit(builder, p, value):
+        for n, vector in enumerate(_split(builder, value)):
+            _store(builder, vector, p, _INT(n * group.lanes))
 
-    return types.void(pointer, group), generate
+    return _word(types.void, emit, pointer, group)
 
 
-def _masks(context, builder, kind, n):
-    """For each register of a row of samples, which lanes are among the first n."""
-    width = _lanes(kind.dtype)
-    vector = ir.VectorType(ir.IntType(64), width)
-    for first in range(0, NR * width, width):
-        lane = ir.Constant(vector, list(range(first, first + width)))
-        yield first, builder.icmp_signed("<", lane, _splat(builder, n, vector))
+def _first(builder, vector, pointer, n):
+    """Place, alignment and mask of every register in the first n samples of a row."""
+    lanes = ir.VectorType(_INT, vector.count)
+    align = _INDEX(8 if vector.element == ir.DoubleType() else 4)
+    for start in range(0, NR * vector.count, vector.count):
+        lane = ir.Constant(lanes, list(range(start, start + vector.count)))
+        mask = builder.icmp_signed("<", lane, _filled(builder, lanes, n))
+        place = builder.gep(pointer, [_INT(start)])
+        yield builder.bitcast(place, vector.as_pointer()), align, mask
 
 
 @intrinsic
 def load_first(typing, pointer, n):
-    """Row of samples of which only the first n are read; the others are zero."""
+    """Row of a panel of which only the first n samples are read; the rest is zero."""
+    row = Registers(pointer.dtype, NR)
+    kind, zero = row.vector, ir.Constant(row.vector, None)
 
-    def generate(context, builder, signature, values):
-        vectors = []
-        for first, mask in _masks(context, builder, pointer, values[1]):
-            place, align = _vector_at(context, builder, pointer, values[0], first)
-            vector = _vector(context, pointer.dtype)
-            arguments = (place, ir.IntType(32)(align), mask, ir.Constant(vector, None))
-            vectors.append(
-                _function(builder, "masked.load", vector, vector, arguments, True)
-            )
-        return _pack(builder, vectors)
+    def emit(builder, p, n):
+        arguments = ((*place, zero) for place in _first(builder, kind, p, n))
+        return _join(
+            builder,
+            [
+                _function(builder, "masked.load", kind, a, kind, ".p0")
+                for a in arguments
+            ],
+        )
 
-    return Registers(pointer.dtype, NR)(pointer, types.intp), generate
+    return _word(row, emit, pointer, types.intp)
 
 
 @intrinsic
 def store_first(typing, pointer, row, n):
-    """Write the first n samples of a row."""
+    """Write the first n samples of a row of a panel."""
 
-    def generate(context, builder, signature, values):
-        masks = _masks(context, builder, pointer, values[2])
-        for k, (first, mask) in enumerate(masks):
-            place, align = _vector_at(context, builder, pointer, values[0], first)
-            vector = builder.extract_value(values[1], k)
-            arguments = (vector, place, ir.IntType(32)(align), mask)
-            nothing = ir.VoidType()
-            _function(builder, "masked.store", vector.type, nothing, arguments, True)
-        return context.get_dummy_value()
+    def emit(builder, p, value, n):
+        places = _first(builder, row.vector, p, n)
+        for vector, place in zip(_split(builder, value), places, strict=True):
+            arguments, nothing = (vector, *place), ir.VoidType()
+            _function(builder, "masked.store", nothing, arguments, row.vector, ".p0")
 
-    return types.void(pointer, row, types.intp), generate
+    return _word(types.void, emit, pointer, row, types.intp)
 
 
-# --- Blocks of registers: products of matrices ------------------------------------
-
-
-@intrinsic(prefer_literal=True)
-def fill_rows(typing, pointer, count):
-    """Block of rows of samples, each filled with one number from p, p + 1, .."""
-    group = Registers(pointer.dtype, count.literal_value * NR)
-
-    def generate(context, builder, signature, values):
-        vector = _vector(context, pointer.dtype)
-        rows = [
-            builder.load(builder.gep(values[0], [ir.IntType(64)(r)]))
-            for r in range(count.literal_value)
-        ]
-        return _pack(builder, [_splat(builder, w, vector) for w in rows for _ in range(NR)])
-
-    return group(pointer, count), generate
+# --- Blocks: products of matrices and sums over samples -----------------------------
 
 
 @intrinsic(prefer_literal=True)
 def zeros(typing, pointer, count):
     """Registers full of zeros, for numbers such as the pointer points to."""
     group = Registers(pointer.dtype, count.literal_value)
-
-    def generate(context, builder, signature, values):
-        return ir.Constant(context.get_value_type(group), None)
-
-    return group(pointer, count), generate
+    zero = ir.Constant(ir.ArrayType(group.vector, group.count), None)
+    return _word(group, lambda *_: zero, pointer, count)
 
 
-@intrinsic
-def add_scaled(typing, block, pointer, stride, row):
-    """Add p[r stride] times a row of samples to row r of the block, for every r."""
+@intrinsic(prefer_literal=True)
+def fill_rows(typing, pointer, count):
+    """Rows of a panel, the first full of p[0], the next of p[1], .."""
+    rows = Registers(pointer.dtype, count.literal_value * NR)
 
-    def generate(context, builder, signature, values):
-        vector, emit = _vector(context, block.dtype), _call("fmuladd")
-        x = [builder.extract_value(values[3], n) for n in range(NR)]
-        total = []
-        for n in range(block.count):
-            if n % NR == 0:
-                offset = builder.mul(values[2], values[2].type(n // NR))
-                number = builder.load(builder.gep(values[1], [offset]))
-                weight = _splat(builder, number, vector)
-            before = builder.extract_value(values[0], n)
-            total.append(emit(builder, weight, x[n % NR], before))
-        return _pack(builder, total)
+    def emit(builder, p, _):
+        places = (builder.gep(p, [_INT(r)]) for r in range(count.literal_value))
+        vectors = (_filled(builder, rows.vector, builder.load(p)) for p in places)
+        return _join(builder, [vector for vector in vectors for _ in range(NR)])
 
-    return block(block, pointer, types.intp, row), generate
+    return _word(rows, emit, pointer, count)
 
 
 @intrinsic
-def add_products(typing, block, g, x):
-    """Add the product of every register of g with every one of x, lane by lane."""
+def add_scaled(typing, rows, pointer, stride, row):
+    """Add p[r stride] times one row of a panel to row r of some, for every r."""
 
-    def generate(context, builder, signature, values):
-        emit, total = _call("fmuladd"), []
-        for n in range(block.count):
-            left = builder.extract_value(values[1], n // x.count)
-            right = builder.extract_value(values[2], n % x.count)
-            before = builder.extract_value(values[0], n)
-            total.append(emit(builder, left, right, before))
-        return _pack(builder, total)
+    def emit(builder, before, p, stride, x):
+        after, x, multiply_add = (
+            _split(builder, before),
+            _split(builder, x),
+            _known("fmuladd"),
+        )
+        for r in range(rows.count // NR):
+            place = builder.gep(p, [builder.mul(stride, _INT(r))])
+            weight = _filled(builder, rows.vector, builder.load(place))
+            for n in range(NR):
+                k = r * NR + n
+                after[k] = multiply_add(builder, weight, x[n], after[k])
+        return _join(builder, after)
 
-    return block(block, g, x), generate
+    return _word(rows, emit, rows, pointer, types.intp, row)
+
+
+@intrinsic
+def add_products(typing, total, x, y):
+    """Add the product of every register of x with every one of y, lane by lane."""
+
+    def emit(builder, total, x, y):
+        pairs = itertools.product(_split(builder, x), _split(builder, y))
+        matching = zip(pairs, _split(builder, total), strict=True)
+        return _join(builder, [_known("fmuladd")(builder, *p, t) for p, t in matching])
+
+    return _word(total, emit, total, x, y)
 
 
 def _sums(builder, vectors):
-    """Register that holds the sum over the lanes of each of as many vectors."""
-    width = len(vectors)
-    index = ir.VectorType(ir.IntType(32), width)
-    halves = [ir.Constant(index, list(range(n, 2 * width, 2))) for n in (0, 1)]
+    """LLVM vector of the sums over the lanes of as many vectors as there are lanes."""
+    kind = ir.VectorType(_INDEX, len(vectors))
+    even, odd = (ir.Constant(kind, list(range(n, 2 * kind.count, 2))) for n in (0, 1))
     while len(vectors) > 1:
-        pairs = zip(vectors[::2], vectors[1::2], strict=True)
         vectors = [
-            builder.fadd(*(builder.shuffle_vector(a, b, half) for half in halves))
-            for a, b in pairs
+            builder.fadd(
+                builder.shuffle_vector(x, y, even), builder.shuffle_vector(x, y, odd)
+            )
+            for x, y in zip(vectors[::2], vectors[1::2], strict=True)
         ]
     return vectors[0]
 
 
 @intrinsic
-def add_sums(typing, pointer, stride, block):
-    """Add the sums over lanes to a matrix at p: COLUMNS of them, the next row, .."""
+def add_sums(typing, pointer, stride, group):
+    """Add the sums over lanes to a matrix: COLUMNS to p, as many to p + stride, .."""
+    part = ir.VectorType(group.vector.element, COLUMNS)
 
-    def generate(context, builder, signature, values):
-        width = _lanes(block.dtype)
-        vectors = [builder.extract_value(values[2], n) for n in range(block.count)]
-        vectors += [ir.Constant(vectors[0].type, None)] * (-block.count % width)
-        part = ir.VectorType(vectors[0].type.element, COLUMNS)
-        for n in range(0, block.count, COLUMNS):
-            if n % width == 0:
-                sums = _sums(builder, vectors[n : n + width])
-            lane = [ir.IntType(32)(n % width + c) for c in range(COLUMNS)]
-            index = ir.Constant(ir.VectorType(ir.IntType(32), COLUMNS), lane)
-            row = builder.shuffle_vector(sums, sums, index)
-            offset = builder.mul(values[1], values[1].type(n // COLUMNS))
-            place = builder.gep(values[0], [offset])
-            place = builder.bitcast(place, part.as_pointer())
-            align = block.dtype.bitwidth // 8
-            before = builder.load(place, align=align)
-            builder.store(builder.fadd(before, row), place, align=align)
-        return context.get_dummy_value()
+    def emit(builder, p, stride, value):
+        vectors = _split(builder, value)
+        vectors += [ir.Constant(group.vector, None)] * (-group.count % group.lanes)
+        for n in range(0, group.count, COLUMNS):
+            lane = n % group.lanes
+            if lane == 0:
+                sums = _sums(builder, vectors[n : n + group.lanes])
+            index = ir.VectorType(_INDEX, COLUMNS)
+            index = ir.Constant(index, list(range(lane, lane + COLUMNS)))
+            offset = builder.mul(stride, _INT(n // COLUMNS))
+            before = _load(builder, part, p, offset)
+            after = builder.fadd(before, builder.shuffle_vector(sums, sums, index))
+            _store(builder, after, p, offset)
 
-    return types.void(pointer, types.intp, block), generate
+    return _word(types.void, emit, pointer, types.intp, group)

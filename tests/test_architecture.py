@@ -17,6 +17,7 @@ LONGEST_FILE, LONGEST_FUNCTION = 300, 40
 # Callers and callees stay together: the disk cache would not notice changes elsewhere.
 LONG_FILES = {"layers/kernels.py": 400}
 BASES = {"Protocol", "NamedTuple", "Enum"}
+NUMBA_BASES = {"layers/vectors.py": {"Type"}}  # Numba asks for it
 ABOUT_WORLD = {"__main__.py", "parallel/mpi.py"}
 
 PUBLIC = """
@@ -84,7 +85,7 @@ def test_nothing_is_inherited_but_interfaces_records_and_exceptions(path):
         for base in node.bases
     }
     others = {name for name in bases if not name.endswith(("Error", "Exception"))}
-    assert others <= BASES
+    assert others <= BASES | NUMBA_BASES.get(name_of(path), set())
 
 
 def mentions(path, name):

@@ -5,7 +5,7 @@ A matrix product would do, but its rounding may depend on the shape of a rank's 
 
 import numpy as np
 
-from mgresnet.layers.kernels import kernel
+from mgresnet.layers.compiled import kernel
 from mgresnet.layers.layout import Array
 
 

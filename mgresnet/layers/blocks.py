@@ -1,0 +1,227 @@
+"""Words between registers and memory, and those for products of matrices.
+
+They continue `vectors`.  A block is registers seen as a small matrix of registers.
+"""
+
+import itertools
+
+from llvmlite import ir
+from numba import types
+from numba.core import errors
+
+from mgresnet.layers.compiled import intrinsic
+from mgresnet.layers.vectors import (
+    BYTES,
+    COLUMNS,
+    INDEX,
+    INT,
+    NR,
+    Registers,
+    filled,
+    function,
+    join,
+    known,
+    split,
+    word,
+)
+
+# --- Memory ----------------------------------------------------------------------
+
+
+@intrinsic
+def address(typing, array):
+    """Pointer to the first number of a C-contiguous array; ``+`` moves it."""
+    if array.layout != "C":
+        raise errors.TypingError(f"kernels need C-contiguous arrays, got {array}")
+
+    def generate(context, builder, signature, values):
+        return context.make_array(array)(context, builder, values[0]).data
+
+    return types.CPointer(array.dtype)(array), generate
+
+
+@intrinsic
+def aligned(typing, pointer):
+    """Next address at which a register may start."""
+
+    def emit(builder, p):
+        number = builder.add(builder.ptrtoint(p, INT), INT(BYTES - 1))
+        return builder.inttoptr(builder.and_(number, INT(-BYTES)), p.type)
+
+    return word(pointer, emit, pointer)
+
+
+@intrinsic
+def keep(typing, array):
+    """Last use of an array whose address was taken: it lives at least until here."""
+    return word(types.void, lambda *_: None, array)
+
+
+def _load(builder, vector, pointer, offset):
+    """LLVM vector that lies some numbers behind a pointer."""
+    place = builder.bitcast(builder.gep(pointer, [offset]), vector.as_pointer())
+    return builder.load(place, align=8 if vector.element == ir.DoubleType() else 4)
+
+
+def _store(builder, vector, pointer, offset):
+    """Write an LLVM vector some numbers behind a pointer."""
+    place = builder.gep(pointer, [offset])
+    place = builder.bitcast(place, vector.type.as_pointer())
+    align = 8 if vector.type.element == ir.DoubleType() else 4
+    builder.store(vector, place, align=align)
+
+
+@intrinsic(prefer_literal=True)
+def load(typing, pointer, stride, count):
+    """As many registers as `count` says from p, p + stride, ..."""
+    group = Registers(pointer.dtype, count.literal_value)
+
+    def emit(builder, p, stride, _):
+        offsets = (builder.mul(stride, INT(n)) for n in range(group.count))
+        return join(builder, [_load(builder, group.vector, p, n) for n in offsets])
+
+    return word(group, emit, pointer, types.intp, count)
+
+
+@intrinsic
+def store(typing, pointer, group):
+    """Write registers one after the other from a pointer on."""
+
+    def emit(builder, p, value):
+        for n, vector in enumerate(split(builder, value)):
+            _store(builder, vector, p, INT(n * group.lanes))
+
+    return word(types.void, emit, pointer, group)
+
+
+def _first(builder, vector, pointer, n):
+    """Place, alignment and mask of every register in the first n samples of a row."""
+    lanes = ir.VectorType(INT, vector.count)
+    align = INDEX(8 if vector.element == ir.DoubleType() else 4)
+    for start in range(0, NR * vector.count, vector.count):
+        lane = ir.Constant(lanes, list(range(start, start + vector.count)))
+        mask = builder.icmp_signed("<", lane, filled(builder, lanes, n))
+        place = builder.gep(pointer, [INT(start)])
+        yield builder.bitcast(place, vector.as_pointer()), align, mask
+
+
+@intrinsic
+def load_first(typing, pointer, n):
+    """Row of a panel of which only the first n samples are read; the rest is zero."""
+    row = Registers(pointer.dtype, NR)
+    kind, zero = row.vector, ir.Constant(row.vector, None)
+
+    def emit(builder, p, n):
+        arguments = ((*place, zero) for place in _first(builder, kind, p, n))
+        return join(
+            builder,
+            [function(builder, "masked.load", kind, a, kind, ".p0") for a in arguments],
+        )
+
+    return word(row, emit, pointer, types.intp)
+
+
+@intrinsic
+def store_first(typing, pointer, row, n):
+    """Write the first n samples of a row of a panel."""
+
+    def emit(builder, p, value, n):
+        places = _first(builder, row.vector, p, n)
+        for vector, place in zip(split(builder, value), places, strict=True):
+            arguments, nothing = (vector, *place), ir.VoidType()
+            function(builder, "masked.store", nothing, arguments, row.vector, ".p0")
+
+    return word(types.void, emit, pointer, row, types.intp)
+
+
+# --- Blocks: products of matrices and sums over samples -----------------------------
+
+
+@intrinsic(prefer_literal=True)
+def zeros(typing, pointer, count):
+    """Registers full of zeros, for numbers such as the pointer points to."""
+    group = Registers(pointer.dtype, count.literal_value)
+    zero = ir.Constant(ir.ArrayType(group.vector, group.count), None)
+    return word(group, lambda *_: zero, pointer, count)
+
+
+@intrinsic(prefer_literal=True)
+def fill_rows(typing, pointer, count):
+    """Rows of a panel, the first full of p[0], the next of p[1], .."""
+    rows = Registers(pointer.dtype, count.literal_value * NR)
+
+    def emit(builder, p, _):
+        places = (builder.gep(p, [INT(r)]) for r in range(count.literal_value))
+        vectors = (filled(builder, rows.vector, builder.load(p)) for p in places)
+        return join(builder, [vector for vector in vectors for _ in range(NR)])
+
+    return word(rows, emit, pointer, count)
+
+
+@intrinsic
+def add_scaled(typing, rows, pointer, stride, row):
+    """Add p[r stride] times one row of a panel to row r of some, for every r."""
+
+    def emit(builder, before, p, stride, x):
+        after, x, multiply_add = (
+            split(builder, before),
+            split(builder, x),
+            known("fmuladd"),
+        )
+        for r in range(rows.count // NR):
+            place = builder.gep(p, [builder.mul(stride, INT(r))])
+            weight = filled(builder, rows.vector, builder.load(place))
+            for n in range(NR):
+                k = r * NR + n
+                after[k] = multiply_add(builder, weight, x[n], after[k])
+        return join(builder, after)
+
+    return word(rows, emit, rows, pointer, types.intp, row)
+
+
+@intrinsic
+def add_products(typing, total, x, y):
+    """Add the product of every register of x with every one of y, lane by lane."""
+
+    def emit(builder, total, x, y):
+        pairs = itertools.product(split(builder, x), split(builder, y))
+        matching = zip(pairs, split(builder, total), strict=True)
+        return join(builder, [known("fmuladd")(builder, *p, t) for p, t in matching])
+
+    return word(total, emit, total, x, y)
+
+
+def _sums(builder, vectors):
+    """LLVM vector of the sums over the lanes of as many vectors as there are lanes."""
+    kind = ir.VectorType(INDEX, len(vectors))
+    even, odd = (ir.Constant(kind, list(range(n, 2 * kind.count, 2))) for n in (0, 1))
+    while len(vectors) > 1:
+        vectors = [
+            builder.fadd(
+                builder.shuffle_vector(x, y, even), builder.shuffle_vector(x, y, odd)
+            )
+            for x, y in zip(vectors[::2], vectors[1::2], strict=True)
+        ]
+    return vectors[0]
+
+
+@intrinsic
+def add_sums(typing, pointer, stride, group):
+    """Add the sums over lanes to a matrix: COLUMNS to p, as many to p + stride, .."""
+    part = ir.VectorType(group.vector.element, COLUMNS)
+
+    def emit(builder, p, stride, value):
+        vectors = split(builder, value)
+        vectors += [ir.Constant(group.vector, None)] * (-group.count % group.lanes)
+        for n in range(0, group.count, COLUMNS):
+            lane = n % group.lanes
+            if lane == 0:
+                sums = _sums(builder, vectors[n : n + group.lanes])
+            index = ir.VectorType(INDEX, COLUMNS)
+            index = ir.Constant(index, list(range(lane, lane + COLUMNS)))
+            offset = builder.mul(stride, INT(n // COLUMNS))
+            before = _load(builder, part, p, offset)
+            after = builder.fadd(before, builder.shuffle_vector(sums, sums, index))
+            _store(builder, after, p, offset)
+
+    return word(types.void, emit, pointer, types.intp, group)

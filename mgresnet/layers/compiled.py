@@ -1,0 +1,51 @@
+"""How functions are compiled, and when the compiled code is out of date."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+import numba.extending
+
+# Numba's disk cache sees that the file of a kernel changes, and no other.  A digest of
+# these, which kernels are made of, is therefore part of the kernels' names.
+PARTS = ("activations", "blocks", "compiled", "panels", "vectors")
+
+
+def _digest() -> str:
+    texts = (Path(__file__).with_name(f"{name}.py").read_bytes() for name in PARTS)
+    return hashlib.sha256(b"".join(texts)).hexdigest()[:12]
+
+
+DIGEST = _digest()
+
+PART = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+intrinsic: Any = numba.extending.intrinsic  # its type suits Python's callers only
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile with the disk cache, the GIL released and NumPy's error model.
+
+    Sums have the order that is written down, fused multiply-adds are those that are.
+    """
+    function.__qualname__ += f"_{DIGEST}"
+    return _compile(function, cache=True)
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile as a part of every kernel that calls it."""
+    return _compile(function, forceinline=True, **PART)
+
+
+def shared(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile once for all the calls in a kernel."""
+    return _compile(function, **PART)
+
+
+def _compile(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    compiled: Callable[..., Any] = numba.njit(
+        nogil=True, error_model="numpy", **options
+    )(function)
+    return compiled

@@ -20,7 +20,7 @@ def _digest() -> str:
 
 DIGEST = _digest()
 
-PART = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+PART: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 intrinsic: Any = numba.extending.intrinsic  # its type suits Python's callers only
 

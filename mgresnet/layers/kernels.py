@@ -21,24 +21,26 @@ each layer takes as many panels at a time as stay in the first, with their produ
 import numpy as np
 
 from mgresnet.layers.activations import ACTIVATIONS as ACTIVATIONS
-from mgresnet.layers.activations import IDENTITY, activate, slope
+from mgresnet.layers.activations import IDENTITY, activate
 from mgresnet.layers.blocks import address, aligned, keep, store, zeros
 from mgresnet.layers.compiled import inlined, kernel, shared
 from mgresnet.layers.panels import (
     add_outer,
     advance,
+    count,
     padded,
     product,
     put_sums,
-    read,
     read_panels,
     row_of,
     set_row,
     times,
+    times_slopes,
     write,
+    write_panels,
     write_slopes,
 )
-from mgresnet.layers.vectors import BYTES, fma, lanes, samples
+from mgresnet.layers.vectors import BYTES, NR, fma, lanes, samples
 
 CACHED = 16384  # bytes that stay in the nearest cache along with as many others
 TILE = 256  # samples that travel together through all layers of a block, in cache
@@ -87,13 +89,13 @@ def march(u, forcing, weight, bias, step, stage, activation):
                 b = address(bias) + layer * width
                 for s in range(first, last, group * row):
                     n, x = min(last - s, group * row), tile + (s - first) * width
-                    k = (n + row - 1) // row
-                    product(v, width, 1, b, width, width, x, panel, z, panel, k)
+                    k = count(x, n)
+                    product(v, (width, 1), b, width, width, x, panel, z, panel, k)
                     if stage != 0.0:
                         for j in range(k * width):
                             inner = activate(activation, row_of(z, j))
                             set_row(y, j, fma(inner, stage * step, row_of(x, j)))
-                        product(v, width, 1, b, width, width, y, panel, z, panel, k)
+                        product(v, (width, 1), b, width, width, y, panel, z, panel, k)
                     forced = forcing.size > 0
                     out, g = p + s, f + s
                     advance(activation, z, step, x, forced, g, out, batch, n, width)
@@ -122,15 +124,15 @@ def linearise(u, weight, bias, step, stage, activation, slope1, slope2):
         b = address(bias) + layer * width
         for s in range(0, batch, group * row):
             at, n = layer * width * batch + s, min(batch - s, group * row)
-            k = (n + row - 1) // row
+            k = count(x, n)
             read_panels(address(u) + at, batch, n, width, x, panel)
-            product(v, width, 1, b, width, width, x, panel, z, panel, k)
+            product(v, (width, 1), b, width, width, x, panel, z, panel, k)
             if stage != 0.0:
                 write_slopes(activation, z, address(slope1) + at, batch, n, width)
                 for j in range(k * width):
                     inner = activate(activation, row_of(z, j))
                     set_row(x, j, fma(inner, stage * step, row_of(x, j)))
-                product(v, width, 1, b, width, width, x, panel, z, panel, k)
+                product(v, (width, 1), b, width, width, x, panel, z, panel, k)
             write_slopes(activation, z, address(slope2) + at, batch, n, width)
     keep(space)
 
@@ -170,15 +172,15 @@ def march_adjoint(w, forcing, weight, slope1, slope2, step, stage):
                 v = address(weight) + layer * width * width
                 for s in range(first, last, group * row):
                     n, x = min(last - s, group * row), tile + (s - first) * width
-                    k, at = (n + row - 1) // row, layer * state + s
+                    k, at = count(x, n), layer * state + s
                     times(address(slope2) + at, batch, n, width, x, z)
-                    product(v, 1, width, nothing, width, width, z, panel, y, panel, k)
+                    product(v, (1, width), nothing, width, width, z, panel, y, panel, k)
                     if stage != 0.0:
                         times(address(slope1) + at, batch, n, width, y, z)
                         for j in range(k * width):
                             set_row(x, j, fma(row_of(y, j), step, row_of(x, j)))
                         product(
-                            v, 1, width, nothing, width, width, z, panel, y, panel, k
+                            v, (1, width), nothing, width, width, z, panel, y, panel, k
                         )
                     h = step if stage == 0.0 else stage * step * step
                     forced, out, g = forcing.size > 0, p + s, f + s
@@ -196,7 +198,7 @@ def _pull_size(n_out, n_in, batch):
 
 
 @shared
-def _pull_back(weight, bias, n_out, n_in, x, w, batch, activation, d, d_x, wanted):
+def _pull_back(v, b, n_out, n_in, x, w, batch, activation, d, d_x, wanted):
     """Pull w (n_out, batch) back through sigma(W x + b), x being (n_in, batch).
 
     All arguments but numbers are pointers; d to workspace that was zero at first.  The
@@ -208,29 +210,25 @@ def _pull_back(weight, bias, n_out, n_in, x, w, batch, activation, d, d_x, wante
     d_bias = d + padded(n_out) * padded(n_in)
     nothing = d_bias + padded(n_out)
     x_tile = nothing + padded(n_in)
-    g_tile = x_tile + (min(batch, TILE) + row - 1) // row * x_panel
+    g_tile = x_tile + count(x, min(batch, TILE)) * x_panel
     for k in range(0, padded(n_out) * (padded(n_in) + 1), lanes(d)):
         store(d + k, zeros(d, 1))
+    group = max(1, CACHED // (n_out * BYTES * NR))
     for first in range(0, batch, TILE):
         tile_n = min(TILE, batch - first)
         read_panels(x + first, batch, tile_n, n_in, x_tile, x_panel)
-        for s in range(0, tile_n, row):
-            n, k = tile_n - s, s // row
-            here, g = x_tile + k * x_panel, g_tile + k * g_panel
-            product(weight, n_in, 1, bias, n_out, n_in, here, 0, g, 0, 1)
-            for i in range(n_out):
-                seed = read(w + (i * batch + first + s), n)
-                set_row(g, i, slope(activation, row_of(g, i)) * seed)
-                if n < row:  # what fills up the panel must not reach the sums
-                    set_row(g, i, read(g + i * row, n))
-        panels = (tile_n + row - 1) // row
-        add_outer(g_tile, n_out, g_panel, x_tile, n_in, x_panel, panels, d, d_bias)
-        for k in range(panels if wanted else 0):
-            here, g = x_tile + k * x_panel, g_tile + k * g_panel
-            product(weight, 1, n_in, nothing, n_in, n_out, g, 0, here, 0, 1)
-            for j in range(n_in):
-                out = d_x + (j * batch + first + k * row)
-                write(out, row_of(here, j), tile_n - k * row)
+        for s in range(0, tile_n, group * row):
+            n, k, p = min(tile_n - s, group * row), s // row, w + (first + s)
+            u, g = x_tile + k * x_panel, g_tile + k * g_panel
+            k = count(x, n)
+            product(v, (n_in, 1), b, n_out, n_in, u, x_panel, g, g_panel, k)
+            times_slopes(activation, p, batch, n, n_out, g, g_panel)
+        k = count(x, tile_n)
+        add_outer(g_tile, n_out, g_panel, x_tile, n_in, x_panel, k, d, d_bias)
+        if wanted:
+            u, g = x_tile, g_tile
+            product(v, (1, n_in), nothing, n_in, n_out, g, g_panel, u, x_panel, k)
+            write_panels(u, x_panel, d_x + first, batch, tile_n, n_in)
 
 
 @kernel
@@ -263,15 +261,15 @@ def affine(weight, bias, x, activation, out):
     """Out = sigma(W x + b) for x (n_in, batch) and out (n_out, batch)."""
     (n_out, n_in), batch, row = weight.shape, x.shape[1], samples(address(x))
     space = np.empty((n_in + n_out) * row + BYTES, x.dtype)
-    panel = aligned(address(space))
-    z = panel + n_in * row
+    u, v, b = aligned(address(space)), address(weight), address(bias)
+    z = u + n_in * row
     for s in range(0, batch, row):
         n = min(batch - s, row)
-        read_panels(address(x) + s, batch, n, n_in, panel, 0)
-        product(address(weight), n_in, 1, address(bias), n_out, n_in, panel, 0, z, 0, 1)
+        read_panels(address(x) + s, batch, n, n_in, u, n)
+        product(v, (n_in, 1), b, n_out, n_in, u, n, z, n, count(u, n))
         for i in range(n_out):
             new = activate(activation, row_of(z, i))
-            write(address(out) + (i * batch + s), new, batch - s)
+            write(address(out) + (i * batch + s), new, n)
     keep(space)
 
 

@@ -55,35 +55,41 @@ def set_row(p, i, row):
 
 
 @inlined
-def _rows(rows, weight, down, along, n, x, x_panel, z, z_panel, panels):
+def count(p, n):
+    """Number of panels for n samples."""
+    return (n + samples(p) - 1) // samples(p)
+
+
+@inlined
+def _rows(rows, v, strides, n, x, x_panel, z, z_panel, panels):
     """Z = V x + b for as many rows of V as the block `rows` has, filled with b."""
+    down, along = strides
     for k in range(panels):
         block, here = rows, x + k * x_panel
         for j in range(n):
-            block = add_scaled(block, weight + j * along, down, row_of(here, j))
+            block = add_scaled(block, v + j * along, down, row_of(here, j))
         store(z + k * z_panel, block)
 
 
 @shared
-def product(v, down, along, b, n_out, n_in, x, x_panel, z, z_panel, panels):
-    """Z = V x + b for panels, with V[i, j] at ``v + i * down + j * along``."""
-    row = samples(x)
+def product(v, strides, b, n_out, n_in, x, x_panel, z, z_panel, panels):
+    """Z = V x + b for panels, with V[i, j] at ``v + i strides[0] + j strides[1]``."""
     i = 0
     while n_out - i >= MR:
-        rows, at, out = fill_rows(b + i, MR), v + i * down, z + i * row
-        _rows(rows, at, down, along, n_in, x, x_panel, out, z_panel, panels)
+        rows, at, out = fill_rows(b + i, MR), v + i * strides[0], z + i * samples(z)
+        _rows(rows, at, strides, n_in, x, x_panel, out, z_panel, panels)
         i += MR
     if n_out - i >= 4:
-        rows, at, out = fill_rows(b + i, 4), v + i * down, z + i * row
-        _rows(rows, at, down, along, n_in, x, x_panel, out, z_panel, panels)
+        rows, at, out = fill_rows(b + i, 4), v + i * strides[0], z + i * samples(z)
+        _rows(rows, at, strides, n_in, x, x_panel, out, z_panel, panels)
         i += 4
     if n_out - i >= 2:
-        rows, at, out = fill_rows(b + i, 2), v + i * down, z + i * row
-        _rows(rows, at, down, along, n_in, x, x_panel, out, z_panel, panels)
+        rows, at, out = fill_rows(b + i, 2), v + i * strides[0], z + i * samples(z)
+        _rows(rows, at, strides, n_in, x, x_panel, out, z_panel, panels)
         i += 2
     if n_out - i >= 1:
-        rows, at, out = fill_rows(b + i, 1), v + i * down, z + i * row
-        _rows(rows, at, down, along, n_in, x, x_panel, out, z_panel, panels)
+        rows, at, out = fill_rows(b + i, 1), v + i * strides[0], z + i * samples(z)
+        _rows(rows, at, strides, n_in, x, x_panel, out, z_panel, panels)
 
 
 @inlined
@@ -92,6 +98,15 @@ def read_panels(p, stride, n, width, x, panel):
     for s in range(0, n, samples(p)):
         for j in range(width):
             set_row(x, j, read(p + (j * stride + s), n - s))
+        x = x + panel
+
+
+@inlined
+def write_panels(x, panel, p, stride, n, width):
+    """Write n samples of panels from p on."""
+    for s in range(0, n, samples(p)):
+        for j in range(width):
+            write(p + (j * stride + s), row_of(x, j), n - s)
         x = x + panel
 
 
@@ -124,6 +139,18 @@ def write_slopes(activation, z, p, stride, n, width):
         for j in range(width):
             write(p + (j * stride + s), slope(activation, row_of(z, j)), n - s)
         z = z + width * samples(p)
+
+
+@inlined
+def times_slopes(activation, p, stride, n, width, z, panel):
+    """Z = sigma'(z) times the n samples that there are from p on."""
+    for s in range(0, n, samples(p)):
+        for j in range(width):
+            row = slope(activation, row_of(z, j)) * read(p + (j * stride + s), n - s)
+            set_row(z, j, row)
+            if n - s < samples(p):  # what fills up the panel must not reach a sum
+                set_row(z, j, read(z + j * samples(p), n - s))
+        z = z + panel
 
 
 @inlined

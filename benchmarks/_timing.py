@@ -1,0 +1,53 @@
+"""Times of rivals that take turns in one process.
+
+Seconds are those of the processor, which for one thread are those of the clock, less
+what other processes took.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Times(NamedTuple):
+    """Seconds: median, quartiles and minimum of so many turns."""
+
+    median: float
+    lower: float
+    upper: float
+    best: float
+    turns: int
+
+
+def take_turns(
+    rivals: dict[str, Callable[[], object]], budget: float, turn: float = 0.03
+) -> dict[str, Times]:
+    """Let every rival run for a turn, then the next, for `budget` seconds and 5 rounds.
+
+    A turn is long enough for the caches to be a rival's own, as they are in training;
+    it gives one number, the mean over its runs.
+    """
+    for run in rivals.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    end, rounds = time.perf_counter() + budget, 0
+    while time.perf_counter() < end or rounds < 5:
+        for name, run in rivals.items():
+            seconds[name].append(_turn(run, turn))
+        rounds += 1
+    return {name: _summary(found) for name, found in seconds.items()}
+
+
+def _turn(run: Callable[[], object], least: float) -> float:
+    """Mean processor time of the runs in a turn."""
+    start, runs, passed = time.process_time(), 0, 0.0
+    while passed < least:
+        run()
+        runs, passed = runs + 1, time.process_time() - start
+    return passed / runs
+
+
+def _summary(found: list[float]) -> Times:
+    lower, median, upper = statistics.quantiles(found, n=4)
+    return Times(median, lower, upper, min(found), len(found))

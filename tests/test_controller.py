@@ -144,7 +144,7 @@ def watched(optimiser, seen):
 
 
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-3])
-@pytest.mark.parametrize("ranks", [16, 1000])
+@pytest.mark.parametrize("ranks", [8, 1000])
 def test_gradients_stay_within_the_tolerance(tolerance, ranks):
     """Estimated error always; true error within a factor of 2, mostly within it."""
     setting, seen = problem(), []
@@ -160,7 +160,8 @@ def test_gradients_stay_within_the_tolerance(tolerance, ranks):
     assert max(estimates) <= tolerance
     assert max(errors) <= 2.0 * tolerance
     # No more is done than needed: counts differ, errors are not far below.
-    assert len({record.forward_iterations for record in found}) > 1
+    for solve in ("forward_iterations", "adjoint_iterations"):
+        assert len({getattr(record, solve) for record in found}) >= 3
     assert max(errors) > 0.2 * tolerance
 
 
@@ -179,24 +180,22 @@ def test_each_solve_gets_what_it_needs():
     """The one with the worse coarse operator iterates more, the other stays."""
     setting = problem(control=mg.BSpline(6))
     poor = replace(MGRIT, coarse_operator="injection")
-    base = mean_iterations(training(setting, gradient_tolerance=1e-4))
-    forward = mean_iterations(training(setting, forward=poor, gradient_tolerance=1e-4))
-    adjoint = mean_iterations(training(setting, adjoint=poor, gradient_tolerance=1e-4))
-    assert forward[0] > base[0] + 1.0
-    assert adjoint[1] > base[1] + 1.0
-    assert abs(forward[1] - base[1]) < 0.75
-    assert abs(adjoint[0] - base[0]) < 0.75
-    tighter = mean_iterations(training(setting, gradient_tolerance=1e-7))
-    assert (tighter > base + 0.9).all()
+    both = mean_iterations(training(setting, gradient_tolerance=1e-3))
+    forward = mean_iterations(training(setting, forward=poor, gradient_tolerance=1e-3))
+    adjoint = mean_iterations(training(setting, adjoint=poor, gradient_tolerance=1e-3))
+    assert forward[0] > both[0] + 1.0
+    assert adjoint[1] > both[1] + 1.0
+    assert abs(forward[1] - both[1]) < 0.5
+    assert abs(adjoint[0] - both[0]) < 0.5
+    tighter = mean_iterations(training(setting, gradient_tolerance=1e-6))
+    assert (tighter > both + 0.9).all()
 
 
-def same_records(found, desired, **but):
-    """Equal to the last bit, apart from times, given fields, and who owns what."""
+def same_numbers(found, desired, **but):
+    """Whether records are equal to the last bit, apart from some fields."""
+    but = {"seconds": None, "params": None} | but
     for a, b in zip(found, desired, strict=True):
-        but = {"seconds": None, "params": None} | but
         assert a._replace(**but) == b._replace(**but)
-        for part, whole in zip(a.params, b.params, strict=True):
-            np.testing.assert_array_equal(part, whole)
 
 
 def test_one_rank_marches_and_that_is_serial_training():
@@ -205,7 +204,8 @@ def test_one_rank_marches_and_that_is_serial_training():
     assert {(r.forward_iterations, r.adjoint_iterations) for r in found} == {(-1, -1)}
     assert {r.gradient_error for r in found} == {0.0}
     exact = training(setting, gradient_tolerance=None, forward=None, adjoint=None)
-    same_records(found, exact, forward_iterations=0, adjoint_iterations=0)
+    same_numbers(found, exact, forward_iterations=0, adjoint_iterations=0)
+    np.testing.assert_array_equal(found[-1].params.body, exact[-1].params.body)
 
 
 def test_no_tolerance_means_as_the_options_say():
@@ -249,38 +249,32 @@ def test_serial_steps_give_way_when_the_network_has_become_smooth():
     rule = Adaptive(MGRIT, 5e-3, largest=1, patience=3)
     rules, history = Both(rule, rule), []
     plans = Both(rule.start(), rule.start())
-    for step in range(14):
-        setting = problem() if step < 6 else problem(control=mg.BSpline(4))
+    for step in range(12):
+        setting = problem(control=None if step < 5 else mg.BSpline(4))
         found = find(setting, rules, plans, step)
         assert found.error.total <= 5e-3
         history.append(found.iterations)
         plans = next_plans(rules, found)
-    assert SERIAL in history[0]
-    # Tried again after three steps, in vain, and after three more with success.
-    for solve in (0, 1):
-        counts = [both[solve] for both in history]
-        assert counts[0] == counts[3] == SERIAL or solve == 1
-        assert counts[-1] >= 0
-    assert max(history[-1]) == 1
+    # Tried again after three steps, in vain, and after three more.
+    assert history == [(SERIAL, SERIAL)] * 6 + [(1, 1)] * 6
 
 
 @pytest.mark.parametrize("control", [None, mg.BSpline(6)])
 def test_ranks_change_no_bit(control):
     """Neither iterations nor errors nor parameters, with clipping on."""
-    setting = problem(depth=101, control=control)
+    setting = problem(depth=165, control=control)
     optimiser = mg.chain(mg.clip_by_global_norm(0.3), mg.adam(3e-2))
     options = {"gradient_tolerance": 1e-3 if control is None else 1e-6, "ranks": 16}
     desired = training(setting, optimiser, **options)
     counts = Counter((r.forward_iterations, r.adjoint_iterations) for r in desired)
-    assert len(counts) >= 3
+    assert len(counts) >= 4
+    assert (control is None) == (SERIAL in {forward for forward, _ in counts})
     for size in (2, 3):
         ranks = run_ranks(
             lambda comm: training(setting, optimiser, comm=comm, **options), size
         )
         for records in ranks:
-            for a, b in zip(records, desired, strict=True):
-                but = {"seconds": None, "params": None}
-                assert a._replace(**but) == b._replace(**but)
+            same_numbers(records, desired)
         bodies = [records[-1].params.body for records in ranks]
         whole = np.concatenate(bodies) if control is None else bodies[-1]
         np.testing.assert_array_equal(whole, desired[-1].params.body)
@@ -300,7 +294,7 @@ def test_training_that_is_lost_ends():
 
 
 def test_an_unstable_coarse_level_is_no_reason_to_end():
-    """Fine steps shrink by 0.7, coarse ones of injection grow by 8: past all numbers."""
+    """Fine steps shrink by 0.7, coarse ones grow by 8 until they overflow."""
     setting = growing(-3.0, 6144, 600.0)
     bad = mg.MGRITOptions((32,), coarse_operator="injection", tolerance=0.0)
     solvers = {"forward": bad, "adjoint": bad}

@@ -1,4 +1,4 @@
-"""Does layer-parallel training lose anything against serial training?
+"""What layer-parallel training loses, or not, against serial training.
 
 Ten seeds each of three problems are trained six ways: weights from a B-spline over
 depth, or free and first drawn independently per layer; gradients exact, with the error
@@ -109,8 +109,9 @@ class Watched:
         self.current = None
 
     def __iter__(self):
-        for self.current in self._batches:
-            yield self.current
+        for batch in self._batches:
+            self.current = batch
+            yield batch
 
 
 def train(name, control, method, seed, epochs, data_dir):

@@ -12,6 +12,7 @@ from mgresnet.plotting.style import STYLE
 from mgresnet.timeline.grid import TimeGrid
 
 MARKERS = "os^Dvx+*"
+MOST_INSIDE = 4  # entries of a legend
 
 Lines = Mapping[str, ArrayLike]
 Panels = Mapping[str, Lines]
@@ -45,7 +46,7 @@ def draw_histories(
             _draw(axis, corrections, lines, (theory or {}).get(title, {}))
             axis.set(title=title, xlabel="corrections made", xticks=corrections)
         axes[0].set_ylabel(y_label)
-        axes[0].legend(fontsize=8)
+        _legend(figure, axes)
         return figure
 
 
@@ -76,7 +77,7 @@ def draw_factors(
             axis.set(title=title, xlabel=x_label)
             _powers(axis, abscissae)
         axes[0].set_ylabel("residual ratio per iteration")
-        axes[0].legend(fontsize=8)
+        _legend(figure, axes)
         return figure
 
 
@@ -101,7 +102,7 @@ def draw_iterations(panels: Panels, depths: Sequence[int], tolerance: float) -> 
             _powers(axis, depths)
         axes[0].set_ylabel(f"iterations to {tolerance:.0e}")
         axes[0].set_ylim(bottom=0.0)
-        axes[0].legend(fontsize=8)
+        _legend(figure, axes)
         return figure
 
 
@@ -139,6 +140,15 @@ def _row(n: int) -> tuple[Figure, Sequence[Any]]:
     width = 5.0 if n == 1 else 0.6 + 3.0 * n
     figure = Figure(figsize=(width, 3.3), layout="constrained")
     return figure, figure.subplots(1, n, squeeze=False, sharey=True)[0]
+
+
+def _legend(figure: Figure, axes: Sequence[Any]) -> None:
+    """In the first panel, or beside the last one if it is long."""
+    handles, labels = axes[0].get_legend_handles_labels()
+    if len(labels) > MOST_INSIDE:
+        figure.legend(handles, labels, loc="outside right center", fontsize=8)
+    else:
+        axes[0].legend(fontsize=8)
 
 
 def _draw(axis: Any, x: ArrayLike, lines: Lines, theory: Lines) -> None:

@@ -8,7 +8,7 @@ Five studies, every number over several seeds of weights and batch:
     gradients   relative gradient error after k forward and k adjoint corrections
     guesses     what a solve starts from, at the first step and during training
 
-    python benchmarks/convergence.py            about 20 minutes on one core
+    python benchmarks/convergence.py            about 30 minutes on one core
     python benchmarks/convergence.py --quick    two seeds, shallow networks, 2 minutes
     python benchmarks/convergence.py --only gradients --only guesses
     python benchmarks/convergence.py --stored   tables and figures of what is there

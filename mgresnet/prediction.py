@@ -212,7 +212,7 @@ def _recommend(
         options, coarsening=(2,), relaxations=sweeps, initial_guess="coarse"
     )
     options = replace(options, max_iterations=2)
-    evaluations = 2 if fine.operator.stage(2) else 1
+    evaluations = len(fine.operator.scheme(2).b)
     most = 2.0 * evaluations * fine.n_steps / (1 + sweeps)
     m = 2 ** int(math.log2(max(1.0, math.sqrt(most))))
     while m > 1:

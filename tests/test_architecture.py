@@ -20,10 +20,10 @@ BASES = {"Protocol", "NamedTuple", "Enum"}
 ABOUT_WORLD = {"__main__.py", "parallel/mpi.py"}
 
 PUBLIC = """
-    BSpline Batch Dense Evaluation GradientError Info LeastSquares Linear
+    BSpline Batch BiasBudget Dense Evaluation GradientError Info LeastSquares Linear
     MGRITOptions Network Params Prediction Record Regularisation SerialComm
     SoftmaxCrossEntropy Solution Status TimeComm Transform Widen
-    adam adamw apply_updates batches chain check_layer clip_by_global_norm
+    adam adamw apply_updates batches bias_budget chain check_layer clip_by_global_norm
     constant cosine estimate_gradient_error evaluate global_norm inverse
     load_problem local_slab parameter_gradient predict predict_convergence sgd
     solve_adjoint solve_forward step_decay train value_and_gradient

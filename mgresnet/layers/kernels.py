@@ -1,17 +1,20 @@
-r"""Compiled loops for dense residual layers; the only room in which Numba lives.
+r"""Compiled loops for dense residual layers; Numba lives in this folder only.
 
 Arrays are samples-last inside the kernels: a state is ``(width, batch)``, so that
 every inner loop runs over contiguous samples and no sample depends on its neighbours.
-One step of length :math:`H` with stage :math:`a`,
+One step of length :math:`H` is an explicit Runge-Kutta step with coefficients a, b and
+parameters of its own in every stage,
 
 .. math::
 
-    k = \sigma(W u + b), \qquad G(u) = u + H \sigma(W (u + a H k) + b),
+    k_i = \sigma\Bigl(W_i \bigl(u + H \sum_{j<i} a_{ij} k_j\bigr) + b_i\Bigr), \qquad
+    G(u) = u + H \sum_i b_i k_i;
 
-is the forward Euler step of a layer for ``stage == 0``.  Adjoint steps apply the
-transposed Jacobian of the same map, in pseudo-time: step ``s`` of ``n`` belongs to
-layer ``n - 1 - s``.  Kernels assume checked, C-contiguous arguments and allocate
-nothing but a tile of workspace.  An empty ``forcing`` stands for zero.
+one stage is the forward Euler step of a layer.  Adjoint steps apply the transposed
+Jacobian of the same map, in pseudo-time: step ``s`` of ``n`` belongs to layer
+``n - 1 - s``.  Kernels assume checked, C-contiguous arguments and allocate nothing but
+tiles of workspace.  An empty ``forcing`` stands for zero, and parameters with one entry
+along the axis of stages serve all stages.
 
 A new activation needs its name in ``ACTIVATIONS`` and one branch each in `_activate`
 and `_slope`.  Caller and callee stay in this file on purpose: Numba's disk cache does
@@ -205,7 +208,7 @@ def _scale(z, n, x):
 
 
 @kernel
-def march(u, forcing, weight, bias, step, stage, activation):
+def march(u, forcing, weight, bias, step, a, b, activation):
     """Fill columns 1..k of every block from its column 0.
 
     Parameters
@@ -214,72 +217,79 @@ def march(u, forcing, weight, bias, step, stage, activation):
         Modified in place.
     forcing : ndarray, shape (n_blocks, k, width, batch), or empty
         Added after each step.
-    weight, bias : ndarray, shape (n_blocks * k, width, width) and (.., width)
-    step, stage : float
-        H and a of the module's formula.
+    weight : ndarray, shape (n_blocks * k, n_stages or 1, width, width)
+    bias : ndarray, shape (n_blocks * k, n_stages or 1, width)
+    step : float
+        H of the module's formula.
+    a, b : ndarray, shape (n_stages, n_stages) and (n_stages,)
     activation : int
         Index into ``ACTIVATIONS``.
     """
     n_blocks, columns, width, batch = u.shape
-    h, ah = u.dtype.type(step), u.dtype.type(stage * step)
-    one = u.dtype.type(1.0)
+    n_stages, last = len(b), weight.shape[1] - 1
+    h, one = u.dtype.type(step), u.dtype.type(1.0)
     x = np.empty((width, TILE), u.dtype)
     y = np.empty((width, TILE), u.dtype)
-    z = np.empty((width, TILE), u.dtype)
+    k = np.empty((n_stages, width, TILE), u.dtype)
     for first in range(0, batch, TILE):
         n = min(TILE, batch - first)
         for block in range(n_blocks):
             _load(u[block, 0], first, n, x)
-            for i in range(columns - 1):
-                layer = block * (columns - 1) + i
-                _affine(weight[layer], bias[layer], x, n, z)
-                _activate(activation, z, n)
-                if stage != 0.0:
+            for column in range(columns - 1):
+                layer = block * (columns - 1) + column
+                for i in range(n_stages):
                     _load(x, 0, n, y)
-                    _axpy(ah, z, n, y)
-                    _affine(weight[layer], bias[layer], y, n, z)
-                    _activate(activation, z, n)
-                _axpy(h, z, n, x)
+                    for j in range(i):
+                        _axpy(h * u.dtype.type(a[i, j]), k[j], n, y)
+                    p = min(i, last)
+                    _affine(weight[layer, p], bias[layer, p], y, n, k[i])
+                    _activate(activation, k[i], n)
+                for i in range(n_stages):
+                    _axpy(h * u.dtype.type(b[i]), k[i], n, x)
                 if forcing.size > 0:
-                    _load(forcing[block, i], first, n, z)
-                    _axpy(one, z, n, x)
-                _store(x, n, u[block, i + 1], first)
+                    _load(forcing[block, column], first, n, y)
+                    _axpy(one, y, n, x)
+                _store(x, n, u[block, column + 1], first)
 
 
 @kernel
-def linearise(u, weight, bias, step, stage, activation, slope1, slope2):
-    """Write sigma' at both stages of every step; slope1 is untouched if stage == 0.
+def linearise(u, weight, bias, step, a, activation, slopes):
+    """Write sigma' at every stage of every step.
 
     Parameters
     ----------
     u : ndarray, shape (n_steps, width, batch)
         State at the start of each step.
-    slope1, slope2 : ndarray, shape (n_steps, width, batch)
-        sigma' at u, and at u + a H k; modified in place.
+    weight, bias, step, a, activation
+        As in `march`.
+    slopes : ndarray, shape (n_steps, n_stages, width, batch)
+        Modified in place.
     """
-    n_steps, width, batch = u.shape
-    ah = u.dtype.type(stage * step)
+    n_steps, n_stages, width, batch = slopes.shape
+    last = weight.shape[1] - 1
+    h = u.dtype.type(step)
     x = np.empty((width, TILE), u.dtype)
-    z = np.empty((width, TILE), u.dtype)
+    y = np.empty((width, TILE), u.dtype)
+    k = np.empty((n_stages, width, TILE), u.dtype)
     for first in range(0, batch, TILE):
         n = min(TILE, batch - first)
         for layer in range(n_steps):
             _load(u[layer], first, n, x)
-            _affine(weight[layer], bias[layer], x, n, z)
-            if stage != 0.0:
-                _store(z, n, slope1[layer], first)
-                _activate(activation, z, n)
-                _axpy(ah, z, n, x)
-                _load(slope1[layer], first, n, z)
-                _slope(activation, z, n)
-                _store(z, n, slope1[layer], first)
-                _affine(weight[layer], bias[layer], x, n, z)
-            _slope(activation, z, n)
-            _store(z, n, slope2[layer], first)
+            for i in range(n_stages):
+                _load(x, 0, n, y)
+                for j in range(i):
+                    _axpy(h * u.dtype.type(a[i, j]), k[j], n, y)
+                p = min(i, last)
+                _affine(weight[layer, p], bias[layer, p], y, n, k[i])
+                _load(k[i], 0, n, y)
+                _slope(activation, y, n)
+                _store(y, n, slopes[layer, i], first)
+                if i < n_stages - 1:
+                    _activate(activation, k[i], n)
 
 
 @kernel
-def march_adjoint(w, forcing, weight, slope1, slope2, step, stage):
+def march_adjoint(w, forcing, weight, slopes, step, a, b):
     """Fill columns 1..k of every block of the adjoint w, in pseudo-time.
 
     Parameters
@@ -287,36 +297,40 @@ def march_adjoint(w, forcing, weight, slope1, slope2, step, stage):
     w : ndarray, shape (n_blocks, k + 1, width, batch)
         Modified in place.
     forcing : ndarray, shape (n_blocks, k, width, batch), or empty
-    weight : ndarray, shape (n_blocks * k, width, width)
+    weight : ndarray, shape (n_blocks * k, n_stages or 1, width, width)
         In layer order; pseudo-step s uses layer n_blocks * k - 1 - s.
-    slope1, slope2 : ndarray, shape (n_blocks * k, width, batch)
+    slopes : ndarray, shape (n_blocks * k, n_stages, width, batch)
         From `linearise`, in layer order.
+    step, a, b
+        As in `march`.
     """
     n_blocks, columns, width, batch = w.shape
-    h, ahh = w.dtype.type(step), w.dtype.type(stage * step * step)
-    one = w.dtype.type(1.0)
+    n_stages, last = len(b), weight.shape[1] - 1
+    h, one = w.dtype.type(step), w.dtype.type(1.0)
+    zero = w.dtype.type(0.0)
     x = np.empty((width, TILE), w.dtype)
-    y = np.empty((width, TILE), w.dtype)
     z = np.empty((width, TILE), w.dtype)
+    y = np.empty((n_stages, width, TILE), w.dtype)
     for first in range(0, batch, TILE):
         n = min(TILE, batch - first)
         for block in range(n_blocks):
             _load(w[block, 0], first, n, x)
-            for i in range(columns - 1):
-                layer = (n_blocks - block) * (columns - 1) - 1 - i
-                _load(slope2[layer], first, n, z)
-                _scale(x, n, z)
-                _transposed(weight[layer], z, n, y)
-                _axpy(h, y, n, x)
-                if stage != 0.0:
-                    _load(slope1[layer], first, n, z)
-                    _scale(z, n, y)
-                    _transposed(weight[layer], y, n, z)
-                    _axpy(ahh, z, n, x)
+            for column in range(columns - 1):
+                layer = (n_blocks - block) * (columns - 1) - 1 - column
+                for i in range(n_stages - 1, -1, -1):
+                    z[:, :n] = zero
+                    _axpy(h * w.dtype.type(b[i]), x, n, z)
+                    for j in range(i + 1, n_stages):
+                        _axpy(h * w.dtype.type(a[j, i]), y[j], n, z)
+                    _load(slopes[layer, i], first, n, y[i])
+                    _scale(y[i], n, z)
+                    _transposed(weight[layer, min(i, last)], z, n, y[i])
+                for i in range(n_stages):
+                    _axpy(one, y[i], n, x)
                 if forcing.size > 0:
-                    _load(forcing[block, i], first, n, z)
+                    _load(forcing[block, column], first, n, z)
                     _axpy(one, z, n, x)
-                _store(x, n, w[block, i + 1], first)
+                _store(x, n, w[block, column + 1], first)
 
 
 @kernel

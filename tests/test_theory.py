@@ -362,9 +362,9 @@ def test_smooth_networks_converge_as_foretold(depth, m, final_time):
         assert 1 / 2 < adjoint < 2, (operator, sweeps, seed)
 
 
-@pytest.mark.parametrize(("depth", "m"), [(256, 32), (512, 64), (1024, 64)])
+@pytest.mark.parametrize(("depth", "m"), [(256, 32), (512, 64)])
 def test_third_order_is_foretold_while_iterations_are_left(depth, m):
-    """Short steps leave one iteration above rounding, as FCF with few intervals does."""
+    """Long steps: short ones leave too few iterations above rounding to compare."""
     for seed in (11, 12):
         network = smooth_network(depth, 5.0, 8, seed)
         options = mg.MGRITOptions((m,), tolerance=0.0, coarse_operator="third_order")

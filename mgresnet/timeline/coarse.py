@@ -50,6 +50,8 @@ def mean_and_slope(moments: Array, m: int, span: int) -> Array:
 
     The same whether an interval is coarsened at once or in several levels.
     """
+    if span * m == 1:
+        return moments  # one layer has no slope
     mean = average(moments[:, :1], m, span)
     product = np.zeros_like(mean)
     for i in range(m):

@@ -34,12 +34,14 @@ def ralston(m: int) -> Tableau:
 
 
 def third(m: int) -> Tableau:
-    """Third order with nodes 0, 1/2, 3/4."""
+    """Third order with nodes 0, 1/2, 3/4; two layers are two stages already."""
     nodes = np.array([0.5, 0.75])
     first = 0.5 * (1.0 - 1.0 / m)
     second = (1.0 - 1.0 / m) * (2.0 - 1.0 / m) / 6.0
     b = np.linalg.solve([nodes, nodes**2], [first, second])
-    inner = (1.0 - 1.0 / m) * (1.0 - 2.0 / m) / 6.0 / (b[1] * nodes[0])
+    inner = 0.0
+    if m > 2:
+        inner = (1.0 - 1.0 / m) * (1.0 - 2.0 / m) / 6.0 / (b[1] * nodes[0])
     a = np.array([[0, 0, 0], [nodes[0], 0, 0], [nodes[1] - inner, inner, 0]])
     return Tableau(a, np.array([1.0 - b.sum(), *b]))
 

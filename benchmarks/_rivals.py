@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mgresnet.layers import kernels
+from mgresnet.layers.scheme import euler
 
 try:
     import torch
@@ -53,22 +54,23 @@ class Rival(NamedTuple):
 def ours(task: Task, activation: int = TANH) -> Rival:
     """The four sweeps of a serial solve: forward, linearise, adjoint, gradient."""
     weight, bias, u, seed = task
+    stages, shifts, (a, b) = weight[:, None], bias[:, None], euler()
     depth, h = len(weight), task.h
     states, adjoints = np.zeros((2, 1, depth + 1, *u.shape), u.dtype)
     states[0, 0], adjoints[0, 0] = u, seed
-    slopes, in_order = np.zeros_like(states[0, 1:]), np.zeros_like(states[0])
+    slopes, in_order = np.zeros((depth, 1, *u.shape), u.dtype), np.zeros_like(states[0])
     nothing = np.empty((0, 1, *u.shape), u.dtype)
     d_weight, d_bias = np.zeros_like(weight), np.zeros_like(bias)
 
     def forward():
-        kernels.march(states, nothing, weight, bias, h, 0.0, activation)
+        kernels.march(states, nothing, stages, shifts, h, a, b, activation)
         return states[0, -1]
 
     def gradient():
         forward()
         points = states[0, :-1]
-        kernels.linearise(points, weight, bias, h, 0.0, activation, slopes, slopes)
-        kernels.march_adjoint(adjoints, nothing, weight, slopes, slopes, h, 0.0)
+        kernels.linearise(points, stages, shifts, h, a, activation, slopes)
+        kernels.march_adjoint(adjoints, nothing, stages, slopes, h, a, b)
         np.copyto(in_order, adjoints[0, ::-1])
         kernels.gradient(
             states[0], in_order, weight, bias, h, activation, d_weight, d_bias

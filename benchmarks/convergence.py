@@ -8,9 +8,10 @@ Five studies, every number over several seeds of weights and batch:
     gradients   relative gradient error after k forward and k adjoint corrections
     guesses     what a solve starts from, at the first step and during training
 
-    python benchmarks/convergence.py            about 40 minutes on one core
-    python benchmarks/convergence.py --quick    two seeds, shallow networks, 1 minute
+    python benchmarks/convergence.py            about 30 minutes on one core
+    python benchmarks/convergence.py --quick    two seeds, shallow networks, 2 minutes
     python benchmarks/convergence.py --only gradients --only guesses
+    python benchmarks/convergence.py --stored   tables and figures of what is there
 
 Results go to results/convergence.json (one entry per study, kept if not run again).
 """
@@ -244,14 +245,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", action="append", choices=list(STUDIES))
+    parser.add_argument("--stored", action="store_true", help="run nothing, show all")
     arguments = parser.parse_args()
     plan = QUICK if arguments.quick else FULL
     path = (RESULTS / "quick" if arguments.quick else RESULTS) / "convergence.json"
     results = json.loads(path.read_text()) if path.exists() else {}
     for name in arguments.only or STUDIES:
-        rows = STUDIES[name](plan)
-        results[name] = {"machine": stamp(), **plan._asdict(), "rows": rows}
-        write(path, results)
+        if not arguments.stored:
+            rows = STUDIES[name](plan)
+            results[name] = {"machine": stamp(), **plan._asdict(), "rows": rows}
+            write(path, results)
         print_table(name, results[name])
         draw(name, results[name], path)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.interpolate import BSpline as ScipySpline
 
 from mgresnet.layers.combine import add_combine_transposed, combine
 from mgresnet.layers.layout import Array
@@ -84,6 +83,8 @@ class BSpline:
 @lru_cache(maxsize=16)
 def _basis(n_coefficients: int, degree: int, depth: int) -> Array:
     """B-splines at the middles of all layers, (depth, n_coefficients)."""
+    from scipy.interpolate import BSpline as ScipySpline  # slow to import
+
     inner = np.linspace(0.0, 1.0, n_coefficients - degree + 1)
     knots = np.concatenate([np.zeros(degree), inner, np.ones(degree)])
     middles = (np.arange(depth) + 0.5) / depth

@@ -148,7 +148,7 @@ class Network:
         streams = np.random.default_rng(seed).spawn(3)
         opening = None if self.opening is None else self.opening.init(streams[0])[0]
         head = None if self.head is None else self.head.init(streams[2])[0]
-        spline = self.control or (BSpline(smooth) if smooth else None)
+        spline = self.control or (BSpline(smooth) if smooth is not None else None)
         n_rows = spline.n_coefficients if spline else self.depth
         body = self.layer.init(streams[1], n_rows)
         if spline and not self.control:

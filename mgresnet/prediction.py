@@ -126,8 +126,9 @@ def predict_convergence(
     factors were foretold to within 1.4 forward and 1.9 for the adjoint where weights
     are smooth in depth, 1.3 and 1.4 where they are independent; of depth 2048 and 4096,
     where a sixth of the intervals was evaluated, to within 1.7.  Least certain are
-    factors so small that rounding leaves a single iteration to average.  Data unlike
-    the samples given, and remainders behind the last C-point, are not seen.
+    factors so small that rounding leaves one or two iterations to average: that is most
+    of "third_order", foretold to within 4 only.  Data unlike the samples given, and
+    remainders behind the last C-point, are not seen.
 
     A coarsening (m,) is recommended if both residuals fall to a tenth with the first
     correction and the level is stable.  Of these m, powers of two, it is the largest
@@ -212,7 +213,7 @@ def _recommend(
         options, coarsening=(2,), relaxations=sweeps, initial_guess="coarse"
     )
     options = replace(options, max_iterations=2)
-    evaluations = 2 if fine.operator.stage(2) else 1
+    evaluations = len(fine.operator.scheme(2).b)
     most = 2.0 * evaluations * fine.n_steps / (1 + sweeps)
     m = 2 ** int(math.log2(max(1.0, math.sqrt(most))))
     while m > 1:

@@ -248,14 +248,12 @@ def forward_propagator(
 def _solution(
     result: Result, points: Array, net: Network, slab: range, inputs: Array | None
 ) -> Solution:
-    n_points = len(result.final.residuals)
+    histories = [measure.residuals for measure in result.measures]
     return Solution(
         states=samples_first(points, len(net.layer.feature_shape)),
         slab=slab,
-        residuals=np.array([m.residual for m in result.measures]),
-        point_residuals=np.array([m.residuals for m in result.measures]).reshape(
-            -1, n_points
-        ),
+        residuals=np.array([measure.residual for measure in result.measures]),
+        point_residuals=np.array(histories) if histories else np.empty((0, 0)),
         final_residual=result.final.residual,
         iterations=result.iterations,
         status=result.status,

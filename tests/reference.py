@@ -5,6 +5,10 @@ States are samples-first, (batch, width); weights (N, width, width), biases (N, 
 
 import numpy as np
 
+from mgresnet.layers.scheme import euler
+
+EULER = euler()
+
 CORNER = 0.1
 
 
@@ -50,35 +54,55 @@ def residual(name, weight, bias, u):
     return activate(name, affine(weight, bias, u))
 
 
-def step(name, weight, bias, u, h, a=0.0):
-    """Coarse step u + H f(u + a H f(u)); the forward Euler step for a = 0."""
-    return u + h * residual(
-        name, weight, bias, u + a * h * residual(name, weight, bias, u)
-    )
+def stages(name, weight, bias, u, h, scheme):
+    """Inner states and rates of a Runge-Kutta step; parameters may differ by stage."""
+    inner, rates = [], []
+    for i, row in enumerate(scheme.a):
+        total = sum((a * k for a, k in zip(row, rates, strict=False)), 0 * u)
+        inner.append(u + h * total)
+        rates.append(residual(name, at(weight, i), at(bias, i, 1), inner[-1]))
+    return inner, rates
 
 
-def forward(name, weight, bias, u, h, a=0.0):
+def at(values, stage, ndim=2):
+    """Parameters of a stage, from one set for all or one for each."""
+    return values if values.ndim == ndim else values[min(stage, len(values) - 1)]
+
+
+def step(name, weight, bias, u, h, scheme=EULER):
+    """Coarse step u + H sum b_i k_i; the forward Euler step by default."""
+    _, rates = stages(name, weight, bias, u, h, scheme)
+    return u + h * sum(b * k for b, k in zip(scheme.b, rates, strict=True))
+
+
+def forward(name, weight, bias, u, h, scheme=EULER):
     """Trajectory (N + 1, batch, width) from u_0."""
     states = [u]
     for w_n, b_n in zip(weight, bias, strict=True):
-        states.append(step(name, w_n, b_n, states[-1], h, a))
+        states.append(step(name, w_n, b_n, states[-1], h, scheme))
     return np.array(states)
 
 
-def tangent_step(name, weight, bias, u, v, h, a=0.0):
+def tangent_step(name, weight, bias, u, v, h, scheme=EULER):
     """Derivative of `step` at u in the direction v."""
-    k = residual(name, weight, bias, u)
-    dk = slope(name, affine(weight, bias, u)) * (v @ weight.T)
-    inner = affine(weight, bias, u + a * h * k)
-    return v + h * slope(name, inner) * ((v + a * h * dk) @ weight.T)
+    inner, _ = stages(name, weight, bias, u, h, scheme)
+    changes = []
+    for i, (row, x) in enumerate(zip(scheme.a, inner, strict=True)):
+        w_i, b_i = at(weight, i), at(bias, i, 1)
+        dx = v + h * sum((a * k for a, k in zip(row, changes, strict=False)), 0 * v)
+        changes.append(slope(name, affine(w_i, b_i, x)) * (dx @ w_i.T))
+    return v + h * sum(b * k for b, k in zip(scheme.b, changes, strict=True))
 
 
-def adjoint_step(name, weight, bias, u, w, h, a=0.0):
-    """Transpose of `tangent_step` applied to w."""
-    outer = slope(name, affine(weight, bias, u))
-    k = residual(name, weight, bias, u)
-    v = (slope(name, affine(weight, bias, u + a * h * k)) * w) @ weight
-    return w + h * (v + a * h * (outer * v) @ weight)
+def adjoint_step(name, weight, bias, u, w, h, scheme=EULER):
+    """Transpose of `tangent_step` applied to w, one direction at a time."""
+    result = np.empty_like(w)
+    for j in range(w.shape[-1]):
+        v = np.zeros_like(w)
+        v[..., j] = 1.0
+        tangent = tangent_step(name, weight, bias, u, v, h, scheme)
+        result[..., j] = np.sum(tangent * w, axis=-1)
+    return result
 
 
 def adjoint(name, weight, bias, states, seed, h):
@@ -170,37 +194,51 @@ class HandWritten:
 
     def prepare(self, theta):
         weight, bias = self.unpack(theta)
-        return weight.copy(), bias[:, None, None].copy()
+        return weight[:, None].copy(), bias[:, None, None, None].copy()
 
-    def march(self, u, forcing, coefficients, h, a):
+    def march(self, u, forcing, coefficients, h, scheme):
         k = u.shape[1] - 1
         for i in range(k):
-            weight, bias = (c[i::k] for c in coefficients)
-            inner = u[:, i]
-            if a:
-                inner = inner + a * h * self.sigma(weight @ inner + bias)
-            u[:, i + 1] = u[:, i] + h * self.sigma(weight @ inner + bias)
+            weight, bias = (c[i::k, 0] for c in coefficients)
+            rates = []
+            for row in scheme.a:
+                x = u[:, i].copy()
+                for a, rate in zip(row, rates, strict=False):
+                    x += h * a * rate
+                rates.append(self.sigma(weight @ x + bias))
+            u[:, i + 1] = u[:, i]
+            for b, rate in zip(scheme.b, rates, strict=True):
+                u[:, i + 1] += h * b * rate
             if forcing.size:
                 u[:, i + 1] += forcing[:, i]
 
-    def linearise(self, u, coefficients, h, a):
-        weight, bias = coefficients
-        z = weight @ u + bias
-        inner = u + a * h * self.sigma(z)
-        return self.d_sigma(z), self.d_sigma(weight @ inner + bias)
+    def linearise(self, u, coefficients, h, scheme):
+        weight, bias = (c[:, 0] for c in coefficients)
+        rates, slopes = [], []
+        for row in scheme.a:
+            x = u.copy()
+            for a, rate in zip(row, rates, strict=False):
+                x += h * a * rate
+            z = weight @ x + bias
+            rates.append(self.sigma(z))
+            slopes.append(self.d_sigma(z))
+        return np.stack(slopes, axis=1).astype(u.dtype)
 
-    def march_adjoint(self, w, forcing, coefficients, slopes, h, a):
+    def march_adjoint(self, w, forcing, coefficients, slopes, h, scheme):
         k = w.shape[1] - 1
         for i in range(k):
-            weight, first, second = (x[::-1][i::k] for x in (coefficients[0], *slopes))
-            transposed = weight.swapaxes(1, 2)
-            v = transposed @ (second * w[:, i])
-            v = v + a * h * (transposed @ (first * v)) if a else v
-            w[:, i + 1] = w[:, i] + h * v
+            weight, slope = (x[::-1][i::k] for x in (coefficients[0][:, 0], slopes))
+            transposed, pulled = weight.swapaxes(1, 2), {}
+            for s in reversed(range(len(scheme.b))):
+                back = h * scheme.b[s] * w[:, i]
+                for later, value in pulled.items():
+                    back = back + h * scheme.a[later, s] * value
+                pulled[s] = transposed @ (slope[:, s] * back)
+            w[:, i + 1] = w[:, i] + sum(pulled.values())
             if forcing.size:
                 w[:, i + 1] += forcing[:, i]
 
     def gradient(self, u, w, theta, h):
-        weight, bias = self.prepare(theta)
+        weight, bias = (c[:, 0] for c in self.prepare(theta))
         pulled = self.d_sigma(weight @ u[:-1] + bias) * w[1:]
         return h * self.pack(pulled @ u[:-1].swapaxes(1, 2), pulled.sum(axis=(1, 2)))

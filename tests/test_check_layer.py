@@ -5,6 +5,7 @@ import pytest
 import reference as ref
 
 import mgresnet as mg
+from mgresnet.layers.scheme import euler
 
 TRANSPOSED = "<J v, w> = <v, J^T w> on the"
 DERIVATIVE = "gradient is the derivative of <w, march> with respect to theta"
@@ -88,21 +89,25 @@ FLAWS = [
     ("march", mixing, "march treats samples independently"),
     ("march", lambda f: lambda u, g, *r: f(u, -g, *r), "march adds the forcing"),
     ("march", lambda f: lambda u, g, *r: f(u, g[:0], *r), "march adds the forcing"),
-    ("march", lambda f: lambda u, g, c, h, a: f(u, g, c, h, 0), "the coarse step is u"),
+    (
+        "march",
+        lambda f: lambda u, g, c, h, a: f(u, g, c, h, euler()),
+        "a step of 2 stages",
+    ),
     (
         "march_adjoint",
         lambda f: lambda w, g, c, s, h, a: f(w, g, c, s, -h, a),
-        TRANSPOSED + " fine step",
+        TRANSPOSED + " step of 1",
     ),
     (
         "march_adjoint",
-        lambda f: lambda w, g, c, s, h, a: f(w, g, c, s[::-1], h, a),
-        TRANSPOSED + " coarse step",
+        lambda f: lambda w, g, c, s, h, a: f(w, g, c, s[:, ::-1], h, a),
+        TRANSPOSED + " step of 2",
     ),
     (
         "march_adjoint",
-        lambda f: lambda w, g, c, s, h, a: f(w, g, c, s, h, 0.0),
-        TRANSPOSED + " coarse step",
+        lambda f: lambda w, g, c, s, h, a: f(w, g, c, s, h, euler()),
+        TRANSPOSED + " step of 2",
     ),
     ("march_adjoint", carrying_on, "march_adjoint treats blocks independently"),
     ("gradient", lambda f: lambda u, w, t, h: f(u, w, t, 1.0), DERIVATIVE),
@@ -129,7 +134,7 @@ def test_a_wrong_formula_is_named(method, spoil, identity, seed):
 
 def test_a_wrong_derivative_of_the_activation_is_named():
     layer = ref.HandWritten(4, np.sin, lambda z: np.cos(z + 1e-5))
-    with pytest.raises(AssertionError, match="on the fine step; relative error"):
+    with pytest.raises(AssertionError, match=r"on the step of 1 stage.*; relative"):
         mg.check_layer(layer, np.random.default_rng(44024))
 
 

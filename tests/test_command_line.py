@@ -66,7 +66,7 @@ def test_report_has_error_histories_and_times(peaks_run):
     out, _ = peaks_run
     for part in (
         "as training saw it",
-        "relative error of the last gradient",
+        "relative error of the gradient at the end",
         "residuals of the last forward solve",
         "residuals of the last adjoint solve",
         "seconds by phase",

@@ -125,7 +125,6 @@ MGRIT = mg.MGRITOptions((4,), max_iterations=2, tolerance=0.0)
 
 
 def gradient(net, params, x, labels, **options):
-    """Value and gradient with penalties."""
     options = {
         "objective": mg.SoftmaxCrossEntropy(),
         "regularisation": PENALTY,

@@ -9,6 +9,9 @@ import reference as ref
 import mgresnet as mg
 from mgresnet.layers import LAYERS, Linear, kernels
 from mgresnet.layers.layout import samples_first, samples_last
+from mgresnet.layers.scheme import euler, second_order, third_order
+
+SCHEMES = (euler(), second_order(8), third_order(8))
 
 BATCHES = (1, 5, kernels.TILE, 2 * kernels.TILE + 3)
 
@@ -33,39 +36,39 @@ def assert_close(got, needed, tolerance=1e-13):
 
 @each_layer
 @pytest.mark.parametrize("batch", BATCHES)
-@pytest.mark.parametrize("a", [0.0, 0.4375])
-def test_march_is_the_gold_twin(layer, batch, a):
+@pytest.mark.parametrize("scheme", SCHEMES, ids=["one", "two", "three"])
+def test_march_is_the_gold_twin(layer, batch, scheme):
     theta, u, _ = draw(layer, 6, batch, 90210)
     forcing = np.random.default_rng(17290).standard_normal((6, batch, layer.width))
     weight, bias = ref.unpack(theta, layer.width, layer.bias)
     points = np.zeros((2, 4, layer.width, batch))
     points[:, 0] = samples_last(u[[0, 3]])
     blocked = samples_last(forcing).reshape(2, 3, layer.width, batch)
-    layer.march(points, blocked, layer.prepare(theta), 0.625, a)
+    layer.march(points, blocked, layer.prepare(theta), 0.625, scheme)
     for n in range(6):
         start = samples_first(points[n // 3, n % 3])
-        step = ref.step(layer.activation, weight[n], bias[n], start, 0.625, a)
+        step = ref.step(layer.activation, weight[n], bias[n], start, 0.625, scheme)
         assert_close(samples_first(points[n // 3, n % 3 + 1]), step + forcing[n])
     np.testing.assert_array_equal(samples_first(points[:, 0]), u[[0, 3]])
 
 
 @each_layer
 @pytest.mark.parametrize("batch", BATCHES)
-@pytest.mark.parametrize("a", [0.0, 0.4375])
-def test_march_adjoint_is_the_gold_twin(layer, batch, a):
+@pytest.mark.parametrize("scheme", SCHEMES, ids=["one", "two", "three"])
+def test_march_adjoint_is_the_gold_twin(layer, batch, scheme):
     theta, u, w = draw(layer, 6, batch, 90211)
     forcing = np.random.default_rng(17291).standard_normal((6, batch, layer.width))
     weight, bias = ref.unpack(theta, layer.width, layer.bias)
     coefficients = layer.prepare(theta)
-    slopes = layer.linearise(samples_last(u[:-1]), coefficients, 0.625, a)
+    slopes = layer.linearise(samples_last(u[:-1]), coefficients, 0.625, scheme)
     points = np.zeros((3, 3, layer.width, batch))
     points[:, 0] = samples_last(w[:3])
     blocked = samples_last(forcing).reshape(3, 2, layer.width, batch)
-    layer.march_adjoint(points, blocked, coefficients, slopes, 0.625, a)
+    layer.march_adjoint(points, blocked, coefficients, slopes, 0.625, scheme)
     for i in range(6):
         n, start = 5 - i, samples_first(points[i // 2, i % 2])
         step = ref.adjoint_step(
-            layer.activation, weight[n], bias[n], u[n], start, 0.625, a
+            layer.activation, weight[n], bias[n], u[n], start, 0.625, scheme
         )
         assert_close(samples_first(points[i // 2, i % 2 + 1]), step + forcing[i])
 

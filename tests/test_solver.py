@@ -8,6 +8,7 @@ from cases import rough_network, smooth_network, states
 
 import mgresnet as mg
 from mgresnet.layers.layout import samples_last
+from mgresnet.layers.scheme import euler
 from mgresnet.mgrit.cycle import CYCLES
 from mgresnet.timeline.coarse import COARSE_OPERATORS
 from mgresnet.timeline.propagators import Forward
@@ -77,7 +78,7 @@ def test_residuals_are_what_the_documentation_says():
             np.empty((0, 8, *u.shape[2:])),
             layer.prepare(params.body[:96]),
             0.05,
-            0.0,
+            euler(),
         )
         jumps = u[:, -1] - samples_last(now.states[8::8])
         by_point = np.linalg.norm(jumps.reshape(12, -1), axis=1)

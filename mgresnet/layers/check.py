@@ -7,12 +7,12 @@ promises about blocks, samples and dtypes,
 
 .. math::
 
-    G(u) = u + H f(u + a H f(u)), \qquad
+    G(u) = u + H \sum_i b_i k_i, \quad k_i = f\Bigl(u + H \sum_j a_{ij} k_j\Bigr), \\
     \langle J v, w\rangle = \langle v, J^T w\rangle, \qquad
     \langle w, \partial_\theta \Phi\, d\rangle = \langle \nabla_\theta, d\rangle .
 
-Derivatives come from differences of `march` that are extrapolated twice (Richardson);
-samples at which the extrapolation does not settle lie at a kink and are left out.
+Derivatives are differences of `march` extrapolated twice (Richardson); samples at which
+the extrapolation does not settle lie at a kink and are left out.
 """
 
 from collections.abc import Callable
@@ -22,9 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mgresnet.layers.layout import Array
+from mgresnet.layers.scheme import Scheme, euler, second_order, third_order
 
 STEP = 0.6875  # large, so that a wrong term of order h is a large error
-STAGE = 0.375  # that of the matched step over four layers
+SCHEMES = (euler(), second_order(4), third_order(4))
 N_LAYERS, N_SAMPLES = 3, 6
 SPACING = 2.0**-8  # widest of three difference steps
 KINK = 1e-9  # extrapolations that differ by more are at a kink
@@ -42,21 +43,21 @@ class Probe(NamedTuple):
     g: Array
 
     def march(
-        self, u: Array, forcing: Array, a: float, theta: Array | None = None
+        self, u: Array, forcing: Array, scheme: Scheme, theta: Array | None = None
     ) -> Array:
         """March blocks u (n_blocks, *features, batch); return (n_blocks, k + 1, ..)."""
         theta = self.theta if theta is None else theta
         points = self.blocks(u)
         coefficients = self.layer.prepare(theta)
-        self.layer.march(points, forcing, coefficients, STEP, a)
+        self.layer.march(points, forcing, coefficients, STEP, scheme)
         return points
 
-    def march_adjoint(self, w: Array, forcing: Array, a: float) -> Array:
+    def march_adjoint(self, w: Array, forcing: Array, scheme: Scheme) -> Array:
         """March adjoint blocks through the layers linearised at the states u."""
         points = self.blocks(w)
         coefficients = self.layer.prepare(self.theta)
-        slopes = self.layer.linearise(self.u[:-1].copy(), coefficients, STEP, a)
-        self.layer.march_adjoint(points, forcing, coefficients, slopes, STEP, a)
+        slopes = self.layer.linearise(self.u[:-1].copy(), coefficients, STEP, scheme)
+        self.layer.march_adjoint(points, forcing, coefficients, slopes, STEP, scheme)
         return points
 
     def blocks(self, first: Array) -> Array:
@@ -70,9 +71,9 @@ class Probe(NamedTuple):
         """Keep layer n."""
         return self._replace(theta=self.theta[n : n + 1], u=self.u[n : n + 2])
 
-    def step(self, u: Array, a: float, theta: Array | None = None) -> Array:
+    def step(self, u: Array, scheme: Scheme, theta: Array | None = None) -> Array:
         """Every layer's step from a state of its own: N_LAYERS blocks of one step."""
-        return self.march(u, self.nothing, a, theta)[:, 1]
+        return self.march(u, self.nothing, scheme, theta)[:, 1]
 
     @property
     def nothing(self) -> Array:
@@ -103,13 +104,13 @@ def check_layer(layer: Any, rng: np.random.Generator) -> None:
     for dtype in (np.float64, np.float32):
         probe = _probe(layer, rng, dtype)
         _dtypes(probe)
-        for a in (0.0, STAGE):
-            _marches(probe, "march", probe.u, a)
-            _marches(probe, "march_adjoint", probe.w, a)
+        for scheme in SCHEMES:
+            _marches(probe, "march", probe.u, scheme)
+            _marches(probe, "march_adjoint", probe.w, scheme)
     probe = _probe(layer, rng, np.float64)
-    _stages(probe)
-    _transposition(probe, 0.0, "fine step")
-    _transposition(probe, STAGE, "coarse step")
+    for scheme in SCHEMES:
+        _stages(probe, scheme)
+        _transposition(probe, scheme)
     _gradient(probe)
 
 
@@ -139,22 +140,18 @@ def _parameters(layer: Any, rng: np.random.Generator) -> None:
     )
     theta = rng.standard_normal(needed)
     again = layer.pack(*layer.unpack(theta))
-    _require(
-        np.array_equal(again, theta),
-        layer,
-        "pack(*unpack(theta)) is theta",
-        f"shapes {np.shape(again)} and {theta.shape}",
-    )
+    kept, shapes = np.array_equal(again, theta), (np.shape(again), theta.shape)
+    _require(kept, layer, "pack(*unpack(theta)) is theta", f"shapes {shapes}")
 
 
 def _dtypes(probe: Probe) -> None:
     layer, dtype = probe.layer, probe.u.dtype
     coefficients = layer.prepare(probe.theta)
-    slopes = layer.linearise(probe.u[:-1].copy(), coefficients, STEP, STAGE)
+    slopes = layer.linearise(probe.u[:-1].copy(), coefficients, STEP, SCHEMES[1])
     d_theta = layer.gradient(probe.u, probe.w, probe.theta, STEP)
     for name, arrays in (
         ("prepare", coefficients),
-        ("linearise", slopes),
+        ("linearise", (slopes,)),
         ("gradient", (d_theta,)),
     ):
         got = [str(x.dtype) for x in arrays]
@@ -172,35 +169,36 @@ def _dtypes(probe: Probe) -> None:
     )
 
 
-def _marches(probe: Probe, name: str, start: Array, a: float) -> None:
+def _marches(probe: Probe, name: str, start: Array, scheme: Scheme) -> None:
     """What holds bit by bit, and the forcing; the same for states and adjoints."""
     layer, nothing, march = probe.layer, probe.nothing, getattr(probe, name)
-    one = march(start[:1], nothing, a)
+    one = march(start[:1], nothing, scheme)
     _require(
         np.array_equal(one[0, 0], start[0]) and np.isfinite(one).all(),
         layer,
         f"{name} fills columns 1..k and leaves column 0 alone",
         f"finite: {np.isfinite(one).all()}",
     )
-    singles = march(one[0, :-1], nothing, a)[:, 1]
+    singles = march(one[0, :-1], nothing, scheme)[:, 1]
     _require(
         np.array_equal(singles, one[0, 1:]),
         layer,
         f"{name} of k steps in one block is k single steps, bit by bit",
         f"they differ by {np.abs(singles - one[0, 1:]).max():.1e}",
     )
-    free = march(start[:-1], nothing, a)
+    free = march(start[:-1], nothing, scheme)
     for i, block in enumerate(free):
         n = i if name == "march" else N_LAYERS - 1 - i
-        alone = getattr(probe.only(n), name)(start[i : i + 1], nothing, a)[0]
+        alone = getattr(probe.only(n), name)(start[i : i + 1], nothing, scheme)[0]
         kept = np.array_equal(alone, block)
         _require(kept, layer, f"{name} treats blocks independently", "they mix")
     others = start[:1].copy()
     others[..., 1:] += 1
-    kept = np.array_equal(march(others, nothing, a)[..., 0], one[..., 0])
+    kept = np.array_equal(march(others, nothing, scheme)[..., 0], one[..., 0])
     _require(kept, layer, f"{name} treats samples independently", "they mix")
     forcing = probe.g[:-1, None]
-    error = _relative(march(start[:-1], forcing, a)[:, 1] - forcing[:, 0], free[:, 1])
+    forced = march(start[:-1], forcing, scheme)[:, 1]
+    error = _relative(forced - forcing[:, 0], free[:, 1])
     _require(
         error < 100 * np.finfo(start.dtype).eps,
         layer,
@@ -209,23 +207,28 @@ def _marches(probe: Probe, name: str, start: Array, a: float) -> None:
     )
 
 
-def _stages(probe: Probe) -> None:
+def _stages(probe: Probe, scheme: Scheme) -> None:
     u = probe.u[:-1]
-    inner = u + STAGE * (probe.step(u, 0.0) - u)
-    error = _relative(probe.step(u, STAGE) - u, probe.step(inner, 0.0) - inner)
+    rates: list[Array] = []
+    for row in scheme.a:
+        inner = u + STEP * sum(a * k for a, k in zip(row, rates, strict=False))
+        rates.append((probe.step(inner, euler()) - inner) / STEP)
+    needed = sum(b * k for b, k in zip(scheme.b, rates, strict=True))
+    error = _relative((probe.step(u, scheme) - u) / STEP, np.asarray(needed))
     _require(
         error < 1e-12,
         probe.layer,
-        "the coarse step is u + H f(u + a H f(u))",
+        f"a step of {len(scheme.b)} stages is u + H sum b_i k_i",
         f"relative error {error:.1e}",
     )
 
 
-def _transposition(probe: Probe, a: float, name: str) -> None:
+def _transposition(probe: Probe, scheme: Scheme) -> None:
     u, v, w = probe.u[:-1], probe.v[:-1], probe.w[:-1]
-    tangent, smooth = _derivative(lambda t: probe.step(u + t * v, a))
+    name = f"step of {len(scheme.b)} stage(s)"
+    tangent, smooth = _derivative(lambda t: probe.step(u + t * v, scheme))
     _enough(probe, smooth)
-    adjoint = probe.march_adjoint(w[::-1], probe.nothing, a)[::-1, 1]
+    adjoint = probe.march_adjoint(w[::-1], probe.nothing, scheme)[::-1, 1]
     left, right = _per_sample(tangent, w), _per_sample(v, adjoint)
     error = _relative(left[smooth], right[smooth])
     _require(
@@ -256,7 +259,7 @@ def _gradient(probe: Probe) -> None:
 
 
 def _turned(probe: Probe, direction: Array, t: float) -> Array:
-    return probe.step(probe.u[:-1], 0.0, probe.theta + t * direction)
+    return probe.step(probe.u[:-1], euler(), probe.theta + t * direction)
 
 
 def _derivative(function: Callable[[float], Array]) -> tuple[Array, Array]:

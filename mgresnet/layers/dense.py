@@ -12,6 +12,7 @@ import numpy as np
 from mgresnet.layers import kernels
 from mgresnet.layers.layout import Array
 from mgresnet.layers.linear import Linear, check_size
+from mgresnet.layers.scheme import Scheme
 
 Coefficients = tuple[Array, ...]
 
@@ -103,35 +104,45 @@ class Dense:
         return self.map.unpack(theta)
 
     def prepare(self, theta: Array) -> Coefficients:
-        """Contiguous coefficient arrays for the marches, one entry per layer."""
-        return self.map.prepare(theta)
+        """Contiguous coefficient arrays for the marches, (n_layers, 1 stage, ...)."""
+        weight, bias = self.map.prepare(theta)
+        return weight[:, None], bias[:, None]
 
     def march(
-        self, u: Array, forcing: Array, coefficients: Coefficients, h: float, a: float
+        self,
+        u: Array,
+        forcing: Array,
+        coefficients: Coefficients,
+        h: float,
+        scheme: Scheme,
     ) -> None:
         """Fill columns 1..k of every block of u (see `kernels.march`)."""
-        kernels.march(u, forcing, *coefficients, h, a, self.map.kind)
+        kernels.march(u, forcing, *coefficients, h, *scheme, self.map.kind)
 
     def linearise(
-        self, u: Array, coefficients: Coefficients, h: float, a: float
-    ) -> Coefficients:
-        """Slopes of the activation at both stages of every step that starts from u."""
-        slope = np.empty_like(u)
-        first = np.empty_like(u) if a else slope
-        kernels.linearise(u, *coefficients, h, a, self.map.kind, first, slope)
-        return first, slope
+        self, u: Array, coefficients: Coefficients, h: float, scheme: Scheme
+    ) -> Array:
+        """Slopes of the activation at every stage of every step that starts from u.
+
+        Returns
+        -------
+        ndarray, shape (n_steps, n_stages, width, batch)
+        """
+        slopes = np.empty((len(u), len(scheme.b), *u.shape[1:]), u.dtype)
+        kernels.linearise(u, *coefficients, h, scheme.a, self.map.kind, slopes)
+        return slopes
 
     def march_adjoint(
         self,
         w: Array,
         forcing: Array,
         coefficients: Coefficients,
-        slopes: Coefficients,
+        slopes: Array,
         h: float,
-        a: float,
+        scheme: Scheme,
     ) -> None:
         """Fill columns 1..k of every block of w (see `kernels.march_adjoint`)."""
-        kernels.march_adjoint(w, forcing, coefficients[0], *slopes, h, a)
+        kernels.march_adjoint(w, forcing, coefficients[0], slopes, h, *scheme)
 
     def gradient(self, u: Array, w: Array, theta: Array, h: float) -> Array:
         """Gradient for every layer, from the states and adjoints at its two ends.
@@ -145,7 +156,7 @@ class Dense:
         -------
         ndarray, shape (n_layers, n_params)
         """
-        weight, bias = self.prepare(theta)
+        weight, bias = self.map.prepare(theta)
         d_weight, d_bias = np.empty_like(weight), np.empty_like(bias)
         kernels.gradient(u, w, weight, bias, h, self.map.kind, d_weight, d_bias)
         return self.map.pack_gradient(d_weight, d_bias)

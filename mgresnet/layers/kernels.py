@@ -2,16 +2,19 @@ r"""Compiled loops for dense residual layers.
 
 Arrays are samples-last inside the kernels: a state is ``(width, batch)``, so that
 every inner loop runs over contiguous samples and no sample depends on its neighbours.
-One step of length :math:`H` with stage :math:`a`,
+One step of length :math:`H` is an explicit Runge-Kutta step with coefficients a, b and
+parameters of its own in every stage,
 
 .. math::
 
-    k = \sigma(W u + b), \qquad G(u) = u + H \sigma(W (u + a H k) + b),
+    k_i = \sigma\Bigl(W_i \bigl(u + H \sum_{j<i} a_{ij} k_j\bigr) + b_i\Bigr), \qquad
+    G(u) = u + H \sum_i b_i k_i;
 
-is the forward Euler step of a layer for ``stage == 0``.  Adjoint steps apply the
-transposed Jacobian of the same map, in pseudo-time: step ``s`` of ``n`` belongs to
-layer ``n - 1 - s``.  Kernels assume checked, C-contiguous arguments and allocate
-nothing but a tile of workspace.  An empty ``forcing`` stands for zero.
+one stage is the forward Euler step of a layer.  Adjoint steps apply the transposed
+Jacobian of the same map, in pseudo-time: step ``s`` of ``n`` belongs to layer
+``n - 1 - s``.  Kernels assume checked, C-contiguous arguments and allocate nothing but
+workspace.  An empty ``forcing`` stands for zero, and parameters with one entry along
+the axis of stages serve all stages.
 
 Samples travel in panels (see `panels`); letters such as p, v, x stand for pointers.  A
 tile of panels goes through all layers of a block while it is in the second cache, and
@@ -25,36 +28,33 @@ from mgresnet.layers.activations import IDENTITY, activate
 from mgresnet.layers.blocks import address, aligned, keep, store, zeros
 from mgresnet.layers.compiled import inlined, kernel, shared
 from mgresnet.layers.panels import (
+    add,
     add_outer,
     advance,
+    apply,
     count,
+    fitting,
     padded,
     product,
+    pull,
     put_sums,
     read_panels,
     row_of,
-    set_row,
+    scale,
+    stage,
     times,
     times_slopes,
     write,
     write_panels,
     write_slopes,
 )
-from mgresnet.layers.vectors import BYTES, NR, fma, lanes, samples
+from mgresnet.layers.vectors import BYTES, lanes, samples
 
-CACHED = 16384  # bytes that stay in the nearest cache along with as many others
 TILE = 256  # samples that travel together through all layers of a block, in cache
 
 
-@inlined
-def _group(u, width):
-    """Number of panels that stay in the nearest cache with their products."""
-    row = samples(address(u))
-    return max(1, min(TILE // row, CACHED // (width * row * u.itemsize)))
-
-
 @kernel
-def march(u, forcing, weight, bias, step, stage, activation):
+def march(u, forcing, weight, bias, step, a, b, activation):
     """Fill columns 1..k of every block from its column 0.
 
     Parameters
@@ -63,82 +63,92 @@ def march(u, forcing, weight, bias, step, stage, activation):
         Modified in place.
     forcing : ndarray, shape (n_blocks, k, width, batch), or empty
         Added after each step.
-    weight, bias : ndarray, shape (n_blocks * k, width, width) and (.., width)
-    step, stage : float
-        H and a of the module's formula.
+    weight : ndarray, shape (n_blocks * k, n_stages or 1, width, width)
+    bias : ndarray, shape (n_blocks * k, n_stages or 1, width)
+    step : float
+        H of the module's formula.
+    a, b : ndarray, shape (n_stages, n_stages) and (n_stages,)
     activation : int
         Index into ``ACTIVATIONS``.
     """
     n_blocks, columns, width, batch = u.shape
-    state, row, group = width * batch, samples(address(u)), _group(u, width)
-    panel = width * row
-    space = np.empty(
-        (min(batch, TILE) + row) * width + 2 * group * panel + BYTES, u.dtype
-    )
+    n_stages, own, state = len(b), weight.shape[1], width * batch
+    row, group = samples(address(u)), fitting(address(u), width, TILE)
+    tile_size, size = (min(batch, TILE) + row) * width, group * row * width
+    space = np.empty(tile_size + (n_stages + 1) * size + BYTES, u.dtype)
     y = aligned(address(space))
-    z, tile = y + group * panel, y + 2 * group * panel
+    k, tile = y + size, y + (n_stages + 1) * size
     for first in range(0, batch, TILE):
         last = min(first + TILE, batch)
         for block in range(n_blocks):
             p = address(u) + block * columns * state
-            read_panels(p + first, batch, last - first, width, tile, panel)
+            read_panels(p + first, batch, last - first, width, tile, width * row)
             for layer in range(block * (columns - 1), (block + 1) * (columns - 1)):
-                p = p + state
-                f = address(forcing) + layer * state
-                v = address(weight) + layer * width * width
-                b = address(bias) + layer * width
+                p, f = p + state, address(forcing) + layer * state
                 for s in range(first, last, group * row):
                     n, x = min(last - s, group * row), tile + (s - first) * width
-                    k = count(x, n)
-                    product(v, (width, 1), b, width, width, x, panel, z, panel, k)
-                    if stage != 0.0:
-                        for j in range(k * width):
-                            inner = activate(activation, row_of(z, j))
-                            set_row(y, j, fma(inner, stage * step, row_of(x, j)))
-                        product(v, (width, 1), b, width, width, y, panel, z, panel, k)
-                    forced = forcing.size > 0
-                    out, g = p + s, f + s
-                    advance(activation, z, step, x, forced, g, out, batch, n, width)
+                    rows = count(x, n) * width
+                    for i in range(n_stages):
+                        at, a_i = (
+                            layer * own + min(i, own - 1),
+                            address(a) + i * n_stages,
+                        )
+                        v, c = (
+                            address(weight) + at * width**2,
+                            address(bias) + at * width,
+                        )
+                        stage(i, step, a_i, x, y, k, v, c, width, n)
+                        if i < n_stages - 1:
+                            apply(activation, k + i * rows * row, rows)
+                    for i in range(n_stages - 1):
+                        add(x, step * b[i], k + i * rows * row, x, rows)
+                    z, h = k + (n_stages - 1) * rows * row, step * b[-1]
+                    forced, out, g = forcing.size > 0, p + s, f + s
+                    advance(activation, z, h, x, forced, g, out, batch, n, width)
     keep(space)
 
 
 @kernel
-def linearise(u, weight, bias, step, stage, activation, slope1, slope2):
-    """Write sigma' at both stages of every step; slope1 is untouched if stage == 0.
+def linearise(u, weight, bias, step, a, activation, slopes):
+    """Write sigma' at every stage of every step.
 
     Parameters
     ----------
     u : ndarray, shape (n_steps, width, batch)
         State at the start of each step.
-    slope1, slope2 : ndarray, shape (n_steps, width, batch)
-        sigma' at u, and at u + a H k; modified in place.
+    weight, bias, step, a, activation
+        As in `march`.
+    slopes : ndarray, shape (n_steps, n_stages, width, batch)
+        Modified in place.
     """
-    n_steps, width, batch = u.shape
-    row, group = samples(address(u)), _group(u, width)
-    panel = width * row
-    space = np.empty(2 * group * panel + BYTES, u.dtype)
+    n_steps, n_stages, width, batch = slopes.shape
+    own, state = weight.shape[1], width * batch
+    row, group = samples(address(u)), fitting(address(u), width, TILE)
+    size = group * row * width
+    space = np.empty((n_stages + 2) * size + BYTES, u.dtype)
     x = aligned(address(space))
-    z = x + group * panel
+    y, k = x + size, x + 2 * size
     for layer in range(n_steps):
-        v = address(weight) + layer * width * width
-        b = address(bias) + layer * width
         for s in range(0, batch, group * row):
-            at, n = layer * width * batch + s, min(batch - s, group * row)
-            k = count(x, n)
-            read_panels(address(u) + at, batch, n, width, x, panel)
-            product(v, (width, 1), b, width, width, x, panel, z, panel, k)
-            if stage != 0.0:
-                write_slopes(activation, z, address(slope1) + at, batch, n, width)
-                for j in range(k * width):
-                    inner = activate(activation, row_of(z, j))
-                    set_row(x, j, fma(inner, stage * step, row_of(x, j)))
-                product(v, (width, 1), b, width, width, x, panel, z, panel, k)
-            write_slopes(activation, z, address(slope2) + at, batch, n, width)
+            n = min(batch - s, group * row)
+            rows = count(x, n) * width
+            read_panels(
+                address(u) + (layer * state + s), batch, n, width, x, width * row
+            )
+            for i in range(n_stages):
+                at, a_i = layer * own + min(i, own - 1), address(a) + i * n_stages
+                v, c = address(weight) + at * width**2, address(bias) + at * width
+                stage(i, step, a_i, x, y, k, v, c, width, n)
+                p = address(slopes) + ((layer * n_stages + i) * state + s)
+                k_i = k + i * rows * row
+                write_slopes(activation, k_i, p, batch, n, width)
+                if i < n_stages - 1:
+                    apply(activation, k_i, rows)
     keep(space)
 
 
 @kernel
-def march_adjoint(w, forcing, weight, slope1, slope2, step, stage):
+def march_adjoint(w, forcing, weight, slopes, step, a, b):
     """Fill columns 1..k of every block of the adjoint w, in pseudo-time.
 
     Parameters
@@ -146,45 +156,45 @@ def march_adjoint(w, forcing, weight, slope1, slope2, step, stage):
     w : ndarray, shape (n_blocks, k + 1, width, batch)
         Modified in place.
     forcing : ndarray, shape (n_blocks, k, width, batch), or empty
-    weight : ndarray, shape (n_blocks * k, width, width)
+    weight : ndarray, shape (n_blocks * k, n_stages or 1, width, width)
         In layer order; pseudo-step s uses layer n_blocks * k - 1 - s.
-    slope1, slope2 : ndarray, shape (n_blocks * k, width, batch)
+    slopes : ndarray, shape (n_blocks * k, n_stages, width, batch)
         From `linearise`, in layer order.
+    step, a, b
+        As in `march`.
     """
     n_blocks, columns, width, batch = w.shape
-    state, row, group = width * batch, samples(address(w)), _group(w, width)
-    panel = width * row
-    space = np.empty(
-        (min(batch, TILE) + row) * width + 2 * group * panel + BYTES, w.dtype
-    )
+    n_stages, own, state = len(b), weight.shape[1], width * batch
+    row, group = samples(address(w)), fitting(address(w), width, TILE)
+    tile_size, size = (min(batch, TILE) + row) * width, group * row * width
+    space = np.empty(tile_size + (n_stages + 1) * size + BYTES, w.dtype)
     zero = np.zeros(width, w.dtype)
-    y, nothing = aligned(address(space)), address(zero)
-    z, tile = y + group * panel, y + 2 * group * panel
+    z, nothing = aligned(address(space)), address(zero)
+    q, tile = z + size, z + (n_stages + 1) * size
     for first in range(0, batch, TILE):
         last = min(first + TILE, batch)
         for block in range(n_blocks):
             p = address(w) + block * columns * state
-            read_panels(p + first, batch, last - first, width, tile, panel)
-            for i in range(block * (columns - 1), (block + 1) * (columns - 1)):
-                p = p + state
-                f = address(forcing) + i * state
-                layer = n_blocks * (columns - 1) - 1 - i
-                v = address(weight) + layer * width * width
+            read_panels(p + first, batch, last - first, width, tile, width * row)
+            for column in range(block * (columns - 1), (block + 1) * (columns - 1)):
+                p, f = p + state, address(forcing) + column * state
+                layer = n_blocks * (columns - 1) - 1 - column
                 for s in range(first, last, group * row):
                     n, x = min(last - s, group * row), tile + (s - first) * width
-                    k, at = count(x, n), layer * state + s
-                    times(address(slope2) + at, batch, n, width, x, z)
-                    product(v, (1, width), nothing, width, width, z, panel, y, panel, k)
-                    if stage != 0.0:
-                        times(address(slope1) + at, batch, n, width, y, z)
-                        for j in range(k * width):
-                            set_row(x, j, fma(row_of(y, j), step, row_of(x, j)))
-                        product(
-                            v, (1, width), nothing, width, width, z, panel, y, panel, k
-                        )
-                    h = step if stage == 0.0 else stage * step * step
+                    rows = count(x, n) * width
+                    for i in range(n_stages - 1, -1, -1):
+                        scale(b[i], x, z, rows)
+                        for j in range(i + 1, n_stages):
+                            add(z, step * a[j, i], q + j * rows * row, z, rows)
+                        at = layer * own + min(i, own - 1)
+                        v = address(weight) + at * width**2
+                        at = (layer * n_stages + i) * state + s
+                        times(address(slopes) + at, batch, n, width, z)
+                        pull(v, nothing, width, z, q + i * rows * row, n)
+                    for i in range(n_stages - 1, 0, -1):
+                        add(x, step, q + i * rows * row, x, rows)
                     forced, out, g = forcing.size > 0, p + s, f + s
-                    advance(IDENTITY, y, h, x, forced, g, out, batch, n, width)
+                    advance(IDENTITY, q, step, x, forced, g, out, batch, n, width)
     keep(space)
     keep(zero)
 
@@ -213,7 +223,7 @@ def _pull_back(v, b, n_out, n_in, x, w, batch, activation, d, d_x, wanted):
     g_tile = x_tile + count(x, min(batch, TILE)) * x_panel
     for k in range(0, padded(n_out) * (padded(n_in) + 1), lanes(d)):
         store(d + k, zeros(d, 1))
-    group = max(1, CACHED // (n_out * BYTES * NR))
+    group = fitting(x, n_out, TILE)
     for first in range(0, batch, TILE):
         tile_n = min(TILE, batch - first)
         read_panels(x + first, batch, tile_n, n_in, x_tile, x_panel)

@@ -19,10 +19,11 @@ from mgresnet.layers.blocks import (
     zeros,
 )
 from mgresnet.layers.compiled import inlined, shared
-from mgresnet.layers.vectors import COLUMNS, MR, NR, fma, lanes, samples
+from mgresnet.layers.vectors import BYTES, COLUMNS, MR, NR, fma, lanes, samples
 
 ROWS = 4  # of a block of a sum over samples; it has COLUMNS columns
 BLOCK = ROWS * COLUMNS
+CACHED = 16384  # bytes that stay in the nearest cache along with as many others
 
 
 @inlined
@@ -58,6 +59,13 @@ def set_row(p, i, row):
 def count(p, n):
     """Number of panels for n samples."""
     return (n + samples(p) - 1) // samples(p)
+
+
+@inlined
+def fitting(p, width, n):
+    """Number of panels, of n samples at most, for the nearest cache."""
+    size = width * samples(p) * (BYTES // lanes(p))
+    return max(1, min(n // samples(p), CACHED // size))
 
 
 @inlined
@@ -124,12 +132,51 @@ def advance(activation, z, step, x, forced, f, p, stride, n, width):
 
 
 @inlined
-def times(p, stride, n, width, x, z):
-    """Z = the n samples that there are from p on, times the panels x."""
+def add(x, factor, z, y, rows):
+    """Y = X + factor Z for so many rows."""
+    for j in range(rows):
+        set_row(y, j, fma(row_of(z, j), factor, row_of(x, j)))
+
+
+@inlined
+def scale(factor, x, z, rows):
+    """Z = factor X for so many rows."""
+    for j in range(rows):
+        set_row(z, j, row_of(x, j) * factor)
+
+
+@inlined
+def apply(activation, z, rows):
+    """Z = sigma(Z) for so many rows."""
+    for j in range(rows):
+        set_row(z, j, activate(activation, row_of(z, j)))
+
+
+@inlined
+def times(p, stride, n, width, z):
+    """Z *= the n samples that there are from p on."""
     for s in range(0, n, samples(p)):
         for j in range(width):
-            set_row(z, j, read(p + (j * stride + s), n - s) * row_of(x, j))
-        x, z = x + width * samples(p), z + width * samples(p)
+            set_row(z, j, read(p + (j * stride + s), n - s) * row_of(z, j))
+        z = z + width * samples(p)
+
+
+@inlined
+def stage(i, step, a, x, y, k, v, b, width, n):
+    """K[i] = V (x + H sum_j<i a[j] K[j]) + b, where y is room for the sum."""
+    panel, panels, inner = width * samples(x), count(x, n), x
+    for j in range(i):
+        add(inner, step * a[j], k + j * panels * panel, y, panels * width)
+        inner = y
+    k_i, strides = k + i * panels * panel, (width, 1)
+    product(v, strides, b, width, width, inner, panel, k_i, panel, panels)
+
+
+@inlined
+def pull(v, b, width, z, q, n):
+    """Q = V^T z + b for n samples."""
+    panel, strides = width * samples(z), (1, width)
+    product(v, strides, b, width, width, z, panel, q, panel, count(z, n))
 
 
 @inlined

@@ -1,9 +1,12 @@
 """A gradient whose estimated error is small enough."""
 
 import math
+import operator
 from collections import Counter
 from dataclasses import replace
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from mgresnet.learning.controller import (
     SERIAL,
@@ -91,7 +94,7 @@ def accurate_gradient(
         )
         seconds.update(info.seconds)
         solved = (info.forward.iterations, info.adjoint.iterations)
-        taken = Both(*(t + s for t, s in zip(taken, solved, strict=True)))
+        taken = Both(*map(operator.add, taken, solved))
         norm = global_norm(gradient, gather)
         absolute = estimate_gradient_error(
             net,
@@ -107,8 +110,7 @@ def accurate_gradient(
         error = GradientError(*(part / max(norm, 1e-300) for part in absolute))
         serial = [plan.iterations == SERIAL for plan in plans]
         if rules.forward.accepts(error.total) or all(serial):
-            pairs = zip(serial, taken, strict=True)
-            counts = Both(*(SERIAL if s else t for s, t in pairs))
+            counts = Both(*np.where(serial, SERIAL, taken).tolist())
             return Accurate(value, gradient, info, norm, error, plans, counts, seconds)
         done = Both(*(plan.iterations for plan in plans))
         plans = _more(rules, plans, error)

@@ -94,6 +94,7 @@ def evaluate(
         Serial propagation by default.
     comm : mpi4py communicator or TimeComm, optional
     """
+    comm = as_time_comm(comm)  # from here on an exception ends all ranks
     objective.check(net.n_outputs, targets, len(inputs))
     outputs = predict(net, params, inputs, options=options, comm=comm)
     loss, _ = objective.value_and_seed(outputs, targets)

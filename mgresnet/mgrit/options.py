@@ -28,10 +28,11 @@ class MGRITOptions:
     tolerance : float
         Stop when the 2-norm over the C-points of the residual is at most this times the
         2-norm of the C-point states; 0 never stops early.
-    coarse_operator : {"matched", "mean", "injection"}
-        Step over an interval: parameters at its left end and one Euler step, the mean
-        of the parameters and one Euler step, the mean and a step that agrees with the
-        fine ones to second order.
+    coarse_operator : {"matched", "third_order", "mean", "injection"}
+        Step over an interval.  "injection": parameters at its left end, one Euler step;
+        "mean": their mean, one Euler step; "matched": their mean and two stages that
+        agree with the fine steps to second order; "third_order": their mean and slope
+        and three stages, for parameters that are smooth in depth.
     initial_guess : {"coarse", "constant", "zero", "serial"}
         Solve on the coarsest level and refine up; the initial value everywhere; zero;
         march through all layers, one rank after the other, which needs no iteration.

@@ -32,6 +32,9 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 
+ORDERS = {"injection": 1, "mean": 1, "matched": 2, "third_order": 3}
+
+
 def coarse_factor(h_lambda: ArrayLike, m: ArrayLike, operator: str) -> NDArray[Any]:
     r"""Factor psi of one coarse step over m layers of ``u' = lambda u``.
 
@@ -40,26 +43,27 @@ def coarse_factor(h_lambda: ArrayLike, m: ArrayLike, operator: str) -> NDArray[A
     h_lambda : array_like
         Of one fine layer, whose factor is ``1 + h_lambda``.
     m : array_like of int
-    operator : {"injection", "mean", "matched"}
+    operator : {"injection", "mean", "matched", "third_order"}
 
     Notes
     -----
-    With z = m h lambda: :math:`1 + z`, and :math:`1 + z + \tfrac12 (1 - 1/m) z^2` if
-    matched.
+    With z = m h lambda, the first terms of :math:`(1 + z/m)^m`: two of them, three if
+    matched, four to third order.
 
     Examples
     --------
     >>> float(coarse_factor(-0.05, 4, "injection"))
     0.8
     """
-    if operator not in ("injection", "mean", "matched"):
+    if operator not in ORDERS:
         raise ValueError(
-            f"unknown operator {operator!r}; choose from injection, mean, matched"
+            f"unknown operator {operator!r}; choose from {', '.join(ORDERS)}"
         )
     m = np.asarray(m)
     z = m * np.asarray(h_lambda)
-    stage = 0.5 * (1.0 - 1.0 / m) if operator == "matched" else 0.0
-    return np.asarray(1.0 + z + stage * z**2)
+    second = 0.5 * (1.0 - 1.0 / m) * z**2
+    third = (1.0 - 1.0 / m) * (1.0 - 2.0 / m) / 6.0 * z**3
+    return np.asarray(sum((1.0, z, second, third)[: ORDERS[operator] + 1]))
 
 
 def is_stable(

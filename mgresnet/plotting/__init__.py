@@ -1,5 +1,8 @@
 """Figures, one file per subject; the only folder that imports matplotlib."""
 
+from mgresnet.plotting.bias import draw_bias_budgets as draw_bias_budgets
+from mgresnet.plotting.bias import draw_gradient_errors as draw_gradient_errors
+from mgresnet.plotting.bias import draw_losses as draw_losses
 from mgresnet.plotting.bias import save_bias as save_bias
 from mgresnet.plotting.convergence import draw_factors as draw_factors
 from mgresnet.plotting.convergence import draw_histories as draw_histories

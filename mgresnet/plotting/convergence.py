@@ -12,17 +12,20 @@ from mgresnet.plotting.style import STYLE
 from mgresnet.timeline.grid import TimeGrid
 
 MARKERS = "os^Dvx+*"
+MOST_INSIDE = 4  # entries of a legend
 
-Panels = Mapping[str, Mapping[str, ArrayLike]]
+Lines = Mapping[str, ArrayLike]
+Panels = Mapping[str, Lines]
 
 
 def draw_histories(
     panels: Panels,
     *,
     theory: Panels | None = None,
+    first: int = 0,
     y_label: str = "residual, 2-norm over the C-points",
 ) -> Figure:
-    """Residuals before every correction, one panel per case.
+    """Residuals over corrections, one panel per case.
 
     Parameters
     ----------
@@ -31,21 +34,19 @@ def draw_histories(
         geometric mean is drawn, and the range shaded.
     theory : the same, optional
         Drawn dashed, in the colour of the measured line of the same label.
+    first : int
+        Number of corrections before the first entry.
     y_label : str
     """
     with mpl.rc_context(STYLE):
         figure, axes = _row(len(panels))
         for axis, (title, lines) in zip(axes, panels.items(), strict=True):
-            for i, (label, values) in enumerate(lines.items()):
-                corrections = np.arange(np.shape(values)[-1])
-                _line(axis, corrections, values, i, label)
-                expected = (theory or {}).get(title, {}).get(label)
-                if expected is not None:
-                    k = np.arange(len(np.asarray(expected)))
-                    axis.plot(k, expected, "--", color=f"C{i}", lw=2.5, alpha=0.5)
-            axis.set(title=title, xlabel="corrections made", yscale="log")
+            length = max(np.shape(values)[-1] for values in lines.values())
+            corrections = np.arange(first, first + length)
+            _draw(axis, corrections, lines, (theory or {}).get(title, {}))
+            axis.set(title=title, xlabel="corrections made", xticks=corrections)
         axes[0].set_ylabel(y_label)
-        axes[0].legend(fontsize=8)
+        _legend(figure, axes)
         return figure
 
 
@@ -56,32 +57,27 @@ def draw_factors(
     *,
     theory: Panels | None = None,
 ) -> Figure:
-    """Convergence factor per iteration over m or over depth, one panel per case.
+    """Residual ratio per iteration over m or over depth, one panel per case.
 
     Parameters
     ----------
     panels : mapping of title to mapping of label to ndarray
-        Factors (n_abscissae,), or one row for each of several runs.
+        Factors (n_abscissae,), or one row for each of several runs; nan where there is
+        none.
     abscissae : sequence of int
     x_label : str
-    theory : the same, optional
+    theory : the same as `panels`, optional
         Drawn dashed, in the colour of the measured line of the same label.
     """
     with mpl.rc_context(STYLE):
         figure, axes = _row(len(panels))
         for axis, (title, lines) in zip(axes, panels.items(), strict=True):
-            for i, (label, values) in enumerate(lines.items()):
-                _line(axis, abscissae, values, i, label)
-                expected = (theory or {}).get(title, {}).get(label)
-                if expected is not None:
-                    axis.plot(
-                        abscissae, expected, "--", color=f"C{i}", lw=2.5, alpha=0.5
-                    )
+            _draw(axis, abscissae, lines, (theory or {}).get(title, {}))
             axis.axhline(1.0, color="0.6", lw=0.8)
-            axis.set(title=title, xlabel=x_label, yscale="log")
+            axis.set(title=title, xlabel=x_label)
             _powers(axis, abscissae)
         axes[0].set_ylabel("residual ratio per iteration")
-        axes[0].legend(fontsize=8)
+        _legend(figure, axes)
         return figure
 
 
@@ -100,16 +96,18 @@ def draw_iterations(panels: Panels, depths: Sequence[int], tolerance: float) -> 
         figure, axes = _row(len(panels))
         for axis, (title, lines) in zip(axes, panels.items(), strict=True):
             for i, (label, values) in enumerate(lines.items()):
-                _line(axis, depths, values, i, label, logarithmic=False)
-            axis.set(title=title, xlabel="depth N", ylim=(0.0, None))
+                runs = np.atleast_2d(np.asarray(values, np.float64))
+                _line(axis, depths, runs, runs.mean(axis=0), i, label)
+            axis.set(title=title, xlabel="depth N")
             _powers(axis, depths)
         axes[0].set_ylabel(f"iterations to {tolerance:.0e}")
-        axes[0].legend(fontsize=8)
+        axes[0].set_ylim(bottom=0.0)
+        _legend(figure, axes)
         return figure
 
 
 def draw_levels(depth: int, coarsening: Sequence[int]) -> Figure:
-    """Points of every level over depth, with the C-points marked.
+    """Points of every level over depth, C-points marked.
 
     Parameters
     ----------
@@ -119,54 +117,66 @@ def draw_levels(depth: int, coarsening: Sequence[int]) -> Figure:
         Coarsening factors, as in the options of a solve.
     """
     grid = TimeGrid(depth, 1.0, tuple(coarsening))
-    factors: tuple[int | None, ...] = (*grid.factors, None)
     span = 1
     with mpl.rc_context({**STYLE, "axes.grid": False}):
-        height = 0.7 + 0.45 * len(factors)
+        height = 1.0 + 0.4 * len(grid.steps)
         figure = Figure(figsize=(9.0, height), layout="constrained")
         axis = figure.subplots()
-        for level, (n, m) in enumerate(zip(grid.steps, factors, strict=True)):
+        for level, n in enumerate(grid.steps):
             points = np.arange(n + 1) * span
-            axis.axhline(-level, color="0.8", lw=1, zorder=0)
-            axis.plot(points, np.full(n + 1, -level), "|", color="0.4", ms=6)
-            if m is not None:
-                kept = points[::m]
-                axis.plot(kept, np.full(len(kept), -level), "o", color="C3", ms=4)
-                span *= m
+            axis.plot(points, np.full(n + 1, -level), "|-", color="0.5", ms=7, lw=0.8)
+            if level < len(grid.factors):
+                kept = points[:: grid.factors[level]]
+                axis.plot(kept, np.full(len(kept), -level), "o", color="C3", ms=5)
+                span *= grid.factors[level]
         names = [f"level {i}: {n} steps" for i, n in enumerate(grid.steps)]
         axis.set(yticks=-np.arange(len(names)), yticklabels=names, xlabel="layer n")
+        axis.set_ylim(-len(names) + 0.5, 0.5)
         axis.spines["left"].set_visible(False)
         return figure
 
 
 def _row(n: int) -> tuple[Figure, Sequence[Any]]:
-    figure = Figure(figsize=(0.6 + 3.0 * n, 3.3), layout="constrained")
+    width = 5.0 if n == 1 else 0.6 + 3.0 * n
+    figure = Figure(figsize=(width, 3.3), layout="constrained")
     return figure, figure.subplots(1, n, squeeze=False, sharey=True)[0]
+
+
+def _legend(figure: Figure, axes: Sequence[Any]) -> None:
+    """In the first panel, or beside the last one if it is long."""
+    handles, labels = axes[0].get_legend_handles_labels()
+    if len(labels) > MOST_INSIDE:
+        figure.legend(handles, labels, loc="outside right center", fontsize=8)
+    else:
+        axes[0].legend(fontsize=8)
+
+
+def _draw(axis: Any, x: ArrayLike, lines: Lines, theory: Lines) -> None:
+    """Measured lines, and dashed ones beside them, on a logarithmic axis."""
+    for i, (label, values) in enumerate(lines.items()):
+        runs = np.atleast_2d(np.asarray(values, np.float64))
+        with np.errstate(divide="ignore"):
+            mean = np.exp(np.log(runs).mean(axis=0))
+        _line(axis, x, runs, mean, i, label)
+        if label in theory:
+            axis.plot(x, theory[label], "--", color=f"C{i}", lw=3, alpha=0.4)
+    axis.set_yscale("log")
 
 
 def _line(
     axis: Any,
     x: ArrayLike,
-    values: ArrayLike,
+    runs: NDArray[np.float64],
+    mean: NDArray[np.float64],
     i: int,
     label: str,
-    *,
-    logarithmic: bool = True,
 ) -> None:
-    """Mean and range of several runs, or the line of one."""
-    runs = np.atleast_2d(np.asarray(values, np.float64))
-    mean = _geometric_mean(runs) if logarithmic else runs.mean(axis=0)
+    """Mean of several runs, in the range between them."""
     style = f"{MARKERS[i % len(MARKERS)]}-"
     axis.plot(x, mean, style, color=f"C{i}", ms=4, lw=1.2, label=label)
     if len(runs) > 1:
         low, high = runs.min(axis=0), runs.max(axis=0)
         axis.fill_between(x, low, high, color=f"C{i}", alpha=0.2, lw=0)
-
-
-def _geometric_mean(runs: NDArray[np.float64]) -> NDArray[np.float64]:
-    with np.errstate(divide="ignore"):
-        mean: NDArray[np.float64] = np.exp(np.log(runs).mean(axis=0))
-    return mean
 
 
 def _powers(axis: Any, values: Sequence[int]) -> None:

@@ -1,12 +1,9 @@
 r"""Coarse operators: what one step over m layers does, as exchangeable values.
 
-m Euler steps of length h with constant parameters satisfy, with H = m h,
-
-.. math:: \Phi^m(u) = u + H f + \tfrac{H^2}{2}\bigl(1 - \tfrac1m\bigr) f' f + O(H^3).
-
-A coarse operator chooses the parameters of the interval from those of its m layers and
-the stage a of the step :math:`G(u) = u + H f(\theta, u + a H f(\theta, u))`; through
-second order G agrees with the m steps for :math:`a = (1 - 1/m)/2`.
+A coarse operator says what a coarse step keeps of the parameters in its interval, and
+by which scheme it steps.  It may keep two moments over the interval: the mean, and the
+slope of the line that fits best.  With both, a three-stage step agrees with m Euler
+steps through third order where parameters vary linearly.
 """
 
 from collections.abc import Callable
@@ -15,47 +12,64 @@ from typing import NamedTuple
 import numpy as np
 
 from mgresnet.layers.layout import Array
+from mgresnet.layers.scheme import Scheme, euler, second_order, third_order
 
 
 class CoarseOperator(NamedTuple):
-    """A coarse step: parameters of an interval, and its stage.
+    """A coarse step: moments of the parameters of an interval, and a scheme.
 
     Parameters
     ----------
-    parameters : callable
-        ``(array of shape (M * m, ...), m) -> array of shape (M, ...)``.
-    stage : callable
-        Number of fine layers in the interval -> a.
+    moments : callable
+        ``(moments of M * m steps, m, span) -> moments of M steps``, arrays of shape
+        (.., n_moments, ...), where a fine step spans `span` layers.
+    scheme : callable
+        Number of layers in the interval -> Scheme.
     """
 
-    parameters: Callable[[Array, int], Array]
-    stage: Callable[[int], float]
+    moments: Callable[[Array, int, int], Array]
+    scheme: Callable[[int], Scheme]
 
 
-def left_point(values: Array, m: int) -> Array:
+def left_point(moments: Array, m: int, span: int) -> Array:
     """First entry of every m."""
-    return np.ascontiguousarray(values[::m])
+    return np.ascontiguousarray(moments[::m])
 
 
-def average(values: Array, m: int) -> Array:
+def average(moments: Array, m: int, span: int) -> Array:
     """Mean of every m entries, summed in depth order for any number of intervals."""
-    total = values[::m].copy()
+    total = moments[::m].copy()
     for i in range(1, m):
-        total += values[i::m]
+        total += moments[i::m]
     total /= m
     return total
 
 
-def _euler(m: int) -> float:
-    return 0.0
+def mean_and_slope(moments: Array, m: int, span: int) -> Array:
+    """Mean, and change over the interval of the best fitting line, of every m entries.
+
+    The same whether an interval is coarsened at once or in several levels.
+    """
+    if span * m == 1:
+        return moments  # one layer has no slope
+    mean = average(moments[:, :1], m, span)
+    product = np.zeros_like(mean)
+    for i in range(m):
+        t = (i - 0.5 * (m - 1)) / m  # middle of the step, from that of the interval
+        product += t * moments[i::m, :1]
+        product += _variance(span) / m * moments[i::m, 1:].sum(axis=1, keepdims=True)
+    slope = product / (m * _variance(span * m))
+    return np.concatenate([mean, slope], axis=1)
 
 
-def _second_order(m: int) -> float:
-    return 0.5 * (1.0 - 1.0 / m)
+def _variance(n: int) -> float:
+    """Variance of n points spread evenly over an interval of length one."""
+    return (1.0 - 1.0 / n**2) / 12.0
 
 
 COARSE_OPERATORS = {
-    "injection": CoarseOperator(left_point, _euler),
-    "mean": CoarseOperator(average, _euler),
-    "matched": CoarseOperator(average, _second_order),
+    "injection": CoarseOperator(left_point, euler),
+    "mean": CoarseOperator(average, euler),
+    "matched": CoarseOperator(average, second_order),
+    "third_order": CoarseOperator(mean_and_slope, third_order),
 }

@@ -6,11 +6,13 @@ run, so its remainder comes first where the forward one comes last.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
 from mgresnet.layers.layout import Array
+from mgresnet.layers.scheme import Scheme, euler
 from mgresnet.timeline.coarse import CoarseOperator
 
 
@@ -23,7 +25,8 @@ class Forward:
     layer : Dense
         Gives the kernels.
     coefficients : tuple of ndarray
-        From ``layer.prepare``, one entry per step along axis 0.
+        From ``layer.prepare``: one entry per step along axis 0, moments of the
+        parameters within a step along axis 1.
     fine_step : float
         Step h of the finest level.
     operator : CoarseOperator
@@ -54,9 +57,14 @@ class Forward:
         return self.span * self.fine_step
 
     @property
-    def stage(self) -> float:
-        """Stage a of one step; zero on the finest level."""
-        return self.operator.stage(self.span) if self.span > 1 else 0.0
+    def scheme(self) -> Scheme:
+        """How one step is taken; Euler's method on the finest level."""
+        return self.operator.scheme(self.span) if self.span > 1 else euler()
+
+    @cached_property
+    def stages(self) -> tuple[Array, ...]:
+        """Coefficients of every stage along axis 1, or of all stages in one entry."""
+        return tuple(_at_stages(c, self.scheme) for c in self.coefficients)
 
     def propagate(self, u: Array, forcing: Array) -> None:
         """March every block from its first column; u is modified in place.
@@ -66,7 +74,7 @@ class Forward:
         u : ndarray, shape (n_blocks, k + 1, *state), n_blocks * k == n_steps
         forcing : ndarray, shape (n_blocks, k, *state), or empty for none
         """
-        self.layer.march(u, forcing, self.coefficients, self.step, self.stage)
+        self.layer.march(u, forcing, self.stages, self.step, self.scheme)
 
     def cut(self, m: int) -> tuple[Self, Self, Self]:
         """Split into what comes before, in, and after the intervals of m steps."""
@@ -75,8 +83,8 @@ class Forward:
 
     def coarsen(self, m: int) -> Self:
         """One step for every m, for propagators without remainder."""
-        restricted = (self.operator.parameters(c, m) for c in self.coefficients)
-        return replace(self, coefficients=tuple(restricted), span=self.span * m)
+        moments = (self.operator.moments(c, m, self.span) for c in self.coefficients)
+        return replace(self, coefficients=tuple(moments), span=self.span * m)
 
     def part(self, start: int, stop: int, stride: int = 1) -> Self:
         """Keep the steps start, start + stride, ... below stop."""
@@ -95,19 +103,19 @@ class Adjoint:
         The propagator that is transposed, in layer order.
     states : ndarray, shape (n_steps, *state)
         State at the start of every step of `forward`.
-    slopes : tuple of ndarray
+    slopes : ndarray, shape (n_steps, n_stages, *state)
         From ``layer.linearise`` at these states.
     """
 
     forward: Forward
     states: Array
-    slopes: tuple[Array, ...]
+    slopes: Array
 
     @classmethod
     def at(cls, forward: Forward, states: Array) -> Self:
         """Linearise a forward propagator at the given states."""
         slopes = forward.layer.linearise(
-            states, forward.coefficients, forward.step, forward.stage
+            states, forward.stages, forward.step, forward.scheme
         )
         return cls(forward, states, slopes)
 
@@ -125,7 +133,7 @@ class Adjoint:
         forcing : ndarray, shape (n_blocks, k, *state), or empty for none
         """
         f = self.forward
-        f.layer.march_adjoint(w, forcing, f.coefficients, self.slopes, f.step, f.stage)
+        f.layer.march_adjoint(w, forcing, f.stages, self.slopes, f.step, f.scheme)
 
     def cut(self, m: int) -> tuple[Self, Self, Self]:
         """Split into what comes before, in, and after the intervals of m steps."""
@@ -142,5 +150,13 @@ class Adjoint:
             self,
             forward=self.forward.part(start, stop),
             states=self.states[start:stop],
-            slopes=tuple(s[start:stop] for s in self.slopes),
+            slopes=self.slopes[start:stop],
         )
+
+
+def _at_stages(moments: Array, scheme: Scheme) -> Array:
+    """Parameters of every stage: the mean, and the slope as far as the stage is off."""
+    if moments.shape[1] == 1:
+        return moments
+    shifts = scheme.shifts.astype(moments.dtype).reshape(-1, *[1] * (moments.ndim - 2))
+    return moments[:, :1] + shifts * moments[:, 1:]

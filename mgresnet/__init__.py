@@ -8,6 +8,7 @@ from mgresnet.layers import Dense as Dense
 from mgresnet.layers import Linear as Linear
 from mgresnet.layers import Widen as Widen
 from mgresnet.layers.check import check_layer as check_layer
+from mgresnet.layers.threads import set_threads as set_threads
 from mgresnet.learning.bias import BiasBudget as BiasBudget
 from mgresnet.learning.bias import bias_budget as bias_budget
 from mgresnet.learning.evaluation import Evaluation as Evaluation
@@ -45,7 +46,7 @@ from mgresnet.parallel import SerialComm as SerialComm
 from mgresnet.parallel import TimeComm as TimeComm
 from mgresnet.prediction import Prediction as Prediction
 from mgresnet.prediction import predict_convergence as predict_convergence
-from mgresnet.solve import Solution as Solution
+from mgresnet.solution import Solution as Solution
 from mgresnet.solve import local_slab as local_slab
 from mgresnet.solve import solve_adjoint as solve_adjoint
 from mgresnet.solve import solve_forward as solve_forward

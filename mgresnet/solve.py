@@ -3,78 +3,27 @@
 Thin on purpose: check the input, build a propagator, hand it to the engine.
 """
 
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mgresnet.layers.layout import (
-    Array,
-    check_finite,
-    check_states,
-    samples_first,
-    samples_last,
-)
+from mgresnet.layers.layout import Array, check_finite, check_states, samples_last
+from mgresnet.mgrit.level import March, Segment
 from mgresnet.mgrit.options import MGRITOptions
-from mgresnet.mgrit.solver import Result, Status, iterate
+from mgresnet.mgrit.solver import Result, iterate
 from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm, as_time_comm
+from mgresnet.solution import (
+    Solution,
+    as_solution,
+    guess_points,
+    kept_points,
+    span,
+)
 from mgresnet.timeline.coarse import COARSE_OPERATORS
 from mgresnet.timeline.grid import TimeGrid
-from mgresnet.timeline.propagators import Adjoint, Forward
-
-
-@dataclass(frozen=True)
-class Solution:
-    """States or adjoints of this rank's layers, and how they were found.
-
-    Parameters
-    ----------
-    states : ndarray, shape (n_local + 1, batch, *features)
-        At the ends of this rank's layers, in layer order: ``states[n]`` is u_n, or
-        dJ/du_n, for n counted from the first layer of the slab.
-    slab : range
-        This rank's layers.
-    residuals : ndarray, shape (n_measured,)
-        2-norm over the C-points of the residual; entry k was taken after relaxation and
-        before correction k + 1.
-    point_residuals : ndarray, shape (n_measured, n_c_points)
-        The same for every C-point, in the order of propagation.
-    final_residual : float
-        2-norm over the C-points of the residual of the states returned.
-    iterations : int
-        Number of coarse-grid corrections.
-    status : Status
-        CONVERGED, MAX_ITERATIONS or NON_FINITE; its value is a message.
-    work : Counter
-        Steps this rank evaluated, keyed by level and kind ("relax", "restrict",
-        "solve").
-    inputs : ndarray, shape (batch, n_features), or None
-        What a forward solve started from.
-    """
-
-    states: Array
-    slab: range
-    residuals: NDArray[np.float64]
-    point_residuals: NDArray[np.float64]
-    final_residual: float
-    iterations: int
-    status: Status
-    work: Counter[tuple[int, str]]
-    inputs: Array | None = None
-
-    @property
-    def final(self) -> Array:
-        """Last state of the slab, (batch, *features)."""
-        last: Array = self.states[-1]
-        return last
-
-    @property
-    def converged(self) -> bool:
-        """Whether the states returned are within the tolerance."""
-        return self.status is Status.CONVERGED
+from mgresnet.timeline.propagators import Adjoint, Forward, RetracedAdjoint
 
 
 def solve_forward(
@@ -84,7 +33,7 @@ def solve_forward(
     *,
     options: MGRITOptions | None = None,
     comm: Any = None,
-    guess: "Solution | Array | None" = None,
+    guess: Solution | Array | None = None,
 ) -> Solution:
     """Propagate a batch through all layers.
 
@@ -127,10 +76,14 @@ def solve_forward(
     first = (
         net.open(params, inputs) if comm.rank == 0 else np.zeros(shape, inputs.dtype)
     )
-    u0 = samples_last(first, len(net.layer.feature_shape))
-    start = _guess_points(guess, net, slab, first)
-    result = iterate(forward, u0, grid.factors, options, comm, start)
-    return _solution(result, result.points, net, slab, inputs)
+    ndim, spacing = len(net.layer.feature_shape), _spacing(grid, options)
+    u0 = samples_last(first, ndim)
+    if spacing == 1:
+        forward = forward.noting_slopes(u0.shape)
+    start = guess_points(guess, slab, spacing, first)
+    result = iterate(forward, u0, grid.factors, options, comm, start, spacing=spacing)
+    solution = as_solution(result, slab, spacing, ndim, backwards=False)
+    return replace(solution, inputs=inputs, slopes=forward.slopes)
 
 
 def solve_adjoint(
@@ -141,7 +94,7 @@ def solve_adjoint(
     *,
     options: MGRITOptions | None = None,
     comm: Any = None,
-    guess: "Solution | Array | None" = None,
+    guess: Solution | Array | None = None,
 ) -> Solution:
     """Propagate the gradient with respect to the last state back through all layers.
 
@@ -171,13 +124,49 @@ def solve_adjoint(
     ValueError, TypeError
         If shapes or dtypes do not fit, or the forward solution has other layers.
     """
+    return _adjoint(net, params, forward, seed, options, comm, guess, None)[0]
+
+
+def solve_adjoint_with_gradient(
+    net: Network,
+    params: Params,
+    forward: Solution,
+    seed: Array | None,
+    *,
+    options: MGRITOptions | None = None,
+    comm: Any = None,
+    guess: Solution | Array | None = None,
+) -> tuple[Solution, Array]:
+    """Do what `solve_adjoint` does, with the gradient for the layers on the last sweep.
+
+    Returns
+    -------
+    adjoint : Solution
+    d_theta : ndarray, shape (n_local, n_params)
+        Gradient with respect to the parameters of this rank's layers.
+    """
+    arguments = (net, params, forward, seed, options, comm, guess)
+    solution, result = _adjoint(*arguments, _march_with_gradient)
+    return solution, np.concatenate(result.last[::-1])
+
+
+def _adjoint(
+    net: Network,
+    params: Params,
+    forward: Solution,
+    seed: Array | None,
+    options: MGRITOptions | None,
+    comm: Any,
+    guess: Solution | Array | None,
+    march: March | None,
+) -> tuple[Solution, Result]:
     options = options or MGRITOptions.serial()
     comm = as_time_comm(comm)
     grid, slab = cut(net, options, comm)
     if slab != forward.slab:
         raise ValueError(
-            f"the forward solution holds layers {_span(forward.slab)}, the adjoint "
-            f"options give this rank {_span(slab)}; use one communicator and the same "
+            f"the forward solution holds layers {span(forward.slab)}, the adjoint "
+            f"options give this rank {span(slab)}; use one communicator and the same "
             "coarsening for both"
         )
     dtype = forward.states.dtype
@@ -185,12 +174,10 @@ def solve_adjoint(
         seed = np.zeros_like(forward.final)
     features = net.layer.feature_shape
     seed = check_states(seed, "seed", features, dtype, len(forward.final))
-    ndim = len(features)
-    propagator = Adjoint.at(
-        forward_propagator(net, params, slab, options),
-        samples_last(forward.states[:-1], ndim),
-    )
-    start = _guess_points(guess, net, slab, seed)
+    ndim, spacing = len(features), _spacing(grid, options)
+    fine = forward_propagator(net, params, slab, options)
+    propagator = _transpose(fine, forward, grid)
+    start = guess_points(guess, slab, spacing, seed)
     result = iterate(
         propagator,
         samples_last(seed, ndim),
@@ -198,8 +185,40 @@ def solve_adjoint(
         options,
         comm.reversed(),
         None if start is None else start[::-1],
+        spacing=spacing,
+        last=march,
     )
-    return _solution(result, result.points[::-1], net, slab, None)
+    return as_solution(result, slab, spacing, ndim, backwards=True), result
+
+
+def _march_with_gradient(segment: Segment) -> Array:
+    propagator: Any = segment.propagator
+    gradient: Array = propagator.gradient(segment.u)
+    return gradient
+
+
+def _transpose(
+    fine: Forward, forward: Solution, grid: TimeGrid
+) -> Adjoint | RetracedAdjoint:
+    """Adjoint of fine layers at the states that a forward solution has kept."""
+    ndim = forward.states.ndim - 2
+    if forward.slopes is not None:
+        states = samples_last(forward.states[:-1], ndim)
+        return Adjoint(fine, states, forward.slopes)
+    needed = kept_points(len(forward.slab), grid.spacing)
+    if not np.isin(needed, forward.kept).all():
+        raise ValueError(
+            f"the forward solution keeps every {forward.kept[1]}th state, the adjoint "
+            f"options need every {grid.spacing}th; use the same coarsening for both, "
+            'or store="all" for the forward solve'
+        )
+    starts = np.searchsorted(forward.kept, needed[:-1])
+    return RetracedAdjoint(fine, samples_last(forward.states[starts], ndim))
+
+
+def _spacing(grid: TimeGrid, options: MGRITOptions) -> int:
+    """Number of layers from a point that is kept to the next."""
+    return 1 if options.store == "all" else grid.spacing
 
 
 def cut(net: Network, options: MGRITOptions, comm: TimeComm) -> tuple[TimeGrid, range]:
@@ -245,42 +264,5 @@ def forward_propagator(
     return Forward(net.layer, coefficients, net.step, operator)
 
 
-def _solution(
-    result: Result, points: Array, net: Network, slab: range, inputs: Array | None
-) -> Solution:
-    histories = [measure.residuals for measure in result.measures]
-    return Solution(
-        states=samples_first(points, len(net.layer.feature_shape)),
-        slab=slab,
-        residuals=np.array([measure.residual for measure in result.measures]),
-        point_residuals=np.array(histories) if histories else np.empty((0, 0)),
-        final_residual=result.final.residual,
-        iterations=result.iterations,
-        status=result.status,
-        work=result.work,
-        inputs=inputs,
-    )
-
-
 def _input_shape(net: Network) -> tuple[int, ...]:
     return (net.opening.n_inputs,) if net.opening else net.layer.feature_shape
-
-
-def _span(slab: range) -> str:
-    return f"{slab.start}..{slab.stop - 1}"
-
-
-def _guess_points(
-    guess: "Solution | Array | None", net: Network, slab: range, first: Array
-) -> Array | None:
-    """First approximation of this rank's points, samples last."""
-    if guess is None:
-        return None
-    states = guess.states if isinstance(guess, Solution) else np.asarray(guess)
-    needed = (len(slab) + 1, *first.shape)
-    if states.shape != needed:
-        raise ValueError(
-            f"guess has shape {states.shape}, needed {needed}: the states at the ends "
-            f"of layers {_span(slab)} for the same batch"
-        )
-    return samples_last(states.astype(first.dtype), len(net.layer.feature_shape))

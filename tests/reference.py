@@ -196,49 +196,71 @@ class HandWritten:
         weight, bias = self.unpack(theta)
         return weight[:, None].copy(), bias[:, None, None, None].copy()
 
-    def march(self, u, forcing, coefficients, h, scheme):
-        k = u.shape[1] - 1
-        for i in range(k):
-            weight, bias = (c[i::k, 0] for c in coefficients)
-            rates = []
+    def march(self, u, forcing, slopes, coefficients, h, scheme):
+        n_blocks, k = len(u), u.shape[1] - 1
+        per_block = len(coefficients[0]) // n_blocks
+        every, now = per_block // k, u[:, 0].copy()
+        for i in range(per_block):
+            weight, bias = (c[i::per_block, 0] for c in coefficients)
+            rates, inner = [], []
             for row in scheme.a:
-                x = u[:, i].copy()
+                x = now.copy()
                 for a, rate in zip(row, rates, strict=False):
                     x += h * a * rate
-                rates.append(self.sigma(weight @ x + bias))
-            u[:, i + 1] = u[:, i]
+                inner.append(weight @ x + bias)
+                rates.append(self.sigma(inner[-1]))
             for b, rate in zip(scheme.b, rates, strict=True):
-                u[:, i + 1] += h * b * rate
+                now += h * b * rate
             if forcing.size:
-                u[:, i + 1] += forcing[:, i]
+                now += forcing[:, i]
+            if slopes.size:
+                slopes[i::per_block] = self.d_sigma(np.stack(inner, axis=1))
+            if (i + 1) % every == 0:
+                u[:, (i + 1) // every] = now
 
-    def linearise(self, u, coefficients, h, scheme):
-        weight, bias = (c[:, 0] for c in coefficients)
-        rates, slopes = [], []
-        for row in scheme.a:
-            x = u.copy()
-            for a, rate in zip(row, rates, strict=False):
-                x += h * a * rate
-            z = weight @ x + bias
-            rates.append(self.sigma(z))
-            slopes.append(self.d_sigma(z))
-        return np.stack(slopes, axis=1).astype(u.dtype)
-
-    def march_adjoint(self, w, forcing, coefficients, slopes, h, scheme):
-        k = w.shape[1] - 1
-        for i in range(k):
-            weight, slope = (x[::-1][i::k] for x in (coefficients[0][:, 0], slopes))
+    def march_adjoint(self, w, forcing, slopes, coefficients, h, scheme):
+        n_blocks, k = len(w), w.shape[1] - 1
+        per_block = len(coefficients[0]) // n_blocks
+        every, now = per_block // k, w[:, 0].copy()
+        for i in range(per_block):
+            weight, slope = (
+                x[::-1][i::per_block] for x in (coefficients[0][:, 0], slopes)
+            )
             transposed, pulled = weight.swapaxes(1, 2), {}
             for s in reversed(range(len(scheme.b))):
-                back = h * scheme.b[s] * w[:, i]
+                back = h * scheme.b[s] * now
                 for later, value in pulled.items():
                     back = back + h * scheme.a[later, s] * value
                 pulled[s] = transposed @ (slope[:, s] * back)
-            w[:, i + 1] = w[:, i] + sum(pulled.values())
+            now += sum(pulled.values())
             if forcing.size:
-                w[:, i + 1] += forcing[:, i]
+                now += forcing[:, i]
+            if (i + 1) % every == 0:
+                w[:, (i + 1) // every] = now
 
-    def gradient(self, u, w, theta, h):
-        weight, bias = (c[:, 0] for c in self.prepare(theta))
-        pulled = self.d_sigma(weight @ u[:-1] + bias) * w[1:]
-        return h * self.pack(pulled @ u[:-1].swapaxes(1, 2), pulled.sum(axis=(1, 2)))
+    def pull_back(self, w, u, coefficients, h):
+        self._pull_back(w, u, coefficients, h)
+
+    def gradient(self, w, u, slopes, coefficients, h):
+        return self._pull_back(w, u, coefficients, h)
+
+    def _pull_back(self, w, u, coefficients, h):
+        weight, bias = (c[:, 0] for c in coefficients)
+        n, states, z, now = len(weight) // len(u), [], None, None
+        for i in range(len(weight)):
+            start = u[i // n] if i % n == 0 else states[-1] + h * self.sigma(z)
+            z = weight[i] @ start + bias[i]
+            states.append(start)
+        per_block, columns = len(weight) // len(w), w.shape[1] - 1
+        every, parts = per_block // max(columns, 1), []
+        for i in range(len(weight)):
+            layer, (block, step) = len(weight) - 1 - i, divmod(i, per_block)
+            now = w[block, 0].copy() if step == 0 else now
+            z = weight[layer] @ states[layer] + bias[layer]
+            pulled = h * self.d_sigma(z) * now
+            parts.append((pulled @ states[layer].T, pulled.sum()))
+            now = now + weight[layer].T @ pulled
+            if columns and (step + 1) % every == 0:
+                w[block, (step + 1) // every] = now
+        d_weight, d_bias = (np.array(part[::-1]) for part in zip(*parts, strict=True))
+        return self.pack(d_weight, d_bias)

@@ -25,8 +25,8 @@ PUBLIC = """
     SoftmaxCrossEntropy Solution Status TimeComm Transform Widen
     adam adamw apply_updates batches bias_budget chain check_layer clip_by_global_norm
     constant cosine estimate_gradient_error evaluate global_norm inverse
-    load_problem local_slab parameter_gradient predict predict_convergence sgd
-    solve_adjoint solve_forward step_decay train value_and_gradient
+    load_problem local_slab parameter_gradient predict predict_convergence
+    set_threads sgd solve_adjoint solve_forward step_decay train value_and_gradient
 """
 
 

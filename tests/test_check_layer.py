@@ -14,11 +14,11 @@ DERIVATIVE = "gradient is the derivative of <w, march> with respect to theta"
 def mixing(own):
     """March that moves every sample towards the mean of its batch."""
 
-    def march(u, forcing, coefficients, h, a):
+    def march(u, forcing, slopes, coefficients, *rest):
         k = u.shape[1] - 1
         for i in range(k):
-            pair = u[:, i : i + 2].copy()
-            own(pair, forcing[:, i : i + 1], [c[i::k] for c in coefficients], h, a)
+            pair, own_layers = u[:, i : i + 2].copy(), [c[i::k] for c in coefficients]
+            own(pair, forcing[:, i : i + 1], slopes, own_layers, *rest)
             u[:, i + 1] = pair[:, 1] + 0.01 * u[:, i].mean(axis=-1, keepdims=True)
 
     return march
@@ -39,10 +39,10 @@ def carrying_on(own):
 def backwards_in_a_block(own):
     """March that takes the layers of a single block from its end."""
 
-    def march(u, forcing, coefficients, h, a):
+    def march(u, forcing, slopes, coefficients, *rest):
         if len(u) == 1:
             coefficients = [c[::-1] for c in coefficients]
-        own(u, forcing, coefficients, h, a)
+        own(u, forcing, slopes, coefficients, *rest)
 
     return march
 
@@ -78,6 +78,28 @@ def one_feature(own):
     return gradient
 
 
+def skipping(own):
+    """March that takes a column for a step, however many layers there are."""
+
+    def march(u, forcing, slopes, coefficients, *rest):
+        n = len(u) * (u.shape[1] - 1)
+        few = [c[:n] for c in coefficients]
+        own(u, forcing, slopes[:n], few, *rest)
+
+    return march
+
+
+def halved(own):
+    """Pass whose adjoints come out half as large."""
+
+    def march(w, *rest):
+        d_theta = own(w, *rest)
+        w[:, 1:] *= 0.5
+        return d_theta
+
+    return march
+
+
 FLAWS = [
     ("pack", lambda f: lambda w, b: f(w.swapaxes(1, 2), b), "pack(*unpack(theta))"),
     ("init", lambda f: lambda rng, n: f(rng, n)[:, 1:], "init makes n_params numbers"),
@@ -91,27 +113,40 @@ FLAWS = [
     ("march", lambda f: lambda u, g, *r: f(u, g[:0], *r), "march adds the forcing"),
     (
         "march",
-        lambda f: lambda u, g, c, h, a: f(u, g, c, h, euler()),
+        lambda f: lambda u, g, s, c, h, a: f(u, g, s, c, h, euler()),
         "a step of 2 stages",
     ),
     (
         "march_adjoint",
-        lambda f: lambda w, g, c, s, h, a: f(w, g, c, s, -h, a),
+        lambda f: lambda w, g, s, c, h, a: f(w, g, s, c, -h, a),
         TRANSPOSED + " step of 1",
     ),
     (
         "march_adjoint",
-        lambda f: lambda w, g, c, s, h, a: f(w, g, c, s[:, ::-1], h, a),
+        lambda f: lambda w, g, s, c, h, a: f(w, g, s[:, ::-1], c, h, a),
         TRANSPOSED + " step of 2",
     ),
     (
         "march_adjoint",
-        lambda f: lambda w, g, c, s, h, a: f(w, g, c, s, h, euler()),
+        lambda f: lambda w, g, s, c, h, a: f(w, g, s, c, h, euler()),
         TRANSPOSED + " step of 2",
     ),
     ("march_adjoint", carrying_on, "march_adjoint treats blocks independently"),
-    ("gradient", lambda f: lambda u, w, t, h: f(u, w, t, 1.0), DERIVATIVE),
-    ("gradient", lambda f: lambda u, w, t, h: f(u, w[::-1], t, h), DERIVATIVE),
+    ("march", skipping, "march with one column ends like one with many"),
+    (
+        "march_adjoint",
+        skipping,
+        "march_adjoint with one column ends like one",
+    ),
+    ("pull_back", halved, "pull_back marches as march_adjoint does"),
+    ("gradient", halved, "gradient marches as march_adjoint does"),
+    (
+        "gradient",
+        lambda f: lambda w, u, s, *r: f(w, u, s, *r) * (1 if s.size else 2),
+        "gradient is the same with and without slopes",
+    ),
+    ("gradient", lambda f: lambda *r: 1.5 * f(*r), DERIVATIVE),
+    ("gradient", lambda f: lambda w, u, s, c, h: f(w[::-1], u, s, c, h), DERIVATIVE),
     ("gradient", one_feature, DERIVATIVE),
     ("gradient", lambda f: lambda *r: f(*r)[:, 1:], "gradient has the shape"),
     ("gradient", lambda f: lambda *r: f(*r).astype(float), "gradient preserves the"),

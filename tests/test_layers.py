@@ -10,6 +10,7 @@ import mgresnet as mg
 from mgresnet.layers import LAYERS, Linear, kernels
 from mgresnet.layers.layout import samples_first, samples_last
 from mgresnet.layers.scheme import euler, second_order, third_order
+from mgresnet.layers.stepwise import gradient_of_layers, linearise
 
 SCHEMES = (euler(), second_order(8), third_order(8))
 
@@ -44,7 +45,7 @@ def test_march_is_the_gold_twin(layer, batch, scheme):
     points = np.zeros((2, 4, layer.width, batch))
     points[:, 0] = samples_last(u[[0, 3]])
     blocked = samples_last(forcing).reshape(2, 3, layer.width, batch)
-    layer.march(points, blocked, layer.prepare(theta), 0.625, scheme)
+    layer.march(points, blocked, points[:0], layer.prepare(theta), 0.625, scheme)
     for n in range(6):
         start = samples_first(points[n // 3, n % 3])
         step = ref.step(layer.activation, weight[n], bias[n], start, 0.625, scheme)
@@ -60,11 +61,11 @@ def test_march_adjoint_is_the_gold_twin(layer, batch, scheme):
     forcing = np.random.default_rng(17291).standard_normal((6, batch, layer.width))
     weight, bias = ref.unpack(theta, layer.width, layer.bias)
     coefficients = layer.prepare(theta)
-    slopes = layer.linearise(samples_last(u[:-1]), coefficients, 0.625, scheme)
+    slopes = linearise(layer, samples_last(u[:-1]), coefficients, 0.625, scheme)
     points = np.zeros((3, 3, layer.width, batch))
     points[:, 0] = samples_last(w[:3])
     blocked = samples_last(forcing).reshape(3, 2, layer.width, batch)
-    layer.march_adjoint(points, blocked, coefficients, slopes, 0.625, scheme)
+    layer.march_adjoint(points, blocked, slopes, coefficients, 0.625, scheme)
     for i in range(6):
         n, start = 5 - i, samples_first(points[i // 2, i % 2])
         step = ref.adjoint_step(
@@ -78,7 +79,7 @@ def test_march_adjoint_is_the_gold_twin(layer, batch, scheme):
 def test_gradient_is_the_gold_twin(layer, batch):
     theta, u, w = draw(layer, 4, batch, 90212)
     weight, bias = ref.unpack(theta, layer.width, layer.bias)
-    got = layer.gradient(samples_last(u), samples_last(w), theta, 0.625)
+    got = gradient_of_layers(layer, samples_last(u), samples_last(w), theta, 0.625)
     d_weight, d_bias = ref.gradient(layer.activation, weight, bias, u, w, 0.625)
     full = {"vector": d_bias, "scalar": d_bias.sum(axis=1), "none": None}[layer.bias]
     assert_close(got, layer.pack(d_weight, full))

@@ -20,7 +20,7 @@ from mgresnet.learning.trainer import Record
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Params
 from mgresnet.parallel import TimeComm
-from mgresnet.solve import Solution
+from mgresnet.solution import Solution
 
 COLUMNS = "{:>5}  {:>8} {:>8} {:>8}  {:>8} {:>8} {:>8}  {:>8} {:>8} {:>8}  {:>7}"
 

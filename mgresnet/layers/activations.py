@@ -71,14 +71,12 @@ def activate(activation, z):
 
 
 @inlined
-def slope(activation, z):
-    """Sigma'(z) of registers."""
+def slope(activation, z, value):
+    """Sigma'(z) of registers, where value is sigma(z)."""
     if activation == 0:
-        t = _tanh(z)
-        return (1.0 - t) * (1.0 + t)
+        return (1.0 - value) * (1.0 + value)
     if activation == 3:
-        t = _tanh(0.5 * z)
-        return (0.25 * (1.0 - t)) * (1.0 + t)
+        return value * (1.0 - value)
     one = fma(z, 0.0, 1.0)  # but not a number where z is not finite
     if activation == 1:
         return if_less(z, 0.0, 0.0, one)

@@ -7,7 +7,7 @@ import itertools
 
 from llvmlite import ir
 from numba import types
-from numba.core import errors
+from numba.core import cgutils, errors
 
 from mgresnet.layers.compiled import intrinsic
 from mgresnet.layers.vectors import (
@@ -92,6 +92,20 @@ def store(typing, pointer, group):
             _store(builder, vector, p, INT(n * group.lanes))
 
     return word(types.void, emit, pointer, group)
+
+
+@intrinsic
+def prefetch(typing, pointer):
+    """Begin to fetch what a pointer points to; it may point anywhere."""
+
+    def emit(builder, p):
+        kinds = [p.type, INDEX, INDEX, INDEX]
+        signature = ir.FunctionType(ir.VoidType(), kinds)
+        module, name = builder.module, "llvm.prefetch.p0"
+        fetch = cgutils.get_or_insert_function(module, signature, name)
+        builder.call(fetch, [p, INDEX(0), INDEX(3), INDEX(1)])
+
+    return word(types.void, emit, pointer)
 
 
 def _first(builder, vector, pointer, n):

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mgresnet.layers import kernels
+from mgresnet.layers import kernels, pulling
 from mgresnet.layers.layout import Array
 from mgresnet.layers.linear import Linear, check_size
 from mgresnet.layers.scheme import Scheme
+from mgresnet.layers.stepwise import nothing
+from mgresnet.layers.threads import over_samples
 
 Coefficients = tuple[Array, ...]
 
@@ -112,51 +114,91 @@ class Dense:
         self,
         u: Array,
         forcing: Array,
+        slopes: Array,
         coefficients: Coefficients,
         h: float,
         scheme: Scheme,
     ) -> None:
         """Fill columns 1..k of every block of u (see `kernels.march`)."""
-        kernels.march(u, forcing, *coefficients, h, *scheme, self.map.kind)
 
-    def linearise(
-        self, u: Array, coefficients: Coefficients, h: float, scheme: Scheme
-    ) -> Array:
-        """Slopes of the activation at every stage of every step that starts from u.
+        def run(start: int, stop: int) -> None:
+            arguments = (*coefficients, h, *scheme, self.map.kind, start, stop)
+            kernels.march(u, forcing, slopes, *arguments)
 
-        Returns
-        -------
-        ndarray, shape (n_steps, n_stages, width, batch)
-        """
-        slopes = np.empty((len(u), len(scheme.b), *u.shape[1:]), u.dtype)
-        kernels.linearise(u, *coefficients, h, scheme.a, self.map.kind, slopes)
-        return slopes
+        over_samples(run, u.shape[-1])
 
     def march_adjoint(
         self,
         w: Array,
         forcing: Array,
-        coefficients: Coefficients,
         slopes: Array,
+        coefficients: Coefficients,
         h: float,
         scheme: Scheme,
     ) -> None:
         """Fill columns 1..k of every block of w (see `kernels.march_adjoint`)."""
-        kernels.march_adjoint(w, forcing, coefficients[0], slopes, h, *scheme)
 
-    def gradient(self, u: Array, w: Array, theta: Array, h: float) -> Array:
-        """Gradient for every layer, from the states and adjoints at its two ends.
+        def run(start: int, stop: int) -> None:
+            arguments = (coefficients[0], h, *scheme, start, stop)
+            kernels.march_adjoint(w, forcing, slopes, *arguments)
+
+        over_samples(run, w.shape[-1])
+
+    def pull_back(
+        self, w: Array, u: Array, coefficients: Coefficients, h: float
+    ) -> None:
+        """Fill columns 1..k of every block of w, with states computed again from u.
 
         Parameters
         ----------
-        u, w : ndarray, shape (n_layers + 1, width, batch)
-        theta : ndarray, shape (n_layers, n_params)
+        w : ndarray, shape (n_blocks, k + 1, width, batch)
+            In pseudo-time.
+        u : ndarray, shape (n_starts, width, batch)
+            States at the start of every ``n_layers / n_starts`` layers, in layer order.
+        """
+        none = nothing(u.shape[1:], u.dtype)
+        self._pull_back(w, u, none, coefficients, h, 0)
+
+    def gradient(
+        self, w: Array, u: Array, slopes: Array, coefficients: Coefficients, h: float
+    ) -> Array:
+        """Do the same, and return the gradient for every layer.
+
+        Parameters
+        ----------
+        w, u
+            As in `pull_back`; w may have no column to fill.
+        slopes : ndarray, shape (n_layers, 1, width, batch), or empty
+            From `march`, if u has the states of all layers.
 
         Returns
         -------
         ndarray, shape (n_layers, n_params)
         """
-        weight, bias = self.map.prepare(theta)
-        d_weight, d_bias = np.empty_like(weight), np.empty_like(bias)
-        kernels.gradient(u, w, weight, bias, h, self.map.kind, d_weight, d_bias)
-        return self.map.pack_gradient(d_weight, d_bias)
+        n_layers = len(coefficients[0])
+        sums = self._pull_back(w, u, slopes, coefficients, h, n_layers)
+        return self.map.pack_gradient(*sums)
+
+    def _pull_back(
+        self,
+        w: Array,
+        u: Array,
+        slopes: Array,
+        coefficients: Coefficients,
+        h: float,
+        n_gradients: int,
+    ) -> tuple[Array, Array]:
+        """Gradients for weights and biases of all layers, or of none."""
+
+        def run(start: int, stop: int) -> tuple[Array, Array]:
+            d_weight = np.empty((n_gradients, self.width, self.width), u.dtype)
+            d_bias = np.empty((n_gradients, self.width), u.dtype)
+            arguments = (*coefficients, h, self.map.kind, d_weight, d_bias)
+            pulling.pull_back(w, u, slopes, *arguments, start, stop)
+            return d_weight, d_bias
+
+        (d_weight, d_bias), *others = over_samples(run, u.shape[-1])
+        for more_weight, more_bias in others:
+            d_weight += more_weight
+            d_bias += more_bias
+        return d_weight, d_bias

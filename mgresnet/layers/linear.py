@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mgresnet.layers import kernels
+from mgresnet.layers import kernels, pulling
 from mgresnet.layers.layout import Array
 
 BIASES = ("vector", "scalar", "none")
@@ -102,9 +102,10 @@ class Linear:
                 f"bias has shape {got}, needed {needed[self.bias]} "
                 f"because the layer has bias={self.bias!r}"
             )
-        parts = [weight.reshape(*stack, -1)]
+        parts = [weight.reshape(*stack, shape[0] * shape[1])]
         if bias is not None:
-            parts.append(np.reshape(bias, (*stack, -1)).astype(weight.dtype))
+            n_bias = self.n_params - shape[0] * shape[1]
+            parts.append(np.reshape(bias, (*stack, n_bias)).astype(weight.dtype))
         return np.concatenate(parts, axis=-1)
 
     def unpack(self, theta: Array) -> tuple[Array, Array | None]:
@@ -164,8 +165,8 @@ class Linear:
         """
         weight, bias = self.prepare(theta)
         x_t, seed_t = np.ascontiguousarray(x.T), np.ascontiguousarray(seed.T)
-        d_x, d_weight, d_bias = map(np.empty_like, (x_t, weight, bias))
-        kernels.affine_adjoint(
+        d_x, d_weight, d_bias = map(np.zeros_like, (x_t, weight, bias))
+        pulling.affine_adjoint(
             weight, bias, x_t, self.kind, seed_t, d_x, d_weight, d_bias
         )
         return self.pack_gradient(d_weight, d_bias), d_x.T

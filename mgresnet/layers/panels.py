@@ -14,6 +14,7 @@ from mgresnet.layers.blocks import (
     fill_rows,
     load,
     load_first,
+    prefetch,
     store,
     store_first,
     zeros,
@@ -23,7 +24,8 @@ from mgresnet.layers.vectors import BYTES, COLUMNS, MR, NR, fma, lanes, samples
 
 ROWS = 4  # of a block of a sum over samples; it has COLUMNS columns
 BLOCK = ROWS * COLUMNS
-CACHED = 16384  # bytes that stay in the nearest cache along with as many others
+TILE = 256  # samples that travel together through all layers of a block, in cache
+CACHED = 32768  # bytes that stay in the nearest cache
 
 
 @inlined
@@ -62,42 +64,51 @@ def count(p, n):
 
 
 @inlined
-def fitting(p, width, n):
-    """Number of panels, of n samples at most, for the nearest cache."""
-    size = width * samples(p) * (BYTES // lanes(p))
+def fitting(p, width, n, arrays):
+    """Number of panels, for n samples at most, that the nearest cache has room for."""
+    size = arrays * width * samples(p) * (BYTES // lanes(p))
     return max(1, min(n // samples(p), CACHED // size))
 
 
 @inlined
-def _rows(rows, v, strides, n, x, x_panel, z, z_panel, panels):
+def _rows(rows, v, strides, n, x, x_panel, z, z_panel, panels, ahead):
     """Z = V x + b for as many rows of V as the block `rows` has, filled with b."""
     down, along = strides
     for k in range(panels):
         block, here = rows, x + k * x_panel
         for j in range(n):
+            prefetch(ahead + j * MR)
             block = add_scaled(block, v + j * along, down, row_of(here, j))
         store(z + k * z_panel, block)
 
 
 @shared
-def product(v, strides, b, n_out, n_in, x, x_panel, z, z_panel, panels):
-    """Z = V x + b for panels, with V[i, j] at ``v + i strides[0] + j strides[1]``."""
+def product(v, strides, b, n_out, n_in, x, x_panel, z, z_panel, panels, ahead):
+    """Z = V x + b for panels, with V[i, j] at ``v + i strides[0] + j strides[1]``.
+
+    As many numbers as V has are fetched into cache from `ahead` on, for later.
+    """
     i = 0
     while n_out - i >= MR:
         rows, at, out = fill_rows(b + i, MR), v + i * strides[0], z + i * samples(z)
-        _rows(rows, at, strides, n_in, x, x_panel, out, z_panel, panels)
+        here = ahead + i * n_in
+        _rows(rows, at, strides, n_in, x, x_panel, out, z_panel, panels, here)
         i += MR
     if n_out - i >= 4:
         rows, at, out = fill_rows(b + i, 4), v + i * strides[0], z + i * samples(z)
-        _rows(rows, at, strides, n_in, x, x_panel, out, z_panel, panels)
+        here = ahead + i * n_in
+        _rows(rows, at, strides, n_in, x, x_panel, out, z_panel, panels, here)
         i += 4
     if n_out - i >= 2:
         rows, at, out = fill_rows(b + i, 2), v + i * strides[0], z + i * samples(z)
-        _rows(rows, at, strides, n_in, x, x_panel, out, z_panel, panels)
+        here = ahead + i * n_in
+        _rows(rows, at, strides, n_in, x, x_panel, out, z_panel, panels, here)
         i += 2
     if n_out - i >= 1:
         rows, at, out = fill_rows(b + i, 1), v + i * strides[0], z + i * samples(z)
-        _rows(rows, at, strides, n_in, x, x_panel, out, z_panel, panels)
+        here = ahead + i * n_in
+        _rows(rows, at, strides, n_in, x, x_panel, out, z_panel, panels, here)
+        i += 1
 
 
 @inlined
@@ -119,16 +130,38 @@ def write_panels(x, panel, p, stride, n, width):
 
 
 @inlined
-def advance(activation, z, step, x, forced, f, p, stride, n, width):
-    """X += H sigma(z), and the forcing if there is one; copy n samples of x to p."""
+def advance(activation, z, step, x, kept, p, stride, n, width):
+    """X += H sigma(z); write n samples of sigma'(z) from p on if they are kept."""
     for s in range(0, n, samples(p)):
         for j in range(width):
-            new = fma(activate(activation, row_of(z, j)), step, row_of(x, j))
-            if forced:
-                new = new + read(f + (j * stride + s), n - s)
-            set_row(x, j, new)
-            write(p + (j * stride + s), new, n - s)
+            old = row_of(z, j)
+            new = activate(activation, old)
+            set_row(x, j, fma(new, step, row_of(x, j)))
+            if kept:
+                write(p + (j * stride + s), slope(activation, old, new), n - s)
         x, z = x + width * samples(p), z + width * samples(p)
+
+
+@inlined
+def apply(activation, z, kept, p, stride, n, width):
+    """Z = sigma(Z); write n samples of sigma'(z) from p on if they are kept."""
+    for s in range(0, n, samples(p)):
+        for j in range(width):
+            old = row_of(z, j)
+            new = activate(activation, old)
+            set_row(z, j, new)
+            if kept:
+                write(p + (j * stride + s), slope(activation, old, new), n - s)
+        z = z + width * samples(p)
+
+
+@inlined
+def add_samples(p, stride, n, width, x):
+    """X += the n samples that there are from p on."""
+    for s in range(0, n, samples(p)):
+        for j in range(width):
+            set_row(x, j, row_of(x, j) + read(p + (j * stride + s), n - s))
+        x = x + width * samples(p)
 
 
 @inlined
@@ -143,13 +176,6 @@ def scale(factor, x, z, rows):
     """Z = factor X for so many rows."""
     for j in range(rows):
         set_row(z, j, row_of(x, j) * factor)
-
-
-@inlined
-def apply(activation, z, rows):
-    """Z = sigma(Z) for so many rows."""
-    for j in range(rows):
-        set_row(z, j, activate(activation, row_of(z, j)))
 
 
 @inlined
@@ -169,35 +195,15 @@ def stage(i, step, a, x, y, k, v, b, width, n):
         add(inner, step * a[j], k + j * panels * panel, y, panels * width)
         inner = y
     k_i, strides = k + i * panels * panel, (width, 1)
-    product(v, strides, b, width, width, inner, panel, k_i, panel, panels)
+    ahead = v + width**2
+    product(v, strides, b, width, width, inner, panel, k_i, panel, panels, ahead)
 
 
 @inlined
 def pull(v, b, width, z, q, n):
     """Q = V^T z + b for n samples."""
-    panel, strides = width * samples(z), (1, width)
-    product(v, strides, b, width, width, z, panel, q, panel, count(z, n))
-
-
-@inlined
-def write_slopes(activation, z, p, stride, n, width):
-    """Write n samples of sigma'(z) from p on."""
-    for s in range(0, n, samples(p)):
-        for j in range(width):
-            write(p + (j * stride + s), slope(activation, row_of(z, j)), n - s)
-        z = z + width * samples(p)
-
-
-@inlined
-def times_slopes(activation, p, stride, n, width, z, panel):
-    """Z = sigma'(z) times the n samples that there are from p on."""
-    for s in range(0, n, samples(p)):
-        for j in range(width):
-            row = slope(activation, row_of(z, j)) * read(p + (j * stride + s), n - s)
-            set_row(z, j, row)
-            if n - s < samples(p):  # what fills up the panel must not reach a sum
-                set_row(z, j, read(z + j * samples(p), n - s))
-        z = z + panel
+    panel, strides, ahead = width * samples(z), (1, width), v + -(width**2)
+    product(v, strides, b, width, width, z, panel, q, panel, count(z, n), ahead)
 
 
 @inlined
@@ -205,6 +211,8 @@ def _block(g, g_panel, x, x_panel, n, d, stride):
     """Add G X^T over n panels for ROWS rows of G and COLUMNS of X to d."""
     row = samples(g)
     total = zeros(g, BLOCK)
+    for r in range(ROWS):
+        prefetch(d + r * stride)
     for s in range(n):
         for r in range(0, row, lanes(g)):
             left = load(g + (s * g_panel + r), row, ROWS)
@@ -214,15 +222,14 @@ def _block(g, g_panel, x, x_panel, n, d, stride):
 
 
 @shared
-def add_outer(g, n_out, g_panel, x, n_in, x_panel, n, d, d_bias):
+def _outer(g, n_out, g_panel, x, n_in, x_panel, n, d, stride, d_bias):
     """Add G X^T and the sums of G over n panels, 16 rows of X at a time in cache."""
     row = samples(g)
     for chunk in range(0, n_in, 16):
         for i in range(0, n_out, ROWS):
             for j in range(chunk, min(chunk + 16, n_in), COLUMNS):
-                at = d + (i * padded(n_in) + j)
                 left, right = g + i * row, x + j * row
-                _block(left, g_panel, right, x_panel, n, at, padded(n_in))
+                _block(left, g_panel, right, x_panel, n, d + (i * stride + j), stride)
     for i in range(0, n_out, COLUMNS):
         total = zeros(g, COLUMNS)
         for s in range(n):
@@ -233,18 +240,35 @@ def add_outer(g, n_out, g_panel, x, n_in, x_panel, n, d, d_bias):
 
 @inlined
 def padded(n):
-    """Next multiple of 16, which is one of everything that has to fit."""
-    return (n + 15) // 16 * 16
+    """Next multiple of 4, which is one of everything that has to fit."""
+    return (n + 3) // 4 * 4
 
 
 @inlined
-def put_sums(d, n_out, n_in, h, d_weight, d_bias):
-    """Write h times the sums that `_pull_back` left to where the pointers say."""
-    row, stride = samples(d), padded(n_in)
+def room_for_sums(p, n_out, n_in):
+    """Numbers of workspace for `add_outer`."""
+    return padded(n_out) * (padded(n_in) + 1) + samples(p)
+
+
+@inlined
+def add_outer(g, n_out, g_panel, x, n_in, x_panel, n, d_weight, d_bias, space):
+    """Add G X^T over n panels to d_weight (n_out, n_in), sums of G to d_bias."""
+    if n_out % ROWS == 0 and n_in % COLUMNS == 0:
+        _outer(g, n_out, g_panel, x, n_in, x_panel, n, d_weight, n_in, d_bias)
+        return
+    row, stride = samples(g), padded(n_in)
+    sums = space + padded(n_out) * stride
+    for k in range(0, padded(n_out) * (stride + 1), lanes(g)):
+        store(space + k, zeros(g, 1))
+    _outer(g, n_out, g_panel, x, n_in, x_panel, n, space, stride, sums)
     for i in range(n_out):
         for j in range(0, n_in, row):
-            sums = load(d + (i * stride + j), lanes(d), NR) * h
-            write(d_weight + (i * n_in + j), sums, n_in - j)
+            p = d_weight + (i * n_in + j)
+            write(
+                p,
+                read(p, n_in - j) + read(space + (i * stride + j), n_in - j),
+                n_in - j,
+            )
     for i in range(0, n_out, row):
-        sums = load(d + (padded(n_out) * stride + i), lanes(d), NR) * h
-        write(d_bias + i, sums, n_out - i)
+        p, left = d_bias + i, n_out - i
+        write(p, read(p, left) + read(sums + i, left), left)

@@ -23,14 +23,23 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mgresnet.layers.layout import Array, samples_first, samples_last
+from mgresnet.layers.stepwise import gradient_of_layers, nothing
 from mgresnet.learning.ends import close
 from mgresnet.learning.objectives import Objective
 from mgresnet.learning.optimisers import global_norm, tree_map
+from mgresnet.learning.remainder import (
+    kept_states,
+    march_tail,
+    pull_back_tail,
+    retrace,
+    retrace_back,
+)
 from mgresnet.learning.shared import own_gather, pull_back_control
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params, owned
 from mgresnet.parallel import TimeComm, as_time_comm
-from mgresnet.solve import Solution, cut, forward_propagator
+from mgresnet.solution import Solution
+from mgresnet.solve import cut, forward_propagator
 from mgresnet.timeline.propagators import Adjoint, Forward
 
 
@@ -53,7 +62,6 @@ class Sample(NamedTuple):
     r: Array  # residual of the states, summed over each interval
     q: Array  # residual of the adjoints, summed over each interval
     w: Array  # adjoints at the C-points
-    swept: Array  # adjoints that follow from those behind the first layers
 
 
 class Points(NamedTuple):
@@ -61,7 +69,7 @@ class Points(NamedTuple):
 
     u: Array  # at the C-points, (M + 1, *state)
     w_first: Array  # at the first point of this rank, (*state)
-    w_next: Array  # behind the first layer of every interval, (M, *state)
+    w: Array  # behind the first layers of the intervals, as far as that matters
     u_tail: Array  # from the last C-point on, (n_tail + 1, *state)
     w_tail: Array
 
@@ -109,7 +117,7 @@ def estimate_gradient_error(
     factors = (options, adjoint_options or options)
     s, now = _sample(plain, rows, forward, adjoint, factors, comm)
     v = _march(s.coarse, now.u[0], now.u[1:] + s.r - _steps(s.coarse, now.u), comm)
-    tail = _march_tail(s.tail, v[-1])
+    tail = march_tail(s.tail, v[-1])
     ends = forward.final, samples_first(tail[-1])
     (_, d_head_now, seed_now), (_, d_head, seed) = (
         close(net, rows, end, targets, objective, comm) for end in ends
@@ -148,13 +156,9 @@ def _sample(
     span = grid.interval
     n = len(slab) // span * span
     fine = forward_propagator(net, rows, slab, options[0])
-    ndim = len(net.layer.feature_shape)
-    u, w = (samples_last(x.states, ndim) for x in (forward, adjoint))
-    before = fine.part(m - 1, n, m)  # the layers that end at a C-point
-    r = _steps(before, u[m - 1 : n + 1 : m]) - u[m : n + 1 : m]
-    behind = Adjoint.at(fine.part(0, n, m_back), np.ascontiguousarray(u[0:n:m_back]))
-    q = _steps_back(behind, w[1 : n + 1 : m_back]) - w[0:n:m_back]
-    swept = w[0:n:span].copy()
+    u, w = (kept_states(x, range(0, n + 1, span)) for x in (forward, adjoint))
+    r, q = _defects(forward, m, n), _defects(adjoint, m_back, n)
+    swept = w[:-1].copy()
     starts = np.arange(0, n, m_back)
     starts = starts[starts % span == 0]
     swept[starts // span] += q[starts // m_back]
@@ -166,10 +170,23 @@ def _sample(
         theta_tail=rows.body[n:],
         r=_sum_intervals(r, m, span, n),
         q=_sum_intervals(q, m_back, span, n),
-        w=w[0 : n + 1 : span],
-        swept=swept,
+        w=w,
     )
-    return sample, Points(u[0 : n + 1 : span], w[0], w[1 : n + 1 : span], u[n:], w[n:])
+    u_tail = retrace(sample.tail, forward, n)
+    w_tail = retrace_back(sample.tail, u_tail, adjoint, n)
+    return sample, Points(u, w[0], swept, u_tail, w_tail)
+
+
+def _defects(solution: Solution, m: int, n: int) -> Array:
+    """Residual of every interval of m layers that starts before layer n, samples last.
+
+    Serial solves leave none behind, nor does a remainder.
+    """
+    defects = np.zeros((-(-n // m), *solution.final.shape), solution.states.dtype)
+    if len(solution.defects) == len(solution.slab) // m:
+        known = solution.defects[: len(defects)]
+        defects[: len(known)] = known
+    return samples_last(defects, solution.states.ndim - 2)
 
 
 def _sum_intervals(values: Array, spacing: int, span: int, n: int) -> Array:
@@ -186,10 +203,10 @@ def _correct(
     at_now, at_states = (
         Adjoint.at(s.coarse, np.ascontiguousarray(u[:-1])) for u in (now.u, states)
     )
-    w_tail = now.w_tail if seed is None else _pull_back_tail(s.tail, tail, seed)
+    w_tail = now.w_tail if seed is None else pull_back_tail(s.tail, tail, seed)
     forcing = s.w[:-1] + s.q - _steps_back(at_now, s.w[1:])
     w = _march(at_states, w_tail[0], forcing[::-1], comm.reversed())[::-1]
-    return Points(states, w[0], now.w_next + (w[:-1] - s.swept), tail, w_tail)
+    return Points(states, w[0], w[:-1], tail, w_tail)
 
 
 def _gradient_change(
@@ -222,13 +239,14 @@ def _gradient_change(
 
 def _gradients(net: Network, s: Sample, at: Points) -> tuple[Array, Array]:
     """Gradients of the first layer of every interval, and of those behind them all."""
-    w = np.concatenate([at.w_first[None], at.w_next])
-    u = np.ascontiguousarray(at.u)
-    sampled = net.layer.gradient(u, w, s.theta, net.step)
+    behind = np.ascontiguousarray(at.w[::-1, None])
+    u, none = np.ascontiguousarray(at.u[:-1]), nothing(at.u.shape[1:], at.u.dtype)
+    theta = net.layer.prepare(s.theta)
+    sampled = net.layer.gradient(behind, u, none, theta, net.step)
     if not s.tail.n_steps:
         return sampled, sampled[:0]
-    u, w = np.ascontiguousarray(at.u_tail), np.ascontiguousarray(at.w_tail)
-    return sampled, net.layer.gradient(u, w, s.theta_tail, net.step)
+    tail = gradient_of_layers(net.layer, at.u_tail, at.w_tail, s.theta_tail, net.step)
+    return sampled, tail
 
 
 def _steps(propagator: Forward | Adjoint, starts: Array) -> Array:
@@ -253,24 +271,4 @@ def _march(
     propagator.propagate(u, np.ascontiguousarray(forcing)[None])
     comm.send_right(u[0, -1])
     points: Array = u[0]
-    return points
-
-
-def _march_tail(tail: Forward, first: Array) -> Array:
-    """All points of the remainder, from the last C-point."""
-    u = np.empty((1, tail.n_steps + 1, *first.shape), first.dtype)
-    u[0, 0] = first
-    if tail.n_steps:
-        tail.propagate(u, u[:0])
-    points: Array = u[0]
-    return points
-
-
-def _pull_back_tail(tail: Forward, states: Array, seed: Array) -> Array:
-    """Adjoints of the remainder in layer order, from the seed behind it."""
-    w = np.empty_like(states)[None]
-    w[0, 0] = samples_last(seed)
-    if tail.n_steps:
-        Adjoint.at(tail, np.ascontiguousarray(states[:-1])).propagate(w, w[:0])
-    points: Array = w[0, ::-1]
     return points

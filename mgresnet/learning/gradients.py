@@ -1,5 +1,6 @@
 """Loss and gradient of a batch in three passes: forward, adjoint, gradient."""
 
+import itertools
 import time
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mgresnet.layers.layout import Array, samples_last
+from mgresnet.layers.stepwise import nothing
 from mgresnet.learning.ends import close
 from mgresnet.learning.objectives import Objective
 from mgresnet.learning.optimisers import tree_map
@@ -15,7 +17,13 @@ from mgresnet.learning.shared import pull_back_control
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params, owned
 from mgresnet.parallel import as_time_comm
-from mgresnet.solve import Solution, cut, local_slab, solve_adjoint, solve_forward
+from mgresnet.solution import Solution
+from mgresnet.solve import (
+    cut,
+    local_slab,
+    solve_adjoint_with_gradient,
+    solve_forward,
+)
 
 
 class Info(NamedTuple):
@@ -54,25 +62,57 @@ def parameter_gradient(
         ``opening`` on the rank that owns the first layer; ``head`` None, as the adjoint
         starts behind it.
     """
-    if forward.slab != adjoint.slab or forward.states.shape != adjoint.states.shape:
+    if forward.slab != adjoint.slab or forward.final.shape != adjoint.final.shape:
         raise ValueError(
             f"forward states have shape {forward.states.shape}, adjoints "
             f"{adjoint.states.shape}; both must come from one batch and one rank"
         )
-    ndim = len(net.layer.feature_shape)
-    body = net.layer.gradient(
-        samples_last(forward.states, ndim),
-        samples_last(adjoint.states, ndim),
-        net.layer_params(params.body, forward.slab),
-        net.step,
-    )
-    opening = None
-    if net.opening is not None and forward.slab.start == 0:
-        theta = owned("opening", params.opening)
-        inputs = owned("opening", forward.inputs)
-        opening, _ = net.opening.pull_back(theta, inputs, adjoint.states[0])
+    theta = net.layer_params(params.body, forward.slab)
+    body = _body_gradient(net, theta, forward, adjoint)
+    opening = _opening_gradient(net, params, forward, adjoint)
     comm = as_time_comm(comm)
     return Params(opening, pull_back_control(net, body, forward.slab, comm), None)
+
+
+def _body_gradient(
+    net: Network, theta: Array, forward: Solution, adjoint: Solution
+) -> Array:
+    """Gradient of all layers from the points that are kept.
+
+    Layers between are passed once more.  They come in two parts, in each of which the
+    points are evenly spaced: those up to the last C-point, and a remainder.
+    """
+    ends = {0, len(theta)}
+    for kept in (forward.kept, adjoint.kept):
+        last = len(kept) - 1 if kept[1] == kept[-1] - kept[-2] else len(kept) - 2
+        ends.add(int(kept[last]))
+    ordered = sorted(ends)
+    parts = []
+    for start, stop in itertools.pairwise(ordered):
+        u = _between(forward, start, stop - 1)
+        w = np.ascontiguousarray(_between(adjoint, start + 1, stop)[::-1, None])
+        coefficients = net.layer.prepare(theta[start:stop])
+        none = nothing(u.shape[1:], u.dtype)
+        parts.append(net.layer.gradient(w, u, none, coefficients, net.step))
+    return np.concatenate(parts)
+
+
+def _between(solution: Solution, first: int, last: int) -> Array:
+    """States kept from point `first` to point `last`, samples last."""
+    inside = (solution.kept >= first) & (solution.kept <= last)
+    return samples_last(solution.states[inside], solution.states.ndim - 2)
+
+
+def _opening_gradient(
+    net: Network, params: Params, forward: Solution, adjoint: Solution
+) -> Array | None:
+    """Gradient of the opening on the rank that has it."""
+    if net.opening is None or forward.slab.start > 0:
+        return None
+    theta = owned("opening", params.opening)
+    inputs = owned("opening", forward.inputs)
+    d_theta, _ = net.opening.pull_back(theta, inputs, adjoint.states[0])
+    return d_theta
 
 
 @np.errstate(over="ignore", invalid="ignore")  # shows in the status
@@ -122,7 +162,7 @@ def value_and_gradient(
     """
     comm = as_time_comm(comm)
     forward = forward or MGRITOptions.serial()
-    adjoint = adjoint or MGRITOptions.serial(forward.coarsening)
+    adjoint = adjoint or MGRITOptions.serial(forward.coarsening, forward.store)
     objective.check(net.n_outputs, targets, len(inputs))
     own = local_slab(net, params, options=forward, comm=comm)
     _, slab = cut(net, forward, comm)
@@ -135,7 +175,7 @@ def value_and_gradient(
     clock.append(time.perf_counter())
     loss, d_head, seed = close(plain, rows, states.final, targets, objective, comm)
     clock.append(time.perf_counter())
-    adjoints = solve_adjoint(
+    adjoints, d_body = solve_adjoint_with_gradient(
         plain,
         rows,
         states,
@@ -145,7 +185,8 @@ def value_and_gradient(
         guess=guess and guess.adjoint,
     )
     clock.append(time.perf_counter())
-    gradient = parameter_gradient(plain, rows, states, adjoints)._replace(head=d_head)
+    d_opening = _opening_gradient(plain, rows, states, adjoints)
+    gradient = Params(d_opening, d_body, d_head)
     value = loss
     if regularisation is not None:
         penalty, d_penalty = regularisation.value_and_gradient(rows, net.step, comm)

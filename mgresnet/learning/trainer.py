@@ -97,7 +97,7 @@ def train(
     """
     comm = as_time_comm(comm)
     forward = forward or MGRITOptions.serial()
-    adjoint = adjoint or MGRITOptions.serial(forward.coarsening)
+    adjoint = adjoint or MGRITOptions.serial(forward.coarsening, forward.store)
     local = local_slab(net, params, options=forward, comm=comm)
     rules = Both(Fixed(forward), Fixed(adjoint))
     if gradient_tolerance is not None:

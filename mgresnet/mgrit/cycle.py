@@ -13,11 +13,11 @@ and G the coarse step:
 Every level is swept when `cycle` is entered and when it is left.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.mgrit.level import Array, Level
+from mgresnet.mgrit.level import Array, Level, March, Segment
 from mgresnet.parallel.comm import TimeComm
 
 CYCLES = {"V": ("V",), "W": ("W", "W"), "F": ("F", "V")}  # visits of the next level
@@ -35,6 +35,7 @@ def cycle(levels: list[Level], comm: TimeComm, method: Method) -> None:
     """Improve the finest of the given levels by one cycle."""
     relax(levels[0], comm, method)
     correct(levels, comm, method)
+    levels[0].sweep("relax")
 
 
 def relax(level: Level, comm: TimeComm, method: Method) -> None:
@@ -55,7 +56,7 @@ def residual(level: Level) -> Array:
 
 
 def correct(levels: list[Level], comm: TimeComm, method: Method) -> None:
-    """Coarse-grid correction of the finest of the given levels."""
+    """Coarse-grid correction of the finest of the given levels, not swept yet."""
     fine, *coarser = levels
     restrict(fine, coarser[0])
     if len(coarser) == 1:
@@ -64,30 +65,33 @@ def correct(levels: list[Level], comm: TimeComm, method: Method) -> None:
         coarser[0].sweep("relax")
         for visit in visits(method):
             cycle(coarser, comm, visit)
-    interpolate(coarser[0], fine)
+    fine.set_c_points(coarser[0].points())
 
 
 def start(levels: list[Level], comm: TimeComm, method: Method) -> None:
-    """First approximation from the coarsest level up: a cycle without its way down."""
+    """First C-points, from the coarsest level up: a cycle without its way down."""
     fine, *coarser = levels
     if not coarser:
         solve(fine, comm)
         return
     fine.lead.march()
     coarser[0].lead.u[0, 0] = fine.lead.u[0, -1]
+    coarser[0].forcing[:] = 0.0
     first, *others = visits(method)
     start(coarser, comm, first)
-    for visit in others if len(coarser) > 1 else ():
-        cycle(coarser, comm, visit)
-    interpolate(coarser[0], fine)
+    if len(coarser) > 1:
+        coarser[0].sweep("relax")
+        for visit in others:
+            cycle(coarser, comm, visit)
+    fine.set_c_points(coarser[0].points())
 
 
-def solve(coarsest: Level, comm: TimeComm) -> None:
+def solve(coarsest: Level, comm: TimeComm, march: March = Segment.march) -> list[Any]:
     """March through the coarsest level, one rank after the other."""
     coarsest.lead.u[0, 0] = comm.recv_left(coarsest.lead.u[0, 0])
-    coarsest.sweep("solve")
-    comm.send_right(coarsest.ends[-1])
-    coarsest.tail.u[0, 0] = coarsest.ends[-1]
+    found = coarsest.sweep("solve", march)
+    comm.send_right(coarsest.tail.u[0, -1])
+    return found
 
 
 def restrict(fine: Level, coarse: Level) -> None:
@@ -98,12 +102,6 @@ def restrict(fine: Level, coarse: Level) -> None:
     coarse.work["restrict"] += coarse.propagator.n_steps
     np.subtract(fine.ends, steps[:, 1], out=coarse.forcing)
     coarse.set_points(c_points)
-
-
-def interpolate(coarse: Level, fine: Level) -> None:
-    """Replace the fine C-points by the coarse points and sweep."""
-    fine.set_c_points(coarse.points())
-    fine.sweep("relax")
 
 
 def visits(method: Method) -> list[Method]:

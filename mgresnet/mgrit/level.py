@@ -1,6 +1,7 @@
 """A level of the hierarchy: its intervals, its remainder, and how they are swept."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -19,14 +20,15 @@ class Propagator(Protocol):
     def propagate(self, u: Any, forcing: Any, /) -> None:
         """Fill columns 1..k of every block of u ``(n_blocks, k + 1, *state)`` in place.
 
-        The blocks are consecutive and ``n_blocks * k == n_steps``; forcing is
-        ``(n_blocks, k, *state)``, or empty for zero.
+        The blocks are consecutive, a column ``n_steps / (n_blocks * k)`` steps behind
+        the one before.  Forcing is ``(n_blocks, n_steps / n_blocks, *state)``, or empty
+        for zero.
         """
 
     def cut(self, m: int, /) -> tuple[Self, Self, Self]:
         """Split into what comes before, in, and after the intervals of m steps."""
 
-    def coarsen(self, m: int, /) -> Self:
+    def coarsen(self, m: int, /) -> "Propagator":
         """One step for every m steps; m divides n_steps."""
 
 
@@ -35,12 +37,15 @@ class Segment(NamedTuple):
 
     propagator: Propagator
     u: Array  # (n_blocks, k + 1, *state)
-    forcing: Array  # (n_blocks, k, *state), or empty
+    forcing: Array  # (n_blocks, n_steps / n_blocks, *state), or empty
 
     def march(self) -> None:
         """Fill every block from its first column."""
         if self.propagator.n_steps:
             self.propagator.propagate(self.u, self.forcing)
+
+
+March = Callable[[Segment], Any]
 
 
 class Level(NamedTuple):
@@ -57,6 +62,7 @@ class Level(NamedTuple):
     tail: Segment
     forcing: Array  # (n_steps, *state), or empty; the segments hold views of it
     work: Counter[str]
+    line: Array | None  # (1, n_points, *state) of which all segments hold views
 
     @property
     def ends(self) -> Array:
@@ -74,32 +80,38 @@ class Level(NamedTuple):
         self.tail.u[0, 0] = values[-1]
 
     def points(self) -> Array:
-        """Copy of all n_steps + 1 points in order, C-points with their own values."""
+        """All points kept, in order, C-points with their own values."""
+        if self.line is not None:
+            points: Array = self.line[0]
+            return points
         inner = self.intervals.u[:, :-1]
         inner = inner.reshape(-1, *inner.shape[2:])
         return np.concatenate([self.lead.u[0, :-1], inner, self.tail.u[0]])
 
     def set_points(self, values: Array) -> None:
-        """Replace first point and C-points by those of n_steps + 1 values."""
-        first = self.lead.propagator.n_steps
-        last = len(values) - 1 - self.tail.propagator.n_steps
+        """Replace first point and C-points by those of all points kept."""
+        first = self.lead.u.shape[1] - 1
+        last = len(values) - self.tail.u.shape[1]
         m = self.intervals.u.shape[1] - 1
         self.set_c_points(values[first : last + 1 : m])
         self.lead.u[0, 0] = values[0]
 
-    def sweep(self, kind: str) -> None:
-        """F-relaxation: march every interval from its C-point, and the remainder."""
-        self.lead.march()
+    def sweep(self, kind: str, march: March = Segment.march) -> list[Any]:
+        """F-relaxation: march every interval from its C-point, and the remainder.
+
+        Returns what `march` does for lead, intervals and tail.
+        """
+        lead = march(self.lead)
         self.intervals.u[0, 0] = self.lead.u[0, -1]
-        self.intervals.march()
-        self.tail.march()
         self.work[kind] += self.propagator.n_steps
+        return [lead, march(self.intervals), march(self.tail)]
 
 
 def build_levels(
     propagator: Propagator,
     factors: tuple[int, ...],
     state: Array,
+    spacing: int = 1,
     forcing: Array | None = None,
 ) -> list[Level]:
     """Cut a propagator into levels, finest first; the coarsest is one interval.
@@ -112,25 +124,42 @@ def build_levels(
         Coarsening factor of every level but the coarsest.
     state : ndarray
         Gives shape and dtype of a state.
+    spacing : int
+        Steps from a point that is kept to the next: 1, or those of an interval.
     forcing : ndarray, shape (n_steps, *state), optional
         Of the finest level; none is zero.
     """
     if forcing is None:
         forcing = np.empty((0, *state.shape), state.dtype)
-    m = factors[0] if factors else propagator.n_steps
+    parts = propagator.cut(factors[0] if factors else spacing)
+    steps = [part.n_steps for part in parts]
+    n_blocks = (1, steps[1] // factors[0] if factors else 1, 1)
+    columns = [-(-n // (k * spacing)) for n, k in zip(steps, n_blocks, strict=True)]
+    points, line = _points(n_blocks, columns, state, bool(factors))
     segments = []
-    first = 0
-    for part in propagator.cut(m):
-        n_blocks = max(1, part.n_steps // m)
-        k = part.n_steps // n_blocks
-        u = np.zeros((n_blocks, k + 1, *state.shape), state.dtype)
-        g = forcing[first : first + part.n_steps].reshape(-1, max(k, 1), *state.shape)
+    for part, u, first in zip(
+        parts, points, (0, steps[0], sum(steps[:2])), strict=True
+    ):
+        g = forcing[first : first + part.n_steps]
+        g = g.reshape(-1, max(part.n_steps // len(u), 1), *state.shape)
         segments.append(Segment(part, u, g))
-        first += part.n_steps
     lead, intervals, tail = segments
-    level = Level(propagator, lead, intervals, tail, forcing, Counter())
+    level = Level(propagator, lead, intervals, tail, forcing, Counter(), line)
     if not factors:
         return [level]
-    coarse = level.intervals.propagator.coarsen(m)
-    tau = np.zeros((coarse.n_steps, *state.shape), state.dtype)
-    return [level, *build_levels(coarse, factors[1:], state, tau)]
+    coarse = level.intervals.propagator.coarsen(factors[0])
+    tau = np.empty((coarse.n_steps, *state.shape), state.dtype)
+    return [level, *build_levels(coarse, factors[1:], state, forcing=tau)]
+
+
+def _points(
+    n_blocks: tuple[int, ...], columns: list[int], state: Array, apart: bool
+) -> tuple[list[Array], Array | None]:
+    """Blocks of lead, intervals and tail; in one line if they share their ends."""
+    if apart:
+        shapes = zip(n_blocks, columns, strict=True)
+        u = [np.empty((n, k + 1, *state.shape), state.dtype) for n, k in shapes]
+        return u, None
+    line = np.empty((1, sum(columns) + 1, *state.shape), state.dtype)
+    first, last = columns[0], sum(columns[:2])
+    return [line[:, : first + 1], line[:, first : last + 1], line[:, last:]], line

@@ -8,6 +8,7 @@ from typing import Self
 from mgresnet.mgrit.cycle import CYCLES
 
 INITIAL_GUESSES = ("coarse", "constant", "zero", "serial")
+STORES = ("all", "c-points")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class MGRITOptions:
         march through all layers, one rank after the other, which needs no iteration.
     relaxation_weight : float
         Weight of the new value in C-relaxation; 1 replaces the old one.
+    store : {"all", "c-points"}
+        Which points a solution keeps.  With "c-points" in both directions a gradient
+        needs no more memory than those and one interval, whose states are computed
+        again; this is also the faster way but for wide layers, or small batches that
+        stay in cache as a whole.
 
     Examples
     --------
@@ -53,6 +59,7 @@ class MGRITOptions:
     coarse_operator: str = "matched"
     initial_guess: str = "coarse"
     relaxation_weight: float = 1.0
+    store: str = "all"
 
     def __post_init__(self) -> None:
         object.__setattr__(
@@ -72,6 +79,7 @@ class MGRITOptions:
         _integers((self.max_iterations,), "max_iterations", 0)
         _choice("cycle", self.cycle, CYCLES)
         _choice("initial_guess", self.initial_guess, INITIAL_GUESSES)
+        _choice("store", self.store, STORES)
         if not (math.isfinite(self.tolerance) and self.tolerance >= 0.0):
             raise ValueError(
                 f"tolerance is {self.tolerance}, needed a finite number >= 0 (0: never "
@@ -84,15 +92,16 @@ class MGRITOptions:
             )
 
     @classmethod
-    def serial(cls, coarsening: tuple[int, ...] = ()) -> Self:
+    def serial(cls, coarsening: tuple[int, ...] = (), store: str = "all") -> Self:
         """Exact propagation, layer after layer.
 
         Parameters
         ----------
         coarsening : tuple of int
-            Only decides which rank owns which layers.
+            Only decides which rank owns which layers, and where the C-points are.
+        store : {"all", "c-points"}
         """
-        return cls(coarsening=coarsening, max_iterations=0, initial_guess="serial")
+        return cls(coarsening, max_iterations=0, initial_guess="serial", store=store)
 
     @classmethod
     def parareal(cls, m: int) -> Self:

@@ -3,13 +3,20 @@
 import math
 from collections import Counter
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mgresnet.mgrit.cycle import Method, correct, relax, residual, solve, start
-from mgresnet.mgrit.level import Array, Level, Propagator, build_levels
+from mgresnet.mgrit.level import (
+    Array,
+    Level,
+    March,
+    Propagator,
+    Segment,
+    build_levels,
+)
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.parallel.comm import TimeComm
 
@@ -49,12 +56,14 @@ class Result(NamedTuple):
     that of the points returned.
     """
 
-    points: Array  # (n_steps + 1, *state) of this rank
+    points: Array  # those of this rank that are kept, (n_points, *state)
+    defects: Array  # residual at C-points 1..M of this rank, (M, *state)
     measures: tuple[Measure, ...]
     final: Measure
     iterations: int
     status: Status
     work: Counter[tuple[int, str]]
+    last: list[Any]  # what the last march through lead, intervals and tail returned
 
 
 @np.errstate(over="ignore", invalid="ignore")  # shows in the status
@@ -65,6 +74,9 @@ def iterate(
     options: MGRITOptions,
     comm: TimeComm,
     guess: Array | None = None,
+    *,
+    spacing: int = 1,
+    last: March | None = None,
 ) -> Result:
     """Solve ``u[n+1] = Phi_n(u[n])`` for this rank's points.
 
@@ -78,33 +90,43 @@ def iterate(
         Coarsening factors in use; empty for serial propagation.
     options : MGRITOptions
     comm : TimeComm
-    guess : ndarray, shape (n_steps + 1, *state), optional
-        First approximation; only its C-points matter.  Serial propagation needs none.
+    guess : ndarray, shape (n_points, *state), optional
+        First approximation at the points that are kept; only its C-points matter.
+        Serial propagation needs none.
+    spacing : int
+        Steps from a point that is kept to the next: 1, or the first factor.
+    last : callable, optional
+        What the last sweep does with a segment, if it is to do more than march.
     """
     if not factors or options.initial_guess == "serial":
-        levels = build_levels(propagator, (), initial)
+        levels = build_levels(propagator, (), initial, spacing)
         levels[0].lead.u[0, 0] = initial
-        solve(levels[0], comm)
-        return _result(levels, (), 0, options, comm)
-    levels = build_levels(propagator, factors, initial)
+        found = solve(levels[0], comm, last or Segment.march)
+        return _result(levels, (), 0, options, comm, found)
+    levels = build_levels(propagator, factors, initial, spacing)
     finest = levels[0]
     method = Method(
         options.cycle, options.sweeps(len(factors)), options.relaxation_weight
     )
     _guess(levels, initial, options, comm, method, guess)
-    measures = []
-    iterations = 0
-    for _ in range(options.max_iterations):
+    measures: list[Measure] = []
+    swept = False
+    while len(measures) < options.max_iterations:
+        finest.sweep("relax")
         relax(finest, comm, method)
         measures.append(_measure(finest, comm))
         status = measures[-1].status(options.tolerance)
-        if status is Status.NON_FINITE or (
+        swept = status is Status.NON_FINITE or (
             status is Status.CONVERGED and options.tolerance > 0.0
-        ):
+        )
+        if swept:
             break
         correct(levels, comm, method)
-        iterations += 1
-    return _result(levels, tuple(measures), iterations, options, comm)
+    found = []
+    if last is not None or not swept:
+        found = finest.sweep("relax", last or Segment.march)
+    n = len(measures) - swept
+    return _result(levels, tuple(measures), n, options, comm, found)
 
 
 def _guess(
@@ -115,32 +137,33 @@ def _guess(
     method: Method,
     guess: Array | None,
 ) -> None:
-    """Set and sweep the finest level."""
+    """Set the C-points of the finest level."""
     finest = levels[0]
     finest.lead.u[0, 0] = initial
     if guess is None and options.initial_guess == "coarse":
         start(levels, comm, method)
         return
     if guess is None:
-        guess = np.zeros((finest.propagator.n_steps + 1, *initial.shape), initial.dtype)
+        guess = np.zeros_like(finest.points())
         if options.initial_guess == "constant":
             guess[:] = comm.gather(initial[None][: 1 if comm.rank == 0 else 0])
     finest.set_points(guess)
     if comm.rank == 0:
         finest.lead.u[0, 0] = initial
-    finest.sweep("relax")
 
 
 def _measure(finest: Level, comm: TimeComm) -> Measure:
     """Norms per C-point, gathered in time order so that all ranks see the same."""
-    pairs = zip(residual(finest), finest.c_points()[1:], strict=True)
-    norms = [(_square_sum(r), _square_sum(c)) for r, c in pairs]
-    gathered = np.sqrt(comm.gather(np.array(norms)))
+    norms = [_square_sums(residual(finest)), _square_sums(finest.c_points()[1:])]
+    gathered = np.sqrt(comm.gather(np.stack(norms, axis=1)))
     return Measure(gathered[:, 0], gathered[:, 1])
 
 
-def _square_sum(values: Array) -> float:
-    return float(np.sum(np.square(values.reshape(-1), dtype=np.float64)))
+def _square_sums(values: Array) -> NDArray[np.float64]:
+    """Sum of squares of every state; it does not depend on the states beside it."""
+    squares = np.square(values.reshape(len(values), -1), dtype=np.float64)
+    sums: NDArray[np.float64] = squares.sum(axis=1)
+    return sums
 
 
 def _result(
@@ -149,6 +172,7 @@ def _result(
     iterations: int,
     options: MGRITOptions,
     comm: TimeComm,
+    found: list[Any],
 ) -> Result:
     final = _measure(levels[0], comm)
     work = Counter(
@@ -157,4 +181,5 @@ def _result(
     points = levels[0].points()
     lost = comm.sum(np.array([0.0 if np.isfinite(points[-1]).all() else 1.0]))
     status = Status.NON_FINITE if lost.any() else final.status(options.tolerance)
-    return Result(points, measures, final, iterations, status, work)
+    defects = residual(levels[0])
+    return Result(points, defects, measures, final, iterations, status, work, found)

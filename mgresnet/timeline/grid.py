@@ -55,6 +55,11 @@ class TimeGrid:
         """Number of layers in one step of the coarsest level."""
         return int(np.prod(self.factors, dtype=np.int64))
 
+    @property
+    def spacing(self) -> int:
+        """Number of layers from a C-point to the next; without coarsening, all."""
+        return self.factors[0] if self.factors else self.depth
+
     def slab(self, rank: int, size: int) -> range:
         """Layers owned by a rank: whole coarsest intervals, shares equal to within one.
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from mgresnet.layers.layout import Array
 from mgresnet.layers.scheme import Scheme, euler
+from mgresnet.layers.stepwise import linearise, nothing
 from mgresnet.timeline.coarse import CoarseOperator
 
 
@@ -33,6 +34,8 @@ class Forward:
         How coarser versions of this propagator are made.
     span : int
         Number of fine layers that one step covers.
+    slopes : ndarray, shape (n_steps, n_stages, *state), optional
+        Where to note the slopes of the activation, for the adjoint.
     """
 
     layer: Any
@@ -40,6 +43,7 @@ class Forward:
     fine_step: float
     operator: CoarseOperator
     span: int = 1
+    slopes: Array | None = None
 
     @property
     def n_steps(self) -> int:
@@ -71,10 +75,19 @@ class Forward:
 
         Parameters
         ----------
-        u : ndarray, shape (n_blocks, k + 1, *state), n_blocks * k == n_steps
-        forcing : ndarray, shape (n_blocks, k, *state), or empty for none
+        u : ndarray, shape (n_blocks, k + 1, *state)
+            Each column is ``n_steps / (n_blocks * k)`` steps behind the one before.
+        forcing : ndarray, shape (n_blocks, n_steps / n_blocks, *state), or empty
         """
-        self.layer.march(u, forcing, self.stages, self.step, self.scheme)
+        slopes = self.slopes
+        if slopes is None:
+            slopes = nothing(u.shape[2:], u.dtype)
+        self.layer.march(u, forcing, slopes, self.stages, self.step, self.scheme)
+
+    def noting_slopes(self, state: tuple[int, ...]) -> Self:
+        """The same steps, noting slopes for states of the given shape."""
+        shape = (self.n_steps, len(self.scheme.b), *state)
+        return replace(self, slopes=np.empty(shape, self.dtype))
 
     def cut(self, m: int) -> tuple[Self, Self, Self]:
         """Split into what comes before, in, and after the intervals of m steps."""
@@ -84,13 +97,15 @@ class Forward:
     def coarsen(self, m: int) -> Self:
         """One step for every m, for propagators without remainder."""
         moments = (self.operator.moments(c, m, self.span) for c in self.coefficients)
-        return replace(self, coefficients=tuple(moments), span=self.span * m)
+        coarse = tuple(moments)
+        return replace(self, coefficients=coarse, span=self.span * m, slopes=None)
 
     def part(self, start: int, stop: int, stride: int = 1) -> Self:
         """Keep the steps start, start + stride, ... below stop."""
         steps = slice(start, stop, stride)
-        parts = (np.ascontiguousarray(c[steps]) for c in self.coefficients)
-        return replace(self, coefficients=tuple(parts))
+        parts = tuple(np.ascontiguousarray(c[steps]) for c in self.coefficients)
+        slopes = None if self.slopes is None else self.slopes[steps]
+        return replace(self, coefficients=parts, slopes=slopes)
 
 
 @dataclass(frozen=True)
@@ -114,9 +129,8 @@ class Adjoint:
     @classmethod
     def at(cls, forward: Forward, states: Array) -> Self:
         """Linearise a forward propagator at the given states."""
-        slopes = forward.layer.linearise(
-            states, forward.stages, forward.step, forward.scheme
-        )
+        f = forward
+        slopes = linearise(f.layer, states, f.stages, f.step, f.scheme)
         return cls(forward, states, slopes)
 
     @property
@@ -129,11 +143,17 @@ class Adjoint:
 
         Parameters
         ----------
-        w : ndarray, shape (n_blocks, k + 1, *state), n_blocks * k == n_steps
-        forcing : ndarray, shape (n_blocks, k, *state), or empty for none
+        w : ndarray, shape (n_blocks, k + 1, *state)
+        forcing : ndarray, shape (n_blocks, n_steps / n_blocks, *state), or empty
         """
         f = self.forward
-        f.layer.march_adjoint(w, forcing, f.stages, self.slopes, f.step, f.scheme)
+        f.layer.march_adjoint(w, forcing, self.slopes, f.stages, f.step, f.scheme)
+
+    def gradient(self, w: Array) -> Array:
+        """Propagate, and return the gradient for every layer, in layer order."""
+        f = self.forward
+        d: Array = f.layer.gradient(w, self.states, self.slopes, f.stages, f.step)
+        return d
 
     def cut(self, m: int) -> tuple[Self, Self, Self]:
         """Split into what comes before, in, and after the intervals of m steps."""
@@ -151,6 +171,62 @@ class Adjoint:
             forward=self.forward.part(start, stop),
             states=self.states[start:stop],
             slopes=self.slopes[start:stop],
+        )
+
+
+@dataclass(frozen=True)
+class RetracedAdjoint:
+    """The same steps where only states at C-points are known; it marches from those.
+
+    Parameters
+    ----------
+    forward : Forward
+        Fine layers, in layer order.
+    states : ndarray, shape (n_starts, *state)
+        State at the start of every interval, and of the remainder if there is one.
+    """
+
+    forward: Forward
+    states: Array
+
+    @property
+    def n_steps(self) -> int:
+        """Number of steps."""
+        return self.forward.n_steps
+
+    def propagate(self, w: Array, forcing: Array) -> None:
+        """March every block from its first column; w is modified in place.
+
+        Parameters
+        ----------
+        w : ndarray, shape (n_blocks, k + 1, *state)
+        forcing : ndarray
+            Empty: there is none on the finest level.
+        """
+        f = self.forward
+        f.layer.pull_back(w, self.states, f.stages, f.step)
+
+    def gradient(self, w: Array) -> Array:
+        """Propagate, and return the gradient for every layer, in layer order."""
+        f, none = self.forward, nothing(w.shape[2:], w.dtype)
+        d: Array = f.layer.gradient(w, self.states, none, f.stages, f.step)
+        return d
+
+    def cut(self, m: int) -> tuple[Self, Self, Self]:
+        """Split into what comes before, in, and after the intervals of m steps."""
+        k = self.n_steps // m
+        intervals = self._part(slice(k * m), slice(k))
+        remainder = self._part(slice(k * m, None), slice(k, None))
+        return remainder, intervals, self._part(slice(0), slice(0))
+
+    def coarsen(self, m: int) -> Adjoint:
+        """Transpose the coarse forward step at the left C-point of every interval."""
+        return Adjoint.at(self.forward.coarsen(m), self.states)
+
+    def _part(self, layers: slice, starts: slice) -> Self:
+        start, stop, _ = layers.indices(self.n_steps)
+        return replace(
+            self, forward=self.forward.part(start, stop), states=self.states[starts]
         )
 
 

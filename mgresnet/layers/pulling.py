@@ -1,0 +1,214 @@
+r"""Compiled backward passes: states again, adjoints, and gradients, tile by tile.
+
+Conventions are those of `kernels`.  With g the adjoint behind a layer,
+
+.. math::
+
+    s = h\, \sigma'(W u + b) \circ g, \qquad
+    \nabla_W = s\, u^T, \quad \nabla_b = s\, 1, \quad
+    W^T s + g \ \text{is the adjoint before it.}
+
+An interval's states are computed again from its first one, or they are all there with
+their slopes; either way they lie in workspace, a panel's rows one longer than needed:
+panels a power of two apart would compete for the same lines of cache.
+"""
+
+import numpy as np
+
+from mgresnet.layers.activations import activate, slope
+from mgresnet.layers.blocks import address, aligned, keep, zeros
+from mgresnet.layers.compiled import inlined, kernel
+from mgresnet.layers.panels import (
+    TILE,
+    add_outer,
+    count,
+    fitting,
+    product,
+    read,
+    read_panels,
+    room_for_sums,
+    row_of,
+    set_row,
+    write,
+    write_panels,
+)
+from mgresnet.layers.vectors import BYTES, NR, fma, samples
+
+
+@inlined
+def _euler(activation, h, x, s, y, panel, width, n):
+    """Y = X + h sigma(S) and S = sigma'(S), for n samples."""
+    for _ in range(count(x, n)):
+        for j in range(width):
+            z = row_of(s, j)
+            t = activate(activation, z)
+            set_row(y, j, fma(t, h, row_of(x, j)))
+            set_row(s, j, slope(activation, z, t))
+        x, s, y = x + panel, s + panel, y + panel
+
+
+@inlined
+def _states(v, b, step, activation, x, s, k, sizes, n):
+    """States from the first of k layers, and all slopes; v and b are the last one's."""
+    width, panel, tile, group = sizes
+    row, strides = samples(x), (width, 1)
+    v, b = v + (1 - k) * width**2, b + (1 - k) * width
+    for _ in range(k):
+        ahead = v + width**2
+        for at in range(0, count(x, n), group):
+            m, u, z = min(group, count(x, n) - at), x + at * panel, s + at * panel
+            product(v, strides, b, width, width, u, panel, z, panel, m, ahead)
+            _euler(activation, step, u, z, u + tile, panel, width, m * row)
+        v, b, x, s = ahead, b + width, x + tile, s + tile
+
+
+@inlined
+def _weigh(s, w, h, g, panel, width, n):
+    """G = h S W for n samples; what fills up the last panel must not reach a sum."""
+    for first in range(0, n, samples(s)):
+        for j in range(width):
+            set_row(g, j, row_of(s, j) * (row_of(w, j) * h))
+            if n - first < samples(s):
+                set_row(g, j, read(g + j * samples(s), n - first))
+        s, w, g = s + panel, w + panel, g + panel
+
+
+@inlined
+def _add_panels(x, y, panel, width, panels):
+    """Y += X."""
+    for _ in range(panels):
+        for j in range(width):
+            set_row(y, j, row_of(x, j) + row_of(y, j))
+        x, y = x + panel, y + panel
+
+
+@inlined
+def _adjoints(v, nothing, step, s, w, g, q, sizes, n, wanted):
+    """G of a layer, and W += V^T G if it is wanted, for n samples."""
+    width, panel, _, group = sizes
+    row, strides, ahead = samples(s), (1, width), v + -(width**2)
+    for at in range(0, count(s, n), group):
+        m, here = min(n - at * row, group * row), at * panel
+        x, panels = g + here, count(s, m)
+        _weigh(s + here, w + here, step, x, panel, width, m)
+        if wanted:
+            product(
+                v, strides, nothing, width, width, x, panel, q, panel, panels, ahead
+            )
+            _add_panels(q, w + here, panel, width, panels)
+
+
+@inlined
+def _gradient(g, x, sizes, n, d_v, d_b, layer, sums, fresh):
+    """Add G X^T and the sums of G to what a layer has; that is nothing if fresh."""
+    width, panel, _, _ = sizes
+    d_v, d_b = d_v + layer * width**2, d_b + layer * width
+    if fresh:
+        for k in range(0, width**2, samples(g)):
+            write(d_v + k, zeros(g, NR), width**2 - k)
+        for k in range(0, width, samples(g)):
+            write(d_b + k, zeros(g, NR), width - k)
+    add_outer(g, width, panel, x, width, panel, count(g, n), d_v, d_b, sums)
+
+
+@inlined
+def _seeded(activation, p, stride, n, width, z, panel):
+    """Z = sigma'(z) times the n samples that there are from p on, zero behind them."""
+    for s in range(0, n, samples(p)):
+        for j in range(width):
+            old = row_of(z, j)
+            new = slope(activation, old, activate(activation, old))
+            set_row(z, j, new * read(p + (j * stride + s), n - s))
+            if n - s < samples(p):
+                set_row(z, j, read(z + j * samples(p), n - s))
+        z = z + panel
+
+
+@kernel
+def pull_back(
+    w, u, slopes, weight, bias, step, activation, d_weight, d_bias, start, stop
+):
+    """Fill columns 1..k of every block of w, and write the gradients.
+
+    Parameters
+    ----------
+    w : ndarray, shape (n_blocks, k + 1, width, batch)
+        Adjoints in pseudo-time, modified in place; k may be 0.
+    u : ndarray, shape (n_starts, width, batch)
+        States, in layer order, at the start of every ``n_layers / n_starts`` layers.
+    slopes : ndarray, shape (n_layers, 1, width, batch), or empty
+        From `march`, if u has the states of all layers; else computed.
+    weight, bias : ndarray, shape (n_layers, 1, width, width) and (n_layers, 1, width)
+    step, activation, start, stop
+        As in `kernels.march`.
+    d_weight, d_bias : ndarray, shape (n_layers, width, width) and (n_layers, width)
+        Modified in place; empty if not wanted.
+    """
+    (n_blocks, columns, width, batch), n_layers = w.shape, len(weight)
+    per_block, k, state = n_layers // n_blocks, n_layers // len(u), width * batch
+    every = per_block // max(columns - 1, 1)
+    panel = (width + 1) * samples(address(w))
+    tile = count(address(w), min(TILE, stop - start)) * panel
+    sizes = width, panel, tile, fitting(address(w), width, TILE, 4)
+    room = room_for_sums(address(w), width, width)
+    space = np.empty((2 * k + 4) * tile + room + width + BYTES, w.dtype)
+    space[:width] = 0.0
+    nothing = address(space)
+    sums, x = nothing + width, aligned(nothing + width + room)
+    s, adjoint = x + (k + 1) * tile, x + (2 * k + 1) * tile
+    g, q = adjoint + tile, adjoint + 2 * tile
+    for first in range(start, stop, TILE):
+        n, p, done, until, i = min(TILE, stop - first), address(w) + first, 0, every, 0
+        for layer in range(n_layers - 1, -1, -1):
+            v, b = address(weight) + layer * width**2, address(bias) + layer * width
+            if done == 0:
+                read_panels(p, batch, n, width, adjoint, panel)
+            if i == 0:
+                i, known = k, address(u) + (layer // k * state + first)
+                read_panels(known, batch, n, width, x, panel)
+                known = address(slopes) + (layer * state + first)
+                if slopes.size > 0:
+                    read_panels(known, batch, n, width, s, panel)
+                else:
+                    _states(v, b, step, activation, x, s, k, sizes, n)
+            i, done, until = i - 1, done + 1, until - 1
+            wanted, fresh = columns > 1 or done < per_block, first == start
+            s_i = s + i * tile
+            _adjoints(v, nothing, step, s_i, adjoint, g, q, sizes, n, wanted)
+            if d_weight.size > 0:
+                x_i, d_v, d_b = x + i * tile, address(d_weight), address(d_bias)
+                _gradient(g, x_i, sizes, n, d_v, d_b, layer, sums, fresh)
+            if until == 0 and columns > 1:
+                p, until = p + state, every
+                write_panels(adjoint, panel, p, batch, n, width)
+            if done == per_block:
+                p, done = p + state, 0
+    keep(space)
+
+
+@kernel
+def affine_adjoint(weight, bias, x, activation, seed, dx, d_weight, d_bias):
+    """Pull the seed (n_out, batch) back through `kernels.affine` to x, W and b.
+
+    Gradients for W and b are added to what is there.
+    """
+    (n_out, n_in), batch, p = weight.shape, x.shape[1], address(x)
+    row, room = samples(p), room_for_sums(p, n_out, n_in)
+    x_panel, g_panel = (n_in + 4) * row, (n_out + 4) * row
+    panels = count(p, min(TILE, batch))
+    space = np.zeros(panels * (x_panel + g_panel) + room + n_in + BYTES, x.dtype)
+    nothing, v, b = address(space), address(weight), address(bias)
+    sums = nothing + n_in
+    u = aligned(sums + room)
+    g = u + panels * x_panel
+    for s in range(0, batch, TILE):
+        n = min(TILE, batch - s)
+        panels = count(p, n)
+        read_panels(p + s, batch, n, n_in, u, x_panel)
+        product(v, (n_in, 1), b, n_out, n_in, u, x_panel, g, g_panel, panels, v)
+        _seeded(activation, address(seed) + s, batch, n, n_out, g, g_panel)
+        d_v, d_b = address(d_weight), address(d_bias)
+        add_outer(g, n_out, g_panel, u, n_in, x_panel, panels, d_v, d_b, sums)
+        product(v, (1, n_in), nothing, n_in, n_out, g, g_panel, u, x_panel, panels, v)
+        write_panels(u, x_panel, address(dx) + s, batch, n, n_in)
+    keep(space)

@@ -1,0 +1,58 @@
+"""Threads that share the samples of a batch.
+
+Kernels release Python's lock, and no sample depends on another, so that threads of
+Python suffice: each runs the same kernel on samples of its own.  States and adjoints
+are the same bit by bit for any number of threads; the sums over samples in a gradient
+are added thread by thread, and so the same to rounding.
+"""
+
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from mgresnet.layers.linear import check_size
+
+T = TypeVar("T")
+
+ROW = 32  # samples that a thread gets at least, and a multiple of which but the last
+_pool: ThreadPoolExecutor | None = None
+_count = 1
+
+
+def set_threads(n: int) -> None:
+    """Let n threads share the samples of every batch; 1 by default.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.  Ranks of MPI are the better use of cores: leave it at 1 there.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If n is not a positive integer.
+    """
+    global _pool, _count
+    check_size("number of threads", n)
+    if _pool is not None:
+        _pool.shutdown()
+    _count = int(n)
+    _pool = ThreadPoolExecutor(_count - 1) if _count > 1 else None
+
+
+def threads() -> int:
+    """Number of threads that share the samples of a batch."""
+    return _count
+
+
+def over_samples(run: Callable[[int, int], T], batch: int) -> list[T]:
+    """Results of ``run(start, stop)`` for shares that make up all samples, in order."""
+    n_rows = -(-batch // ROW)
+    count = min(_count, n_rows)
+    if _pool is None or count == 1:
+        return [run(0, batch)]
+    ends = [min(k * n_rows // count * ROW, batch) for k in range(count + 1)]
+    mine, *others = itertools.pairwise(ends)
+    started = [_pool.submit(run, *share) for share in others]
+    return [run(*mine), *(future.result() for future in started)]

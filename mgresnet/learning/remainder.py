@@ -1,0 +1,62 @@
+"""States and adjoints of a remainder, the layers behind the last C-point of all levels.
+
+There are few of them, so that they are marched through wherever they are needed.
+"""
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from mgresnet.layers.layout import Array, samples_first, samples_last
+from mgresnet.solution import Solution
+from mgresnet.timeline.propagators import Adjoint, Forward
+
+
+def kept_states(solution: Solution, points: Any) -> Array:
+    """Some of the states that a solution keeps, samples last."""
+    rows = np.searchsorted(solution.kept, points)
+    return samples_last(solution.states[rows], solution.states.ndim - 2)
+
+
+def retrace(tail: Forward, solution: Solution, n: int) -> Array:
+    """All states from point n on, from those that are kept."""
+    kept = solution.kept[solution.kept >= n]
+    u = np.empty(
+        (len(solution.slab) + 1 - n, *kept_states(solution, [n]).shape[1:]), tail.dtype
+    )
+    u[kept - n] = kept_states(solution, kept)
+    for i, j in itertools.pairwise(kept - n):
+        u[i:j] = march_tail(tail.part(i, j - 1), u[i])
+    return u
+
+
+def retrace_back(tail: Forward, u: Array, solution: Solution, n: int) -> Array:
+    """All adjoints from point n on, at the states u, from those that are kept."""
+    kept = solution.kept[solution.kept >= n]
+    w = np.empty_like(u)
+    w[kept - n] = kept_states(solution, kept)
+    for i, j in itertools.pairwise(kept - n):
+        seed = samples_first(w[j], u.ndim - 2)
+        w[i + 1 : j + 1] = pull_back_tail(tail.part(i + 1, j), u[i + 1 : j + 1], seed)
+    return w
+
+
+def march_tail(tail: Forward, first: Array) -> Array:
+    """All points of the remainder, from the last C-point."""
+    u = np.empty((1, tail.n_steps + 1, *first.shape), first.dtype)
+    u[0, 0] = first
+    if tail.n_steps:
+        tail.propagate(u, u[:0])
+    points: Array = u[0]
+    return points
+
+
+def pull_back_tail(tail: Forward, states: Array, seed: Array) -> Array:
+    """Adjoints of the remainder in layer order, from the seed behind it."""
+    w = np.empty_like(states)[None]
+    w[0, 0] = samples_last(seed)
+    if tail.n_steps:
+        Adjoint.at(tail, np.ascontiguousarray(states[:-1])).propagate(w, w[:0])
+    points: Array = w[0, ::-1]
+    return points

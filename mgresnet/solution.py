@@ -1,0 +1,136 @@
+"""What a solve found, and which points of it are kept."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mgresnet.layers.layout import Array, samples_first, samples_last
+from mgresnet.mgrit.solver import Result, Status
+
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """States or adjoints of this rank's layers, and how they were found.
+
+    Parameters
+    ----------
+    states : ndarray, shape (n_local + 1, batch, *features)
+        At the ends of this rank's layers, in layer order: ``states[n]`` is u_n, or
+        dJ/du_n, for n counted from the first layer of the slab.  With
+        ``store="c-points"`` only those listed in `kept`.
+    kept : ndarray of int, shape (len(states),)
+        Which n the states are for; with ``store="all"`` 0, 1, .., n_local.
+    slab : range
+        This rank's layers.
+    residuals : ndarray, shape (n_measured,)
+        2-norm over the C-points of the residual; entry k was taken after relaxation and
+        before correction k + 1.
+    point_residuals : ndarray, shape (n_measured, n_c_points)
+        The same for every C-point, in the order of propagation.
+    final_residual : float
+        2-norm over the C-points of the residual of the states returned.
+    iterations : int
+        Number of coarse-grid corrections.
+    status : Status
+        CONVERGED, MAX_ITERATIONS or NON_FINITE; its value is a message.
+    work : Counter
+        Steps this rank evaluated, keyed by level and kind ("relax", "restrict",
+        "solve").
+    defects : ndarray, shape (n_local_c_points, batch, *features)
+        Residual at this rank's C-points, in layer order: at the end of every interval,
+        or, for adjoints, at its start.
+    inputs : ndarray, shape (batch, n_features), or None
+        What a forward solve started from.
+    slopes : ndarray, shape (n_local, 1, *features, batch), or None
+        Slopes of the activation, if all states are kept.
+    """
+
+    states: Array
+    kept: Indices
+    slab: range
+    residuals: NDArray[np.float64]
+    point_residuals: NDArray[np.float64]
+    final_residual: float
+    iterations: int
+    status: Status
+    work: Counter[tuple[int, str]]
+    defects: Array
+    inputs: Array | None = None
+    slopes: Array | None = None
+
+    @property
+    def final(self) -> Array:
+        """Last state of the slab, (batch, *features)."""
+        last: Array = self.states[-1]
+        return last
+
+    @property
+    def converged(self) -> bool:
+        """Whether the states returned are within the tolerance."""
+        return self.status is Status.CONVERGED
+
+
+def kept_points(n_layers: int, spacing: int) -> Indices:
+    """Every so many of the points 0..n_layers, and the last."""
+    points: Indices = np.append(np.arange(0, n_layers, spacing), n_layers)
+    return points
+
+
+def as_solution(
+    result: Result, slab: range, spacing: int, ndim: int, backwards: bool
+) -> Solution:
+    """Solution in layer order, samples first; states have `ndim` axes of features."""
+    order = slice(None, None, -1 if backwards else 1)
+    histories = [measure.residuals for measure in result.measures]
+    return Solution(
+        states=samples_first(result.points[order], ndim),
+        kept=kept_points(len(slab), spacing),
+        slab=slab,
+        residuals=np.array([measure.residual for measure in result.measures]),
+        point_residuals=np.array(histories) if histories else np.empty((0, 0)),
+        final_residual=result.final.residual,
+        iterations=result.iterations,
+        status=result.status,
+        work=result.work,
+        defects=samples_first(result.defects[order], ndim),
+    )
+
+
+def guess_points(
+    guess: Solution | Array | None, slab: range, spacing: int, first: Array
+) -> Array | None:
+    """First approximation of the points that are kept, samples last, in layer order.
+
+    Parameters
+    ----------
+    guess : Solution or ndarray, shape (n_local + 1, batch, *features), or None
+        A solution may have kept other points; those that lack are zero.
+    slab : range
+    spacing : int
+    first : ndarray, shape (batch, *features)
+    """
+    if guess is None:
+        return None
+    wanted = kept_points(len(slab), spacing)
+    if isinstance(guess, Solution):
+        states, kept = guess.states, guess.kept
+    else:
+        states, kept = np.asarray(guess), np.arange(len(slab) + 1)
+    needed = (len(kept), *first.shape)
+    if states.shape != needed or kept[-1] != len(slab):
+        raise ValueError(
+            f"guess has shape {states.shape}, needed {needed}: the states at the ends "
+            f"of layers {span(slab)} for the same batch"
+        )
+    points = np.zeros((len(slab) + 1, *first.shape), first.dtype)
+    points[kept] = states
+    return samples_last(points[wanted], first.ndim - 1)
+
+
+def span(slab: range) -> str:
+    """Layers of a slab, for messages."""
+    return f"{slab.start}..{slab.stop - 1}"

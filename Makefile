@@ -18,7 +18,7 @@ export PRTE_MCA_rmaps_default_mapping_policy := :oversubscribe
 export OMPI_ALLOW_RUN_AS_ROOT         := 1
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test bench lint format clean
 
 help:               ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -29,6 +29,9 @@ demo: $(READY)      ## train a deep network on RANKS=2 ranks
 
 test: lint          ## run the checks, then the tests
 	@$(BIN)/python -m pytest
+
+bench: $(READY)     ## measure the kernels against NumPy, PyTorch and JAX, if installed
+	@$(BIN)/python benchmarks/kernels.py --quick
 
 lint: $(READY)      ## check style, types, imports and spelling
 	@$(BIN)/ruff check --quiet

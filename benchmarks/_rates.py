@@ -6,26 +6,27 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
-from _rivals import TANH, Task, draw, ours
+from _ours import TANH, ours
+from _task import Task, draw
 
 from mgresnet.layers.activations import activate
 from mgresnet.layers.blocks import add_products, address, aligned, keep, load, store
 from mgresnet.layers.vectors import BYTES, NR, lanes, samples
 
-COMPILE = """
-import time, numpy as np
+FIRST_USE = """
+import time
 start = time.perf_counter()
-import sys
-sys.modules["torch"] = None
-sys.path.insert(0, {here!r})
-from _rivals import draw, ours
-for dtype in {dtypes}:
-    ours(draw(8, 64, 4, dtype)).gradient()
+import numpy as np, mgresnet as mg
+net = mg.Network(mg.Dense(8), 64, opening=mg.Linear(4, 8), head=mg.Linear(8, 3))
+options = mg.MGRITOptions((4,), max_iterations=1)
+mg.value_and_gradient(
+    net, net.init(), np.ones((16, 4)), np.arange(16) % 3,
+    objective=mg.SoftmaxCrossEntropy(), forward=options, adjoint=options,
+)
 print(time.perf_counter() - start)
 """
 
@@ -52,7 +53,7 @@ def _activate(numbers, activation, n):
 
 
 class Meter:
-    """Rates of one type: FMA in flop/ns and tanh in ns per element, best of a while."""
+    """Rates of one type, the best of a while: flop/ns and ns per element."""
 
     def __init__(self, dtype: str) -> None:
         self.numbers = np.zeros(64 * BYTES, dtype)
@@ -60,14 +61,25 @@ class Meter:
 
     def flops(self) -> float:
         """Floating-point operations per nanosecond: the peak."""
-        n = 4000
+        n = 200_000
         return 32 * self.lanes * n / _best(lambda: _multiply_add(self.numbers, n))
 
     def tanh(self) -> float:
-        """Nanoseconds for an element in cache."""
-        n = 200
+        """Nanoseconds for an element in cache, by these kernels."""
+        n = 4000
         seconds = _best(lambda: _activate(self.numbers, TANH, n))
         return seconds / (16 * NR * self.lanes * n)
+
+    def numpy_tanh(self) -> float:
+        """The same by NumPy."""
+        x = np.linspace(-3, 3, 65536, dtype=self.numbers.dtype)
+        y = np.empty_like(x)
+        return _best(lambda: np.tanh(x, out=y)) / x.size
+
+    def gemm(self, n: int = 1024) -> float:
+        """Operations per nanosecond of NumPy's product of square matrices."""
+        a, b, c = np.ones((3, n, n), self.numbers.dtype)
+        return 2 * n**3 / _best(lambda: np.matmul(a, b, out=c))
 
 
 def _best(run: Callable[[], object], runs: int = 30) -> float:
@@ -106,10 +118,12 @@ def _in_long_double(task: Task) -> Any:
 
 
 def first_and_later_use() -> tuple[float, float]:
-    """Seconds of a gradient in a fresh process with an empty and with a full cache."""
-    code = COMPILE.format(here=str(Path(__file__).parent), dtypes=("float64",))
+    """Seconds from importing the package to a layer-parallel gradient of a network.
+
+    In a fresh process with an empty cache, then in one with a full cache.
+    """
     with tempfile.TemporaryDirectory() as cache:
-        first, later = (_process(code, cache) for _ in range(2))
+        first, later = (_process(FIRST_USE, cache) for _ in range(2))
     return first, later
 
 

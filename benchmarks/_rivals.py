@@ -1,83 +1,19 @@
-r"""Three programs for the same gradient: these kernels, NumPy, and PyTorch.
+"""What a user would otherwise write: NumPy, PyTorch eager and JAX, on one thread.
 
-The task is :math:`u_{n+1} = u_n + h \tanh(W_n u_n + b_n)` from u_0 to u_N and, from
-dJ/du_N, the gradients for all W and b.  Every array is allocated beforehand, but for
-PyTorch, which allocates by itself.
+Only NumPy has to be there.  Every program computes in the layout that suits it best,
+and is compared with NumPy before it is timed.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import numpy as np
+from _jax_rivals import in_remat, in_scan, jax
+from _ours import ours
+from _task import Rival, Task
+from _torch_rivals import in_modules, in_stacks, torch
 
-from mgresnet.layers import kernels
-from mgresnet.layers.scheme import euler
-
-try:
-    import torch
-except ImportError:
-    torch = None
-
-TANH = kernels.ACTIVATIONS.index("tanh")
-
-
-class Task(NamedTuple):
-    """Numbers to compute with; states are (width, batch)."""
-
-    weight: Any  # (N, width, width)
-    bias: Any  # (N, width)
-    u: Any
-    seed: Any
-
-    @property
-    def h(self) -> float:
-        """Step."""
-        return 1.0 / len(self.weight)
-
-
-def draw(width: int, batch: int, depth: int, dtype: str, seed: int = 6577) -> Task:
-    """Weights of variance 1 / width, states and seeds of variance 1."""
-    rng = np.random.default_rng(seed)
-    weight = rng.standard_normal((depth, width, width)) / np.sqrt(width)
-    bias = 0.1 * rng.standard_normal((depth, width))
-    u, seed = rng.standard_normal((2, width, batch))
-    return Task(*(x.astype(dtype) for x in (weight, bias, u, seed)))
-
-
-class Rival(NamedTuple):
-    """A program: states to the end, and the gradients dW, db."""
-
-    forward: Callable[[], Any]
-    gradient: Callable[[], tuple[Any, Any]]
-
-
-def ours(task: Task, activation: int = TANH) -> Rival:
-    """The four sweeps of a serial solve: forward, linearise, adjoint, gradient."""
-    weight, bias, u, seed = task
-    stages, shifts, (a, b) = weight[:, None], bias[:, None], euler()
-    depth, h = len(weight), task.h
-    states, adjoints = np.zeros((2, 1, depth + 1, *u.shape), u.dtype)
-    states[0, 0], adjoints[0, 0] = u, seed
-    slopes, in_order = np.zeros((depth, 1, *u.shape), u.dtype), np.zeros_like(states[0])
-    nothing = np.empty((0, 1, *u.shape), u.dtype)
-    d_weight, d_bias = np.zeros_like(weight), np.zeros_like(bias)
-
-    def forward():
-        kernels.march(states, nothing, stages, shifts, h, a, b, activation)
-        return states[0, -1]
-
-    def gradient():
-        forward()
-        points = states[0, :-1]
-        kernels.linearise(points, stages, shifts, h, a, activation, slopes)
-        kernels.march_adjoint(adjoints, nothing, stages, slopes, h, a, b)
-        np.copyto(in_order, adjoints[0, ::-1])
-        kernels.gradient(
-            states[0], in_order, weight, bias, h, activation, d_weight, d_bias
-        )
-        return d_weight, d_bias
-
-    return Rival(forward, gradient)
+LARGE = 4e7  # layers x features x samples: one program per framework is enough
+CLOSE = {"float64": 1e-10, "float32": 1e-4}
 
 
 def in_numpy(task: Task) -> Rival:
@@ -119,35 +55,43 @@ def in_numpy(task: Task) -> Rival:
     return Rival(forward, gradient)
 
 
-def in_torch(task: Task) -> Rival:
-    """Eager, samples first, parameters of all layers stacked in two tensors."""
-    weight, bias = (torch.tensor(x, requires_grad=True) for x in task[:2])
-    u, seed = (torch.tensor(np.ascontiguousarray(x.T)) for x in task[2:])
-
-    def march():
-        state = u
-        for w, b in zip(weight.unbind(), bias.unbind(), strict=True):
-            state = torch.add(
-                state,
-                torch.tanh(torch.nn.functional.linear(state, w, b)),
-                alpha=task.h,
-            )
-        return state
-
-    def forward():
-        with torch.no_grad():
-            return march()
-
-    def gradient():
-        return torch.autograd.grad(march(), (weight, bias), seed)
-
-    return Rival(forward, gradient)
-
-
 def rivals(task: Task) -> dict[str, Rival]:
-    """Those that can run here."""
-    found = {"mgresnet": ours(task), "numpy": in_numpy(task)}
+    """Those that can run here, all of them correct.
+
+    Beyond `LARGE` PyTorch's modules and JAX's plain scan are left out: the first are as
+    fast as stacked parameters there, the second slower than with rematerialisation.
+    """
+    large = len(task.weight) * task.u.size > LARGE
+    makers: dict[str, Callable[[Task], Rival]] = {"mgresnet": ours, "numpy": in_numpy}
     if torch is not None:
-        torch.set_num_threads(1)
-        found["torch"] = in_torch(task)
+        makers |= {} if large else {"torch modules": in_modules}
+        makers |= {"torch stacked": in_stacks}
+    if jax is not None:
+        makers |= {} if large else {"jax scan": in_scan}
+        makers |= {"jax remat": in_remat}
+    found = {name: make(task) for name, make in makers.items()}
+    check(found, CLOSE[task.u.dtype.name])
     return found
+
+
+def check(found: dict[str, Rival], close: float) -> None:
+    """Compare gradients with NumPy's, relative to it in the 2-norm."""
+    needed = found["numpy"].gradient()
+    for name, rival in found.items():
+        for got, right in zip(rival.gradient(), needed, strict=True):
+            gap = np.stack([np.asarray(g) for g in got]) - right
+            error = np.linalg.norm(gap) / np.linalg.norm(right)
+            if not error < close:
+                raise ValueError(f"{name}: gradient off by {error:.1e}, not {close:g}")
+
+
+def absent() -> list[str]:
+    """Frameworks that are not installed."""
+    known = {"PyTorch": torch, "JAX": jax}
+    return [name for name, module in known.items() if module is None]
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of the frameworks, None where absent."""
+    modules = {"torch": torch, "jax": jax}
+    return {name: module and module.__version__ for name, module in modules.items()}

@@ -1,13 +1,15 @@
 """Times of rivals that take turns in one process.
 
-Seconds are those of the processor, which for one thread are those of the clock, less
-what other processes took.
+Seconds are those of the processor unless said, which for one thread are those of the
+clock, less what other processes took.
 """
 
 import statistics
 import time
 from collections.abc import Callable
 from typing import NamedTuple
+
+Clock = Callable[[], float]
 
 
 class Times(NamedTuple):
@@ -21,7 +23,10 @@ class Times(NamedTuple):
 
 
 def take_turns(
-    rivals: dict[str, Callable[[], object]], budget: float, turn: float = 0.03
+    rivals: dict[str, Callable[[], object]],
+    budget: float,
+    turn: float = 0.03,
+    clock: Clock = time.process_time,
 ) -> dict[str, Times]:
     """Let every rival run for a turn, then the next, for `budget` seconds and 5 rounds.
 
@@ -34,17 +39,17 @@ def take_turns(
     end, rounds = time.perf_counter() + budget, 0
     while time.perf_counter() < end or rounds < 5:
         for name, run in rivals.items():
-            seconds[name].append(_turn(run, turn))
+            seconds[name].append(_turn(run, turn, clock))
         rounds += 1
     return {name: _summary(found) for name, found in seconds.items()}
 
 
-def _turn(run: Callable[[], object], least: float) -> float:
-    """Mean processor time of the runs in a turn."""
-    start, runs, passed = time.process_time(), 0, 0.0
+def _turn(run: Callable[[], object], least: float, clock: Clock) -> float:
+    """Mean time of the runs in a turn."""
+    start, runs, passed = clock(), 0, 0.0
     while passed < least:
         run()
-        runs, passed = runs + 1, time.process_time() - start
+        runs, passed = runs + 1, clock() - start
     return passed / runs
 
 

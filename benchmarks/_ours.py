@@ -3,36 +3,39 @@
 import numpy as np
 from _task import Rival, Task
 
-from mgresnet.layers import kernels
+from mgresnet.layers import kernels, pulling
 from mgresnet.layers.scheme import euler
 
 TANH = kernels.ACTIVATIONS.index("tanh")
+INTERVAL = 16  # layers from a state that is kept to the next
+CACHE = 2**21  # bytes of states and slopes up to which keeping all of them is faster
 
 
 def ours(task: Task, activation: int = TANH) -> Rival:
-    """The four sweeps of a serial solve: forward, linearise, adjoint, gradient."""
-    weight, bias, u, seed = task
-    stages, shifts, (a, b) = weight[:, None], bias[:, None], euler()
-    depth, h = len(weight), task.h
-    states, adjoints = np.zeros((2, 1, depth + 1, *u.shape), u.dtype)
-    states[0, 0], adjoints[0, 0] = u, seed
-    slopes, in_order = np.zeros((depth, 1, *u.shape), u.dtype), np.zeros_like(states[0])
-    nothing = np.empty((0, 1, *u.shape), u.dtype)
-    d_weight, d_bias = np.zeros_like(weight), np.zeros_like(bias)
+    """The two sweeps of a serial solve: forward, and back with the gradient.
 
-    def forward():
-        kernels.march(states, nothing, stages, shifts, h, a, b, activation)
+    Forward keeps every 16th state, and the way back computes those between again; where
+    all states and slopes fit in cache both are kept instead.
+    """
+    weight, bias, u, seed = task
+    layers, (a, b) = (weight[:, None], bias[:, None], task.h), euler()
+    depth, batch = len(weight), u.shape[-1]
+    small = 2 * depth * u.nbytes <= CACHE
+    kept = depth if small else -(-depth // INTERVAL)
+    states, adjoints = (np.zeros((1, n, *u.shape), u.dtype) for n in (kept + 1, 2))
+    states[0, 0], adjoints[0, 0] = u, seed
+    nothing = np.empty((0, 1, *u.shape), u.dtype)
+    slopes = np.zeros((depth, 1, *u.shape), u.dtype) if small else nothing
+    d = np.zeros_like(weight), np.zeros_like(bias)
+
+    def march(noted):
+        kernels.march(states, nothing, noted, *layers, a, b, activation, 0, batch)
         return states[0, -1]
 
     def gradient():
-        forward()
-        points = states[0, :-1]
-        kernels.linearise(points, stages, shifts, h, a, activation, slopes)
-        kernels.march_adjoint(adjoints, nothing, stages, slopes, h, a, b)
-        np.copyto(in_order, adjoints[0, ::-1])
-        kernels.gradient(
-            states[0], in_order, weight, bias, h, activation, d_weight, d_bias
-        )
-        return d_weight, d_bias
+        march(slopes)
+        known = adjoints, states[0, :-1], slopes
+        pulling.pull_back(*known, *layers, activation, *d, 0, batch)
+        return d
 
-    return Rival(forward, gradient)
+    return Rival(lambda: march(nothing), gradient)

@@ -41,6 +41,7 @@ from tqdm import tqdm
 
 import mgresnet as mg
 from mgresnet.layers.layout import samples_first, samples_last
+from mgresnet.layers.stepwise import gradient_of_layers
 from mgresnet.mgrit.solver import Result, iterate
 from mgresnet.plotting import draw_histories
 
@@ -138,7 +139,7 @@ def gradient(case: Case, states: Array, adjoints: Array) -> Array:
     """For the parameters of the layers."""
     net = case.net
     rows = net.layer_params(case.params.body, range(net.depth))
-    return net.layer.gradient(states, adjoints, rows, net.step)
+    return gradient_of_layers(net.layer, states, adjoints, rows, net.step)
 
 
 def history(result: Result) -> list[float]:

@@ -42,8 +42,11 @@ from mgresnet.mgrit.options import MGRITOptions as MGRITOptions
 from mgresnet.mgrit.solver import Status as Status
 from mgresnet.network import Network as Network
 from mgresnet.network import Params as Params
+from mgresnet.parallel import Machine as Machine
+from mgresnet.parallel import ProcessGrid as ProcessGrid
 from mgresnet.parallel import SerialComm as SerialComm
 from mgresnet.parallel import TimeComm as TimeComm
+from mgresnet.parallel import VirtualTimeComm as VirtualTimeComm
 from mgresnet.prediction import Prediction as Prediction
 from mgresnet.prediction import predict_convergence as predict_convergence
 from mgresnet.solution import Solution as Solution

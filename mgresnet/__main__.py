@@ -2,57 +2,83 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
-from mgresnet.commands.setup import add_arguments, prepare
-from mgresnet.commands.train import __doc__ as train_doc
-from mgresnet.commands.train import run
+from mgresnet.commands import scale, train
 from mgresnet.parallel import TimeComm, launched_ranks
 
 BAD_INPUT = 2  # exit code
+
+
+class Command(Protocol):
+    """What a module of `mgresnet.commands` offers."""
+
+    __doc__: str | None
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+
+    def prepare(self, arguments: argparse.Namespace, comm: TimeComm) -> Any:
+        """Check the input; the result is for `run`."""
+
+    def run(self, setup: Any, comm: TimeComm) -> int:
+        """Do the work; return the exit code."""
+
+
+COMMANDS: dict[str, Command] = {"train": train, "scale": scale}
 
 
 class BadInputError(Exception):
     """A command line that cannot be carried out."""
 
 
-def _refuse(message: str) -> NoReturn:
-    raise BadInputError(f"{message} (see mgresnet train --help)")
+def _refuse(program: str, message: str) -> NoReturn:
+    raise BadInputError(f"{message} (see {program} --help)")
 
 
 def parser() -> argparse.ArgumentParser:
     """Arguments of all commands."""
     top = argparse.ArgumentParser(prog="mgresnet", description=__doc__)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    one = commands.add_parser("train", help=train_doc, description=train_doc)
-    add_arguments(one)
-    for each in (top, one):
-        each.error = _refuse  # type: ignore[method-assign]
+    parsers = [top]
+    for name, command in COMMANDS.items():
+        about = command.__doc__
+        parsers.append(commands.add_parser(name, help=about, description=about))
+        command.add_arguments(parsers[-1])
+    for each in parsers:
+        each.error = partial(_refuse, each.prog)  # type: ignore[method-assign]
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command; return the exit code."""
     comm = launched_ranks()
+    parsed = _attempt(comm, parser().parse_args, arguments)
+    if parsed is None:
+        return BAD_INPUT
+    command = COMMANDS[parsed.command]
+    setup = _attempt(comm, command.prepare, parsed, comm)
+    return BAD_INPUT if setup is None else command.run(setup, comm)
+
+
+def _attempt(comm: TimeComm, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Result of a function, or None on all ranks if it refuses its input on any.
+
+    The first of those ranks says why.
+    """
+    result, problem = None, ""
     try:
-        setup = prepare(parser().parse_args(arguments), comm)
-        problem = ""
+        result = function(*arguments)
     except (BadInputError, ValueError, TypeError, OSError) as error:
         problem = " ".join(str(error).split())
-    if _first_problem(problem, comm):
-        return BAD_INPUT
-    return run(setup, comm)
-
-
-def _first_problem(problem: str, comm: TimeComm) -> bool:
-    """Whether any rank has a problem; the first of those ranks reports it."""
     troubled = comm.gather(np.array([bool(problem)]))
     if troubled.any() and comm.rank == int(troubled.argmax()):
         print(f"mgresnet: error: {problem}", file=sys.stderr, flush=True)
-    return bool(troubled.any())
+    return None if troubled.any() else result
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class ThreadComm:
         self._place = place
         self._order = order or range(mailboxes.size)
         self.rank = self._order.index(place)
-        self.size = mailboxes.size
+        self.size = len(self._order)
 
     def shift(self, values, first):
         """Send to the right, return what comes from the left (rank 0: `first`)."""
@@ -80,7 +80,7 @@ class ThreadComm:
 
     def gather(self, values):
         """Concatenate along axis 0 in time order; every rank gets the whole."""
-        for target in range(self.size):
+        for target in self._order:
             self._mailboxes.put(self._place, target, "gather", values)
         boxes = [(source, self._place, "gather") for source in self._order]
         parts = [self._mailboxes.get(*box) for box in boxes]
@@ -98,6 +98,13 @@ class ThreadComm:
     def reversed(self):
         """The same ranks with time running backwards."""
         return ThreadComm(self._mailboxes, self._place, self._order[::-1])
+
+    def split(self, colour):
+        """Ranks that give the same colour, in the order they have here."""
+        colours = self.gather(np.array([colour])).tolist()
+        groups = zip(self._order, colours, strict=True)
+        order = [place for place, other in groups if other == colour]
+        return ThreadComm(self._mailboxes, self._place, order)
 
 
 def _check_fits(verb, expected, received, expected_shape, received_shape):
@@ -149,12 +156,14 @@ def run_ranks(function, size, timeout=60.0):
 
 
 def check_verbs(comm):
-    """Compare what the six verbs return with what they promise, in both directions."""
+    """Compare verbs and groups with what they promise, in both directions."""
     for dtype in ("f4", "f8", "c16", "i4", "i8", "?"):
         _check_moves(comm, dtype)
         _check_collectives(comm, dtype)
         _check_moves(comm.reversed(), dtype)
         _check_collectives(comm.reversed(), dtype)
+    _check_groups(comm)
+    _check_groups(comm.reversed())
     assert comm.reversed().rank == comm.size - 1 - comm.rank
     assert comm.reversed().reversed().rank == comm.rank
 
@@ -183,6 +192,16 @@ def _check_moves(comm, dtype):
     if comm.rank:
         received[:] = 0  # what came in is the receiver's own
         assert first.all(), "the default was written to"
+
+
+def _check_groups(comm):
+    """Even and odd ranks among themselves, in their order, in both directions."""
+    group = comm.split(comm.rank % 2)
+    members = list(range(comm.rank % 2, comm.size, 2))
+    assert (group.size, members[group.rank]) == (len(members), comm.rank)
+    assert group.gather(np.array([comm.rank])).tolist() == members
+    assert group.reversed().gather(np.array([comm.rank])).tolist() == members[::-1]
+    _check_moves(group, "f8")
 
 
 def _check_collectives(comm, dtype):

@@ -104,6 +104,10 @@ CASES = {
 }
 
 
+# Ranks over layers and over data.
+SHAPES = {"1x2": (1, 2), "2x1": (2, 1), "2x2": (2, 2), "3x2": (3, 2)}
+
+
 def problem(case):
     """Parameters of the whole network, and samples."""
     rng = np.random.default_rng(case.seed)
@@ -239,11 +243,12 @@ def fail(world, where, rank):
     case = CASES["two levels"]
     params, (inputs, targets) = problem(case)
     unlucky = world.rank == int(rank)
+    comm = mg.ProcessGrid.split(world, layer=1, data=3) if where == "grid" else world
     complaint = f"mishap {where} on rank {rank}"
 
     def samples():
         yield inputs, targets
-        if unlucky and where == "between":
+        if unlucky and where in ("between", "grid"):
             raise RuntimeError(complaint)
         yield inputs, targets
 
@@ -260,7 +265,7 @@ def fail(world, where, rank):
         objective=mg.SoftmaxCrossEntropy(),
         forward=options,
         adjoint=options,
-        comm=world,
+        comm=comm,
     )
     for record in records:
         print("trained step", record.step, flush=True)
@@ -276,12 +281,62 @@ def verbs(world):
         print(f"{world.size} ranks checked")
 
 
+def training(case, comm=None):
+    """Records of training on the whole batch."""
+    params, (inputs, targets) = problem(case)
+    objective = mg.LeastSquares() if case.net.head is None else mg.SoftmaxCrossEntropy()
+    return mg.train(
+        case.net,
+        params,
+        mg.batches((inputs, targets), epochs=case.n_steps),
+        optimiser=case.optimiser,
+        objective=objective,
+        forward=case.forward,
+        adjoint=case.adjoint,
+        regularisation=case.regularisation,
+        gradient_tolerance=case.gradient_tolerance,
+        ranks=16,
+        comm=comm,
+    )
+
+
+def virtual(world):
+    """Train with a virtual clock."""
+    case = CASES["control over depth"]
+    comm = mg.VirtualTimeComm(world, mg.Machine("any", 1e-6, 1e10, "made up"))
+    serial = [record.loss for record in training(case)]
+    clocks, found = [comm.clock], []
+    for record in training(case, comm):
+        found.append(record.loss)
+        clocks.append(comm.clock)
+    assert found == serial
+    assert all(a < b for a, b in pairwise(clocks))
+    if world.rank == 0:
+        print(f"{world.size} ranks: serial losses, clocks go forwards")
+
+
+def grid(world, shape):
+    """Train on layers x data ranks and print the losses."""
+    layer, data = SHAPES[shape]
+    ranks = mg.ProcessGrid.split(world, layer=layer, data=data)
+    for record in training(CASES["two levels"], ranks):
+        if world.rank == 0:
+            print(repr(record.loss))
+
+
 def hang(world):
     """Wait for a message that nobody sends."""
     world.recv(source=world.rank)
 
 
-ACTIONS = {"digests": print_digests, "verbs": verbs, "fail": fail, "hang": hang}
+ACTIONS = {
+    "digests": print_digests,
+    "verbs": verbs,
+    "virtual": virtual,
+    "grid": grid,
+    "fail": fail,
+    "hang": hang,
+}
 
 if __name__ == "__main__":
     from mpi4py import MPI

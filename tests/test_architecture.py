@@ -21,8 +21,9 @@ ABOUT_WORLD = {"__main__.py", "parallel/mpi.py"}
 
 PUBLIC = """
     BSpline Batch BiasBudget Dense Evaluation GradientError Info LeastSquares Linear
-    MGRITOptions Network Params Prediction Record Regularisation SerialComm
-    SoftmaxCrossEntropy Solution Status TimeComm Transform Widen
+    MGRITOptions Machine Network Params Prediction ProcessGrid Record Regularisation
+    SerialComm SoftmaxCrossEntropy Solution Status TimeComm Transform VirtualTimeComm
+    Widen
     adam adamw apply_updates batches bias_budget chain check_layer clip_by_global_norm
     constant cosine estimate_gradient_error evaluate global_norm inverse
     load_problem local_slab parameter_gradient predict predict_convergence

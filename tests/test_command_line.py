@@ -144,6 +144,13 @@ def test_diverged_run_says_so(capsys):
         (["train", "peaks", "--batch-size", "4000"], "1000"),
         (["train", "peaks", "--dtype", "int64"], "float32"),
         (["train", "peaks", "--tikhonov", "-3"], "tikhonov"),
+        (["train", "peaks", "--data-ranks", "2"], "1 rank(s) cannot be arranged in 2"),
+        (["train", "peaks", "--data-ranks", "0"], "needed a divisor of 1"),
+        (["scale"], "add --calibrate"),
+        (["scale", "--calibrate"], "on 1 rank(s), needed two"),
+        (["scale", "--calibrate", "--width", "0"], "--width"),
+        (["scale", "--calibrate", "--output", "/no/such/x.json"], "/no/such"),
+        (["scale", "--width", "x"], "see mgresnet scale --help"),
         (["train", "mnist"], "train-images-idx3-ubyte.gz"),
         (["train", "fashion-mnist", "--opening", "zeros", "--width", "9"], "784"),
         (["train", "fashion-mnist", "--data-dir", "/no/such/folder"], "/no/such"),
@@ -179,3 +186,49 @@ def test_too_many_ranks_ends_all_of_them():
     assert result.returncode == 2
     assert result.stderr.count("too many ranks") == 1
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.mpi
+def test_layers_and_data(peaks_run, tmp_path):
+    _, folder = peaks_run
+    divided = tmp_path / "divided"
+    options = ["--data-ranks", "2", "--output", str(divided)]
+    result = run("train", "peaks", *QUICK, *options, ranks=4)
+    assert result.returncode == 0, result.stderr
+    assert "2 rank(s) over layers x 2 over samples" in result.stdout
+    whole, other = (
+        json.loads((path / "epochs.json").read_text())[-1] for path in (folder, divided)
+    )
+    assert other["exact"]["loss"] == pytest.approx(whole["exact"]["loss"], rel=1e-3)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize(
+    ("ranks", "options", "message"),
+    [
+        (3, ["--data-ranks", "2"], "3 rank(s) cannot be arranged in 2 equal groups"),
+        (3, ["--data-ranks", "3", "--batch-size", "333"], "has 1 sample(s)"),
+    ],
+)
+def test_data_ranks_that_do_not_fit(ranks, options, message):
+    result = run("train", "peaks", *QUICK, *options, ranks=ranks)
+    assert result.returncode == 2
+    assert result.stderr.count(message) == 1
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.mpi
+def test_calibration_prints_and_writes_the_machine(tmp_path):
+    import mgresnet as mg
+
+    path = tmp_path / "machine.json"
+    arguments = ["--calibrate", "--width", "4", "--output", str(path)]
+    result = run("scale", *arguments, ranks=2)
+    assert result.returncode == 0, result.stdout + result.stderr
+    found = json.loads(path.read_text())
+    machine = mg.Machine(
+        *(found[k] for k in ("name", "latency", "bandwidth", "source"))
+    )
+    assert f"latency   {machine.latency:.2e} s" in result.stdout
+    assert [size for size, _ in found["messages"]] == [2**k for k in range(3, 23)]
+    assert found["layer"]["forward"] > 0.0

@@ -19,7 +19,7 @@ from mgresnet.learning.shared import own_gather
 from mgresnet.learning.trainer import Record
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Params
-from mgresnet.parallel import TimeComm
+from mgresnet.parallel import ProcessGrid, TimeComm
 from mgresnet.solution import Solution
 
 COLUMNS = "{:>5}  {:>8} {:>8} {:>8}  {:>8} {:>8} {:>8}  {:>8} {:>8} {:>8}  {:>7}"
@@ -44,7 +44,7 @@ def start(setup: Setup, comm: TimeComm, folder: Path | None) -> None:
     )
     say(
         comm,
-        f"solver    {comm.size} rank(s), coarsening {a.coarsening}, "
+        f"solver    {_ranks(setup.grid)}, coarsening {a.coarsening}, "
         f"{a.coarse_operator}, tolerance {a.tolerance:g},\n          at most "
         f"{a.iterations} forward and {a.adjoint_iterations} adjoint corrections\n",
     )
@@ -89,7 +89,7 @@ def finish(
         f"{last.exact.score:.4f} by exact inference; on new data "
         f"{last.validation.score:.4f} by exact inference",
     )
-    error, info = gradient_error(setup, params, records[-1], comm)
+    error, info = gradient_error(setup, params, records[-1])
     estimate = records[-1].gradient_error
     say(
         comm,
@@ -107,10 +107,8 @@ def finish(
         _write_results(setup, params, records, rows, comm, folder)
 
 
-def gradient_error(
-    setup: Setup, params: Params, last: Record, comm: TimeComm
-) -> tuple[float, Info]:
-    """Relative 2-norm error of the gradient on the first training batch."""
+def gradient_error(setup: Setup, params: Params, last: Record) -> tuple[float, Info]:
+    """Relative 2-norm error of the gradient on the first training batch, undivided."""
     n = setup.arguments.batch_size
     train = setup.problem.train
     exact_options = MGRITOptions.serial(setup.forward.coarsening)
@@ -123,7 +121,7 @@ def gradient_error(
             objective=setup.objective,
             forward=forward,
             adjoint=adjoint,
-            comm=comm,
+            comm=setup.grid.layer,
             regularisation=setup.regularisation,
         )
         for forward, adjoint in (
@@ -135,7 +133,7 @@ def gradient_error(
         )
     ]
     (_, inexact, info), (_, exact, _) = results
-    gather = own_gather(setup.net, comm)
+    gather = own_gather(setup.net, setup.grid.layer)
     error = global_norm(tree_map(np.subtract, inexact, exact), gather)
     return error / global_norm(exact, gather), info
 
@@ -163,14 +161,15 @@ def _write_results(
     comm: TimeComm,
     folder: Path | None,
 ) -> None:
-    whole = _gather(params, comm)
+    layer = setup.grid.layer
+    whole = _gather(params, layer)
     outputs = None
     if setup.problem.name == "peaks":
         x = np.linspace(-3.0, 3.0, 201)
         grid = np.stack(np.meshgrid(x, x), axis=-1).reshape(-1, 2)
         options = MGRITOptions.serial(setup.forward.coarsening)
         grid = grid.astype(setup.arguments.dtype)
-        outputs = predict(setup.net, params, grid, options=options, comm=comm)
+        outputs = predict(setup.net, params, grid, options=options, comm=layer)
     if not folder:
         return
     np.savez(folder / "params.npz", allow_pickle=False, **whole)
@@ -190,6 +189,12 @@ def _write_results(
         plotting.save_regions(folder / "regions.png", x, predicted, truth, points)
     names = sorted(file.name for file in folder.iterdir())
     say(comm, f"written to {folder}: {', '.join(names)}")
+
+
+def _ranks(grid: ProcessGrid) -> str:
+    if grid.data.size == 1:
+        return f"{grid.layer.size} rank(s)"
+    return f"{grid.layer.size} rank(s) over layers x {grid.data.size} over samples"
 
 
 def _history(solution: Solution) -> str:

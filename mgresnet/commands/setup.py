@@ -15,7 +15,8 @@ from mgresnet.learning.optimisers import Transform, tree_map
 from mgresnet.learning.regularisation import Regularisation
 from mgresnet.mgrit.options import INITIAL_GUESSES, MGRITOptions
 from mgresnet.network import Network, Params
-from mgresnet.parallel import TimeComm
+from mgresnet.parallel import ProcessGrid, TimeComm
+from mgresnet.parallel.grid import layer_ranks
 from mgresnet.solve import local_slab
 from mgresnet.timeline.coarse import COARSE_OPERATORS
 
@@ -48,6 +49,7 @@ class Setup(NamedTuple):
     """All that a training run needs."""
 
     arguments: argparse.Namespace
+    grid: ProcessGrid
     problem: Problem
     net: Network
     params: Params  # what this rank owns
@@ -92,6 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--initial-guess", default="coarse", help=", ".join(INITIAL_GUESSES))
     add("--gradient-tolerance", type=float, help="choose iterations to keep this error")
     add("--for-ranks", type=int, help="ranks for which serial solves would be cheaper")
+    add("--data-ranks", type=int, default=1, help="ranks that share a batch's samples")
     add("--epochs", type=int, help="passes over the training data; preset")
     add("--batch-size", type=int, default=100, help="samples per step")
     add("--optimiser", default="adam", help=", ".join(OPTIMISERS))
@@ -107,8 +110,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
-    """Build and check everything, so that bad input shows before any work is done."""
+    """Build and check everything, so that bad input shows before any work is done.
+
+    All ranks call this together, with the same arguments.
+    """
     a = arguments
+    layer = layer_ranks(comm.size, a.data_ranks)
+    grid = ProcessGrid.split(comm, layer=layer, data=a.data_ranks)
     for name, value in PRESETS.get(a.problem, {}).items():
         if getattr(a, name) is None:
             setattr(a, name, value)
@@ -121,15 +129,17 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
         dtype=a.dtype,
     )
     stream = batches(problem.train, a.batch_size, a.epochs, a.seed)
+    check_shards(len(problem.train.inputs), a.batch_size, a.data_ranks)
     net = build_network(a, problem)
     forward = build_options(a, a.iterations)
     params = tree_map(lambda part: part.astype(a.dtype), net.init(a.seed, a.smooth))
     classification = problem.kind == "classification"
     setup = Setup(
         arguments=a,
+        grid=grid,
         problem=problem,
         net=net,
-        params=local_slab(net, params, options=forward, comm=comm),
+        params=local_slab(net, params, options=forward, comm=grid.layer),
         forward=forward,
         adjoint=build_options(a, a.adjoint_iterations),
         objective=SoftmaxCrossEntropy() if classification else LeastSquares(),
@@ -140,6 +150,17 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
     if a.output and comm.rank == 0:
         claim(a.output)
     return setup
+
+
+def check_shards(n_samples: int, batch_size: int, data_ranks: int) -> None:
+    """Raise ValueError if the last batch of an epoch has no sample for some rank."""
+    smallest = n_samples % batch_size or batch_size
+    if smallest < data_ranks:
+        raise ValueError(
+            f"--data-ranks {data_ranks}, but the last batch of an epoch has {smallest} "
+            f"sample(s); needed one for each data rank, choose another --batch-size or "
+            f"at most {smallest} data rank(s)"
+        )
 
 
 def build_network(a: argparse.Namespace, problem: Problem) -> Network:

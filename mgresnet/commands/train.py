@@ -9,6 +9,8 @@ from tqdm import tqdm
 
 from mgresnet.commands import report
 from mgresnet.commands.setup import Setup
+from mgresnet.commands.setup import add_arguments as add_arguments
+from mgresnet.commands.setup import prepare as prepare
 from mgresnet.data import Split
 from mgresnet.learning.controller import Plan, planned_options
 from mgresnet.learning.evaluation import EpochRow, Evaluation, evaluate
@@ -39,7 +41,7 @@ def run(setup: Setup, comm: TimeComm) -> int:
             return DIVERGED
         if (record.step + 1) % steps == 0:
             seconds = time.perf_counter() - started
-            rows.append(epoch_row(setup, record, comm, seconds))
+            rows.append(epoch_row(setup, record, seconds))
             report.say(comm, report.table_line(rows[-1]))
     report.finish(setup, params, records, rows, comm, folder)
     return 0
@@ -56,7 +58,7 @@ def with_progress(setup: Setup, steps: int, comm: TimeComm) -> Iterator[Record]:
         objective=setup.objective,
         forward=setup.forward,
         adjoint=setup.adjoint,
-        comm=comm,
+        comm=setup.grid,
         regularisation=setup.regularisation,
         gradient_tolerance=a.gradient_tolerance,
         ranks=a.for_ranks,
@@ -68,7 +70,7 @@ def with_progress(setup: Setup, steps: int, comm: TimeComm) -> Iterator[Record]:
     )
 
 
-def epoch_row(setup: Setup, record: Record, comm: TimeComm, seconds: float) -> EpochRow:
+def epoch_row(setup: Setup, record: Record, seconds: float) -> EpochRow:
     """Evaluate the weights after an epoch, as training sees them and exactly."""
     exact = MGRITOptions.serial(setup.forward.coarsening)
     seen = planned_options(setup.forward, Plan(record.forward_iterations))
@@ -81,7 +83,7 @@ def epoch_row(setup: Setup, record: Record, comm: TimeComm, seconds: float) -> E
             split.targets,
             objective=setup.objective,
             options=options,
-            comm=comm,
+            comm=setup.grid.layer,
         )
 
     return EpochRow(

@@ -21,10 +21,12 @@ from mgresnet.learning.gradients import Info, value_and_gradient
 from mgresnet.learning.objectives import Objective
 from mgresnet.learning.optimisers import global_norm
 from mgresnet.learning.regularisation import Regularisation
+from mgresnet.learning.shards import Shard, take_shard
 from mgresnet.learning.shared import own_gather
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm
+from mgresnet.parallel.grid import as_process_grid
 
 
 class Both(NamedTuple):
@@ -57,7 +59,7 @@ def accurate_gradient(
     plans: Both,
     objective: Objective,
     regularisation: Regularisation | None,
-    comm: TimeComm,
+    comm: Any,
 ) -> Accurate:
     """Carry out plans, and iterate on from there while the rules find the error large.
 
@@ -67,46 +69,32 @@ def accurate_gradient(
     params : Params
         What this rank owns.
     inputs, targets : ndarray
+        Of the whole batch.
     rules : Both
         `Fixed` or `Adaptive`, for each solve.
     plans : Both
         `Plan` for each solve.
-    objective, regularisation, comm
+    objective, regularisation
         As in `value_and_gradient`.
+    comm : ProcessGrid, or what `value_and_gradient` takes
+        A grid divides the batch over its data ranks.
     """
-    gather = own_gather(net, comm)
+    grid = as_process_grid(comm)
+    gather = own_gather(net, grid.layer)
+    shard = take_shard(inputs, targets, grid.data)
     seconds: Counter[str] = Counter()
     taken = done = Both(0, 0)
-    info = None
+    own = None
     while True:
-        forward, adjoint = map(_options, rules, plans, done)
-        value, gradient, info = value_and_gradient(
-            net,
-            params,
-            inputs,
-            targets,
-            objective=objective,
-            forward=forward,
-            adjoint=adjoint,
-            comm=comm,
-            regularisation=regularisation,
-            guess=info,
+        options = Both(*map(_options, rules, plans, done))
+        value, gradient, absolute, own = _attempt(
+            net, params, shard, options, objective, regularisation, grid.layer, own
         )
+        value, gradient, absolute, info = shard.whole(value, gradient, absolute, own)
         seconds.update(info.seconds)
         solved = (info.forward.iterations, info.adjoint.iterations)
         taken = Both(*map(operator.add, taken, solved))
         norm = global_norm(gradient, gather)
-        absolute = estimate_gradient_error(
-            net,
-            params,
-            info.forward,
-            info.adjoint,
-            targets,
-            objective=objective,
-            options=forward,
-            adjoint_options=adjoint,
-            comm=comm,
-        )
         error = GradientError(*(part / max(norm, 1e-300) for part in absolute))
         serial = [plan.iterations == SERIAL for plan in plans]
         if rules.forward.accepts(error.total) or all(serial):
@@ -114,6 +102,43 @@ def accurate_gradient(
             return Accurate(value, gradient, info, norm, error, plans, counts, seconds)
         done = Both(*(plan.iterations for plan in plans))
         plans = _more(rules, plans, error)
+
+
+def _attempt(
+    net: Network,
+    params: Params,
+    shard: Shard,
+    options: Both,
+    objective: Objective,
+    regularisation: Regularisation | None,
+    comm: TimeComm,
+    guess: Info | None,
+) -> tuple[float, Params, GradientError, Info]:
+    """Value and gradient of a shard, and an estimate of the gradient's error."""
+    value, gradient, info = value_and_gradient(
+        net,
+        params,
+        shard.inputs,
+        shard.targets,
+        objective=objective,
+        forward=options.forward,
+        adjoint=options.adjoint,
+        comm=comm,
+        regularisation=regularisation,
+        guess=guess,
+    )
+    error = estimate_gradient_error(
+        net,
+        params,
+        info.forward,
+        info.adjoint,
+        shard.targets,
+        objective=objective,
+        options=options.forward,
+        adjoint_options=options.adjoint,
+        comm=comm,
+    )
+    return value, gradient, error, info
 
 
 def adaptive_rules(

@@ -21,7 +21,7 @@ from mgresnet.learning.shared import own_gather
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Status
 from mgresnet.network import Network, Params
-from mgresnet.parallel import as_time_comm
+from mgresnet.parallel.grid import as_process_grid
 from mgresnet.solve import cut, local_slab
 
 
@@ -75,7 +75,8 @@ def train(
     objective : SoftmaxCrossEntropy or LeastSquares
     forward, adjoint : MGRITOptions, optional
         Serial propagation by default.
-    comm : mpi4py communicator or TimeComm, optional
+    comm : mpi4py communicator, TimeComm or ProcessGrid, optional
+        All ranks share the layers; a grid shares each batch over its data ranks, too.
     regularisation : Regularisation, optional
     gradient_tolerance : float, optional
         Choose iterations so that the estimated relative error of every gradient stays
@@ -83,7 +84,7 @@ def train(
         every solve follows its options.
     ranks : int, optional
         Number of ranks for which serial propagation is compared with iterating, if not
-        that of `comm`; to study on few ranks what many would do.
+        that of the layers; to study on few ranks what many would do.
 
     Yields
     ------
@@ -93,17 +94,23 @@ def train(
     Notes
     -----
     Parameters, gradients and the optimiser's state live only on the rank that owns
-    their layers; coefficients of a control on all ranks.
+    their layers; coefficients of a control on all ranks.  Data ranks hold copies with
+    the same bits.
+
+    For a given number of data ranks all numbers are bitwise the same on any number of
+    layer ranks.  Between numbers of data ranks they differ by rounding as long as the
+    iterations are the same.  A tolerance can change these: every shard stops on its
+    own, and the estimated errors of the shards' gradients add up.
     """
-    comm = as_time_comm(comm)
+    grid = as_process_grid(comm)
     forward = forward or MGRITOptions.serial()
     adjoint = adjoint or MGRITOptions.serial(forward.coarsening, forward.store)
-    local = local_slab(net, params, options=forward, comm=comm)
+    local = local_slab(net, params, options=forward, comm=grid.layer)
     rules = Both(Fixed(forward), Fixed(adjoint))
     if gradient_tolerance is not None:
-        interval = cut(net, forward, comm)[0].interval
+        interval = cut(net, forward, grid.layer)[0].interval
         rules = adaptive_rules(
-            forward, adjoint, gradient_tolerance, interval, ranks or comm.size
+            forward, adjoint, gradient_tolerance, interval, ranks or grid.layer.size
         )
     find = partial(
         accurate_gradient,
@@ -111,9 +118,9 @@ def train(
         rules=rules,
         objective=objective,
         regularisation=regularisation,
-        comm=comm,
+        comm=grid,
     )
-    return _steps(find, rules, local, batches, optimiser, own_gather(net, comm))
+    return _steps(find, rules, local, batches, optimiser, own_gather(net, grid.layer))
 
 
 def _steps(

@@ -1,37 +1,11 @@
 """Who holds which slab of the time axis, and how slabs talk."""
 
-import os
-from typing import Any
-
+from mgresnet.parallel.choose import as_time_comm as as_time_comm
+from mgresnet.parallel.choose import launched_ranks as launched_ranks
 from mgresnet.parallel.comm import SerialComm as SerialComm
 from mgresnet.parallel.comm import TimeComm as TimeComm
-
-# Set by the launchers of Open MPI, MPICH and its kin, Slurm for every rank they start.
-LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID")
-
-
-def as_time_comm(comm: Any) -> TimeComm:
-    """The verbs of None (serial), an mpi4py communicator, or a TimeComm.
-
-    mpi4py is imported here and only when a communicator of its own comes in.
-    """
-    if comm is None:
-        return SerialComm()
-    if isinstance(comm, TimeComm):
-        return comm
-    if not hasattr(comm, "Sendrecv"):
-        raise TypeError(
-            f"comm is {comm!r}; needed None, an mpi4py communicator or a TimeComm"
-        )
-    from mgresnet.parallel.mpi import MPIComm
-
-    return MPIComm(comm)
-
-
-def launched_ranks() -> TimeComm:
-    """All ranks that mpiexec started, or a serial communicator without mpiexec."""
-    if not any(name in os.environ for name in LAUNCHED):
-        return SerialComm()
-    from mgresnet.parallel.mpi import world
-
-    return world()
+from mgresnet.parallel.grid import ProcessGrid as ProcessGrid
+from mgresnet.parallel.machine import MACHINES as MACHINES
+from mgresnet.parallel.machine import Machine as Machine
+from mgresnet.parallel.virtual import Account as Account
+from mgresnet.parallel.virtual import VirtualTimeComm as VirtualTimeComm

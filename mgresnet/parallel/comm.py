@@ -43,6 +43,33 @@ class TimeComm(Protocol):
         """The same ranks with time running backwards."""
 
 
+@runtime_checkable
+class Divisible(Protocol):
+    """A `TimeComm` whose ranks can form groups."""
+
+    def split(self, colour: int) -> TimeComm:
+        """Ranks that give the same colour, in the order they have here."""
+
+
+def split(comm: TimeComm, colour: int) -> TimeComm:
+    """Group of this rank: those that give the same colour, in their order.
+
+    All ranks call this together.
+
+    Raises
+    ------
+    TypeError
+        If this kind of communicator cannot be divided.
+    """
+    if not isinstance(comm, Divisible):
+        raise TypeError(
+            f"{type(comm).__name__} cannot be divided into groups of ranks; needed a "
+            "method split(colour), as None, mpi4py communicators and VirtualTimeComm "
+            "have it"
+        )
+    return comm.split(colour)
+
+
 class SerialComm:
     """One rank that holds everything."""
 
@@ -70,4 +97,8 @@ class SerialComm:
 
     def reversed(self) -> Self:
         """One rank read backwards is itself."""
+        return self
+
+    def split(self, colour: int) -> Self:
+        """One rank is a group of its own."""
         return self

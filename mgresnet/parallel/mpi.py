@@ -77,15 +77,21 @@ class MPIComm:
 
     def sum(self, values: Array) -> Array:
         """Sum over ranks in time order; every rank gets the same bits."""
-        parts = self.gather(values[None])
-        total: Array = parts[0].copy()
-        for part in parts[1:]:
+        parts = np.empty((self.size, *values.shape), values.dtype)
+        self._comm.Allgather(np.ascontiguousarray(values), parts)
+        ordered = parts[::-1] if self._backwards else parts
+        total: Array = ordered[0].copy()
+        for part in ordered[1:]:
             total += part
         return total
 
     def reversed(self) -> Self:
         """The same ranks with time running backwards."""
         return type(self)(self._comm, not self._backwards)
+
+    def split(self, colour: int) -> Self:
+        """Ranks that give the same colour, in the order they have here."""
+        return type(self)(MPI.Intracomm(self._comm.Split(colour, self.rank)))
 
 
 def _end_job_on_exception(comm: MPI.Intracomm) -> None:

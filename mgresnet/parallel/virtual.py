@@ -1,0 +1,199 @@
+r"""Ranks that carry a virtual clock, to learn how long a run takes on another machine.
+
+The program runs with real messages on any number of ranks, more than there are cores if
+need be.  The clock of a rank advances in two ways only:
+
+compute
+    Between two verbs, by the CPU time of the calling thread.  Other threads are not
+    seen, so let a rank have one (``OMP_NUM_THREADS=1``).
+messages
+    Within a verb, by the model of the machine, never by what the transport took.  Every
+    message brings the time :math:`s` at which its sender entered the verb.
+
+With latency :math:`\alpha`, bandwidth :math:`\beta` and overhead :math:`o` of the
+`Machine`, b bytes in a message, and t the time on entry, a rank leaves the verb at
+
+.. math::
+
+    \text{receive:} \quad & \max(t, \; s + \alpha + b / \beta), \\
+    \text{send:} \quad & t + o, \\
+    \text{sum:} \quad & \max_r t_r + \lceil \log_2 P \rceil \alpha
+        + (P - 1) b / \beta, \\
+    \text{gather:} \quad & \max_r t_r + 2 \lceil \log_2 P \rceil \alpha
+        + (n - \min_r n_r + 8 (P - 1)) / \beta .
+
+A gather of n bytes, :math:`n_r` of them from rank r, tells these lengths first, in 8
+bytes.  All ranks leave a collective at the same time.  A shift is a send and a receive
+at once.  Sends do not block, and messages do not slow each other down.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from mgresnet.parallel.choose import as_time_comm
+from mgresnet.parallel.comm import Array, split
+from mgresnet.parallel.machine import Machine, rounds
+
+LENGTH = 8  # bytes that tell the length of a part
+
+
+class Account(NamedTuple):
+    """Books of one rank since the last reset."""
+
+    seconds: float  # on the virtual clock
+    computed: float  # part of them between verbs
+    waited: float  # part of them within verbs
+    messages: int  # sent, those of collectives included
+    bytes: int  # in these messages
+
+
+class VirtualClock:
+    """Virtual time of one rank, shared by all its communicators.
+
+    Parameters
+    ----------
+    cpu_clock : callable
+        Seconds of CPU time that the rank has used.
+    """
+
+    def __init__(self, cpu_clock: Callable[[], float] = time.thread_time) -> None:
+        self._cpu_clock = cpu_clock
+        self.reset()
+
+    def reset(self) -> None:
+        """Start at zero."""
+        self.waited = 0.0
+        self.computed = 0.0
+        self.messages = 0
+        self.bytes = 0
+        self._started = self._cpu_clock()
+
+    def enter(self) -> float:
+        """Stop computing; return the time."""
+        self.computed += self._cpu_clock() - self._started
+        return self.computed + self.waited
+
+    def leave(self, at: float) -> None:
+        """Compute from a later time on."""
+        self.waited = max(self.waited, at - self.computed)
+        self._started = self._cpu_clock()
+
+    def count(self, messages: int, n_bytes: int) -> None:
+        """Enter messages into the books."""
+        self.messages += messages
+        self.bytes += n_bytes
+
+    def account(self) -> Account:
+        """Books up to now."""
+        computed = self.computed + self._cpu_clock() - self._started
+        seconds = computed + self.waited
+        return Account(seconds, computed, self.waited, self.messages, self.bytes)
+
+
+class VirtualTimeComm:
+    """`TimeComm` that hands on every verb, and keeps the time of another machine.
+
+    Parameters
+    ----------
+    comm : mpi4py communicator or TimeComm
+        Moves the data.
+    machine : Machine
+    clock : VirtualClock, optional
+        To be shared with other communicators of this rank; a new one by default.
+
+    Notes
+    -----
+    All numbers are bitwise those of `comm` alone.  The clock starts at zero on every
+    rank; compile kernels before, or `reset` on all ranks after a first run.  Copies and
+    sums that a verb makes are not compute.
+    """
+
+    def __init__(
+        self, comm: Any, machine: Machine, clock: VirtualClock | None = None
+    ) -> None:
+        self._comm = as_time_comm(comm)
+        self._machine = machine
+        self._clock = clock or VirtualClock()
+        self.rank = self._comm.rank
+        self.size = self._comm.size
+
+    @property
+    def clock(self) -> float:
+        """Virtual seconds of this rank."""
+        return self._clock.account().seconds
+
+    @property
+    def account(self) -> Account:
+        """Books of this rank."""
+        return self._clock.account()
+
+    def reset(self) -> None:
+        """Set the clock and the books of this rank to zero."""
+        self._clock.reset()
+
+    def shift(self, values: Array, first: Array) -> Array:
+        """Send to the right, return what comes from the left (rank 0: `first`)."""
+        entry = self._clock.enter()
+        sent = self._comm.shift(np.array([entry]), np.array([-math.inf]))
+        received = self._comm.shift(values, first)
+        free = self._after_sending(values, entry)
+        self._clock.leave(max(free, self._arrival(sent, received)))
+        return received
+
+    def recv_left(self, first: Array) -> Array:
+        """Return what the left neighbour sends (rank 0: `first`)."""
+        entry = self._clock.enter()
+        sent = self._comm.recv_left(np.array([-math.inf]))
+        received = self._comm.recv_left(first)
+        self._clock.leave(max(entry, self._arrival(sent, received)))
+        return received
+
+    def send_right(self, values: Array) -> None:
+        """Send to the right neighbour, if there is one."""
+        entry = self._clock.enter()
+        self._comm.send_right(np.array([entry]))
+        self._comm.send_right(values)
+        self._clock.leave(self._after_sending(values, entry))
+
+    def gather(self, values: Array) -> Array:
+        """Concatenate along axis 0 in time order; every rank gets the whole."""
+        entry = self._clock.enter()
+        about = self._comm.gather(np.array([[entry, values.nbytes]]))
+        whole = self._comm.gather(values)
+        moved = whole.nbytes - int(about[:, 1].min())
+        lengths = self._collective(float(about[:, 0].max()), LENGTH * (self.size - 1))
+        self._clock.leave(self._collective(lengths, moved))
+        return whole
+
+    def sum(self, values: Array) -> Array:
+        """Sum over ranks in time order; every rank gets the same bits."""
+        entries = self._comm.gather(np.array([self._clock.enter()]))
+        total = self._comm.sum(values)
+        moved = values.nbytes * (self.size - 1)
+        self._clock.leave(self._collective(float(entries.max()), moved))
+        return total
+
+    def reversed(self) -> Self:
+        """The same ranks with time running backwards, and the same clock."""
+        return type(self)(self._comm.reversed(), self._machine, self._clock)
+
+    def split(self, colour: int) -> Self:
+        """Ranks that give the same colour, in the order they have here, same clock."""
+        return type(self)(split(self._comm, colour), self._machine, self._clock)
+
+    def _arrival(self, sent: Array, received: Array) -> float:
+        return float(sent[0]) + self._machine.message(received.nbytes)
+
+    def _after_sending(self, values: Array, entry: float) -> float:
+        if self.rank == self.size - 1:
+            return entry
+        self._clock.count(1, values.nbytes)
+        return entry + self._machine.overhead
+
+    def _collective(self, start: float, moved: int) -> float:
+        self._clock.count(rounds(self.size), moved)
+        return start + self._machine.allgather(self.size, moved)

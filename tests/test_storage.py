@@ -1,0 +1,198 @@
+"""Keeping all points or only C-points, one thread or several: the same numbers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fakes import run_ranks
+
+import mgresnet as mg
+from mgresnet.layers import kernels, pulling
+from mgresnet.layers.scheme import euler
+from mgresnet.layers.stepwise import nothing
+
+SOLVERS = [
+    mg.MGRITOptions.serial(),
+    mg.MGRITOptions.serial((7,)),
+    mg.MGRITOptions((8,), max_iterations=0),
+    mg.MGRITOptions((8,), max_iterations=2, relaxations=1, tolerance=0.0),
+    mg.MGRITOptions((4, 4), max_iterations=1, cycle="F", tolerance=0.0),
+    mg.MGRITOptions((16,), max_iterations=20, tolerance=1e-3),  # stops early
+    mg.MGRITOptions((8,), max_iterations=1, initial_guess="constant"),
+]
+each_solver = pytest.mark.parametrize("options", SOLVERS, ids=str)
+each_depth = pytest.mark.parametrize("depth", [3, 48, 53])
+
+
+def problem(depth, width=5, batch=37):
+    layer = mg.Dense(width, "tanh")
+    ends = mg.Linear(4, width, "tanh"), mg.Linear(width, 3)
+    net = mg.Network(layer, depth, 2.0, *ends)
+    rng = np.random.default_rng(80021)
+    inputs = rng.standard_normal((batch, 4))
+    return net, net.init(seed=80022), inputs, rng.integers(0, 3, batch)
+
+
+def gradient(depth, forward, adjoint, comm=None):
+    objective = mg.SoftmaxCrossEntropy()
+    given = {"objective": objective, "forward": forward, "adjoint": adjoint}
+    return mg.value_and_gradient(*problem(depth), **given, comm=comm)
+
+
+def assert_same(got, needed):
+    for a, b in zip(got, needed, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@each_solver
+@each_depth
+@pytest.mark.parametrize("kept", [("all", "c-points"), ("c-points", "c-points")])
+def test_what_is_kept_changes_no_number(options, depth, kept):
+    forward, adjoint = (replace(options, store=store) for store in kept)
+    value, needed, all_of_it = gradient(depth, options, options)
+    few_value, got, few = gradient(depth, forward, adjoint)
+    assert few_value == value
+    assert_same(got, needed)
+    for a, b in ((few.forward, all_of_it.forward), (few.adjoint, all_of_it.adjoint)):
+        np.testing.assert_array_equal(a.states, b.states[a.kept])
+        np.testing.assert_array_equal(a.residuals, b.residuals)
+        np.testing.assert_array_equal(a.defects, b.defects)
+        assert (a.iterations, a.status, a.work) == (b.iterations, b.status, b.work)
+
+
+@each_solver
+@each_depth
+def test_gradients_from_what_is_kept_agree(options, depth):
+    """`parameter_gradient` passes the layers between kept points once more."""
+    net, params, inputs, _ = problem(depth)
+    seed = np.random.default_rng(80023).standard_normal((len(inputs), 5))
+    found = []
+    for forward, adjoint in (("all", "all"), ("all", "c-points"), ("c-points",) * 2):
+        states = mg.solve_forward(
+            net, params, inputs, options=replace(options, store=forward)
+        )
+        adjoints = mg.solve_adjoint(
+            net, params, states, seed, options=replace(options, store=adjoint)
+        )
+        found.append(mg.parameter_gradient(net, params, states, adjoints))
+    for other in found[1:]:
+        np.testing.assert_array_equal(other.body, found[0].body)
+        np.testing.assert_array_equal(other.opening, found[0].opening)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("options", SOLVERS[1:5], ids=str)
+def test_c_points_suffice_on_any_number_of_ranks(options, size):
+    few = replace(options, store="c-points")
+    value, needed, _ = gradient(53, few, few)
+    parts = run_ranks(lambda comm: gradient(53, few, few, comm)[:2], size)
+    assert all(part[0] == value for part in parts)
+    np.testing.assert_array_equal(
+        np.concatenate([part[1].body for part in parts]), needed.body
+    )
+
+
+def test_c_points_are_what_is_kept():
+    net, params, inputs, _ = problem(53)
+    options = mg.MGRITOptions((8,), store="c-points")
+    solution = mg.solve_forward(net, params, inputs, options=options)
+    np.testing.assert_array_equal(solution.kept, [0, 8, 16, 24, 32, 40, 48, 53])
+    assert solution.states.shape == (8, 37, 5)
+    assert solution.slopes is None
+
+
+@pytest.mark.parametrize("kept", ["all", "c-points"])
+def test_a_guess_may_have_kept_other_points(kept):
+    net, params, inputs, _ = problem(53)
+    options = mg.MGRITOptions((8,), max_iterations=1, tolerance=0.0)
+    start = mg.solve_forward(net, params, inputs, options=options)
+    needed = mg.solve_forward(net, params, inputs, options=options, guess=start)
+    other = mg.solve_forward(
+        net, params, inputs, options=replace(options, store="c-points")
+    )
+    wanted = replace(options, store=kept)
+    got = mg.solve_forward(net, params, inputs, options=wanted, guess=other)
+    np.testing.assert_array_equal(got.final, needed.final)
+
+
+def test_an_adjoint_with_other_c_points_is_refused():
+    net, params, inputs, _ = problem(48)
+    options = mg.MGRITOptions((8,), store="c-points")
+    states = mg.solve_forward(net, params, inputs, options=options)
+    seed = np.ones((37, 5))
+    with pytest.raises(ValueError, match=r'every 8th.*every 6th.*store="all"'):
+        mg.solve_adjoint(
+            net, params, states, seed, options=mg.MGRITOptions((6,), store="c-points")
+        )
+
+
+def test_an_unknown_store_is_refused():
+    with pytest.raises(ValueError, match=r"unknown store 'some'.*all, c-points"):
+        mg.MGRITOptions(store="some")
+
+
+@pytest.fixture
+def threads():
+    yield mg.set_threads
+    mg.set_threads(1)
+
+
+@pytest.mark.parametrize("batch", [1, 33, 300])
+@pytest.mark.parametrize("store", ["all", "c-points"])
+def test_threads_share_samples_without_changing_states(threads, batch, store):
+    net, params, inputs, labels = problem(20, batch=batch)
+    options = mg.MGRITOptions.serial((4,), store)
+    found = []
+    for n in (1, 2, 3):
+        threads(n)
+        found.append(
+            mg.value_and_gradient(
+                net,
+                params,
+                inputs,
+                labels,
+                objective=mg.SoftmaxCrossEntropy(),
+                forward=options,
+            )
+        )
+    (value, d, info), *others = found
+    for other_value, other_d, other in others:
+        assert other_value == value
+        np.testing.assert_array_equal(other.forward.states, info.forward.states)
+        np.testing.assert_array_equal(other.adjoint.states, info.adjoint.states)
+        np.testing.assert_allclose(other_d.body, d.body, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("n", "error"), [(0, ValueError), (1.5, TypeError), (True, TypeError)]
+)
+def test_a_wrong_number_of_threads_is_refused(n, error):
+    with pytest.raises(error, match="number of threads must be"):
+        mg.set_threads(n)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_samples_that_are_not_finite_stay_alone(dtype):
+    """NaN, infinity, huge and subnormal samples change no other sample's numbers."""
+    rng = np.random.default_rng(80024)
+    depth, width, batch = 8, 6, kernels.TILE + 21
+    weight = rng.standard_normal((depth, 1, width, width)).astype(dtype)
+    bias = rng.standard_normal((depth, 1, width)).astype(dtype)
+    u, w = rng.standard_normal((2, width, batch)).astype(dtype)
+    odd = [0, 15, 16, kernels.TILE, batch - 1]
+    tiny = np.finfo(dtype).smallest_subnormal
+    strange = u.copy()
+    strange[:, odd] = [np.nan, np.inf, np.finfo(dtype).max, tiny, -np.inf]
+    found = []
+    for start in (u, strange):
+        states, back = (np.empty((1, 3, width, batch), dtype) for _ in range(2))
+        states[0, 0], back[0, 0] = start, w
+        none = nothing(start.shape, dtype)
+        few = weight, bias, 0.25
+        kernels.march(states, none, none, *few, *euler(), 0, 0, batch)
+        d = weight[:, 0].copy(), bias[:, 0].copy()
+        pulling.pull_back(back, states[0, :-1], none, *few, 0, *d, 0, batch)
+        found.append((states, back))
+    others = np.delete(np.arange(batch), odd)
+    for got, needed in zip(*found, strict=True):
+        np.testing.assert_array_equal(got[..., others], needed[..., others])

@@ -18,7 +18,8 @@ def ours(task: Task, activation: int = TANH) -> Rival:
     all states and slopes fit in cache both are kept instead.
     """
     weight, bias, u, seed = task
-    layers, (a, b) = (weight[:, None], bias[:, None], task.h), euler()
+    theta = np.hstack([weight.reshape(len(weight), -1), bias])
+    layers, (a, b) = (theta[:, None], task.h), euler()
     depth, batch = len(weight), u.shape[-1]
     small = 2 * depth * u.nbytes <= CACHE
     kept = depth if small else -(-depth // INTERVAL)
@@ -26,7 +27,9 @@ def ours(task: Task, activation: int = TANH) -> Rival:
     states[0, 0], adjoints[0, 0] = u, seed
     nothing = np.empty((0, 1, *u.shape), u.dtype)
     slopes = np.zeros((depth, 1, *u.shape), u.dtype) if small else nothing
-    d = np.zeros_like(weight), np.zeros_like(bias)
+    d_theta = np.empty_like(theta)
+    d_weight, d_bias = np.split(d_theta, [weight[0].size], axis=1)
+    d_weight = d_weight.reshape(weight.shape)
 
     def march(noted):
         kernels.march(states, nothing, noted, *layers, a, b, activation, 0, batch)
@@ -35,7 +38,7 @@ def ours(task: Task, activation: int = TANH) -> Rival:
     def gradient():
         march(slopes)
         known = adjoints, states[0, :-1], slopes
-        pulling.pull_back(*known, *layers, activation, *d, 0, batch)
-        return d
+        pulling.pull_back(*known, *layers, activation, d_theta, 0, batch)
+        return d_weight, d_bias
 
     return Rival(lambda: march(nothing), gradient)

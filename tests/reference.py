@@ -199,7 +199,7 @@ class HandWritten:
     def march(self, u, forcing, slopes, coefficients, h, scheme):
         n_blocks, k = len(u), u.shape[1] - 1
         per_block = len(coefficients[0]) // n_blocks
-        every, now = per_block // k, u[:, 0].copy()
+        every, now = per_block // max(k, 1), u[:, 0].copy()
         for i in range(per_block):
             weight, bias = (c[i::per_block, 0] for c in coefficients)
             rates, inner = [], []
@@ -215,7 +215,7 @@ class HandWritten:
                 now += forcing[:, i]
             if slopes.size:
                 slopes[i::per_block] = self.d_sigma(np.stack(inner, axis=1))
-            if (i + 1) % every == 0:
+            if k and (i + 1) % every == 0:
                 u[:, (i + 1) // every] = now
 
     def march_adjoint(self, w, forcing, slopes, coefficients, h, scheme):

@@ -28,10 +28,13 @@ def carrying_on(own):
     """March that takes all blocks for one."""
 
     def march(u, forcing, *rest):
+        if u.shape[1] == 1:  # only slopes are wanted
+            return own(u, forcing, *rest)
         whole = u[:, :-1].reshape(1, -1, *u.shape[2:])
         whole = np.concatenate([whole, whole[:, -1:]], axis=1)
         own(whole, forcing.reshape(-1, whole.shape[1] - 1, *u.shape[2:]), *rest)
         u[:, 1:] = whole[0, 1:].reshape(u[:, 1:].shape)
+        return None
 
     return march
 
@@ -82,7 +85,7 @@ def skipping(own):
     """March that takes a column for a step, however many layers there are."""
 
     def march(u, forcing, slopes, coefficients, *rest):
-        n = len(u) * (u.shape[1] - 1)
+        n = len(u) * max(1, u.shape[1] - 1)
         few = [c[:n] for c in coefficients]
         own(u, forcing, slopes[:n], few, *rest)
 

@@ -106,9 +106,11 @@ class Dense:
         return self.map.unpack(theta)
 
     def prepare(self, theta: Array) -> Coefficients:
-        """Contiguous coefficient arrays for the marches, (n_layers, 1 stage, ...)."""
-        weight, bias = self.map.prepare(theta)
-        return weight[:, None], bias[:, None]
+        """Weights and one bias per feature, (n_layers, 1, width * (width + 1))."""
+        if self.bias != "vector":
+            weight, bias = self.map.prepare(theta)
+            theta = np.hstack([weight.reshape(len(theta), self.width**2), bias])
+        return (np.ascontiguousarray(theta)[:, None],)
 
     def march(
         self,
@@ -139,7 +141,7 @@ class Dense:
         """Fill columns 1..k of every block of w (see `kernels.march_adjoint`)."""
 
         def run(start: int, stop: int) -> None:
-            arguments = (coefficients[0], h, *scheme, start, stop)
+            arguments = (*coefficients, h, *scheme, start, stop)
             kernels.march_adjoint(w, forcing, slopes, *arguments)
 
         over_samples(run, w.shape[-1])
@@ -175,9 +177,12 @@ class Dense:
         -------
         ndarray, shape (n_layers, n_params)
         """
-        n_layers = len(coefficients[0])
-        sums = self._pull_back(w, u, slopes, coefficients, h, n_layers)
-        return self.map.pack_gradient(*sums)
+        d_theta = self._pull_back(w, u, slopes, coefficients, h, len(coefficients[0]))
+        if self.bias == "vector":
+            return d_theta
+        d_weight, d_bias = np.split(d_theta, [self.width**2], axis=1)
+        d_weight = d_weight.reshape(-1, self.width, self.width)
+        return self.map.pack_gradient(d_weight, d_bias)
 
     def _pull_back(
         self,
@@ -187,18 +192,16 @@ class Dense:
         coefficients: Coefficients,
         h: float,
         n_gradients: int,
-    ) -> tuple[Array, Array]:
+    ) -> Array:
         """Gradients for weights and biases of all layers, or of none."""
 
-        def run(start: int, stop: int) -> tuple[Array, Array]:
-            d_weight = np.empty((n_gradients, self.width, self.width), u.dtype)
-            d_bias = np.empty((n_gradients, self.width), u.dtype)
-            arguments = (*coefficients, h, self.map.kind, d_weight, d_bias)
-            pulling.pull_back(w, u, slopes, *arguments, start, stop)
-            return d_weight, d_bias
+        def run(start: int, stop: int) -> Array:
+            d_theta = np.empty((n_gradients, self.width * (self.width + 1)), u.dtype)
+            arguments = (*coefficients, h, self.map.kind, d_theta, start, stop)
+            pulling.pull_back(w, u, slopes, *arguments)
+            return d_theta
 
-        (d_weight, d_bias), *others = over_samples(run, u.shape[-1])
-        for more_weight, more_bias in others:
-            d_weight += more_weight
-            d_bias += more_bias
-        return d_weight, d_bias
+        d_theta, *others = over_samples(run, u.shape[-1])
+        for more in others:
+            d_theta += more
+        return d_theta

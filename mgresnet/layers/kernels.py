@@ -10,7 +10,8 @@ parameters of its own in every stage,
     k_i = \sigma\Bigl(W_i \bigl(u + H \sum_{j<i} a_{ij} k_j\bigr) + b_i\Bigr), \qquad
     G(u) = u + H \sum_i b_i k_i;
 
-one stage is the forward Euler step of a layer.  Adjoint steps apply the transposed
+one stage is the forward Euler step of a layer.  A row of ``theta`` holds W, row by
+row, and b.  Adjoint steps apply the transposed
 Jacobian of the same map, in pseudo-time: step ``s`` of ``n`` belongs to layer
 ``n - 1 - s``.  A block may have fewer columns than steps; a column is then written
 after every so many.  Kernels assume checked, C-contiguous arguments, allocate nothing
@@ -53,12 +54,11 @@ from mgresnet.layers.vectors import BYTES, samples
 @inlined
 def _step(stages, activation, x, y, k, kept, d, batch, n, width):
     """One Runge-Kutta step of n samples, in place; slopes go to d if they are kept."""
-    v, c, own, step, a, b, n_stages = stages
+    v, size, own, step, a, b, n_stages = stages
     row, rows = samples(x), count(x, n) * width
     for i in range(n_stages):
         at, z, slot = min(i, own - 1), k + i * rows * row, d + i * width * batch
-        v_i, c_i = v + at * width**2, c + at * width
-        stage(i, step, a + i * n_stages, x, y, k, v_i, c_i, width, n)
+        stage(i, step, a + i * n_stages, x, y, k, v + at * size, width, n)
         if i < n_stages - 1:
             apply(activation, z, kept, slot, batch, n, width)
         else:
@@ -70,32 +70,32 @@ def _step(stages, activation, x, y, k, kept, d, batch, n, width):
 @inlined
 def _step_back(stages, x, z, q, d, batch, n, width):
     """Transposed Jacobian of one step applied to n samples, in place; d has slopes."""
-    v, nothing, own, step, a, b, n_stages = stages
+    v, size, nothing, own, step, a, b, n_stages = stages
     row, rows = samples(x), count(x, n) * width
     for i in range(n_stages - 1, -1, -1):
         scale(step * b[i], x, z, rows)
         for j in range(i + 1, n_stages):
             add(z, step * a[j * n_stages + i], q + j * rows * row, z, rows)
         times(d + i * width * batch, batch, n, width, z)
-        pull(v + min(i, own - 1) * width**2, nothing, width, z, q + i * rows * row, n)
+        v_i, q_i = v + min(i, own - 1) * size, q + i * rows * row
+        pull(v_i, nothing, width, z, q_i, n)
     for i in range(n_stages - 1, -1, -1):
         add(x, 1.0, q + i * rows * row, x, rows)
 
 
 @kernel
-def march(u, forcing, slopes, weight, bias, step, a, b, activation, start, stop):
+def march(u, forcing, slopes, theta, step, a, b, activation, start, stop):
     """Fill columns 1..k of every block from its column 0.
 
     Parameters
     ----------
     u : ndarray, shape (n_blocks, k + 1, width, batch)
-        Modified in place.
-    forcing : ndarray, shape (n_steps, width, batch), or empty
+        Modified in place; k may be 0.
+    forcing : ndarray, shape (n_blocks, n_steps / n_blocks, width, batch), or empty
         Added after each step.
     slopes : ndarray, shape (n_steps, n_stages, width, batch), or empty
         Filled with sigma' at every stage of every step.
-    weight : ndarray, shape (n_steps, n_stages or 1, width, width)
-    bias : ndarray, shape (n_steps, n_stages or 1, width)
+    theta : ndarray, shape (n_steps, n_stages or 1, width * (width + 1))
     step : float
         H of the module's formula.
     a, b : ndarray, shape (n_stages, n_stages) and (n_stages,)
@@ -105,36 +105,37 @@ def march(u, forcing, slopes, weight, bias, step, a, b, activation, start, stop)
         Samples start..stop-1 are treated.
     """
     n_blocks, columns, width, batch = u.shape
-    n_stages, own, state = len(b), weight.shape[1], width * batch
-    per_block = len(weight) // n_blocks
-    every = per_block // (columns - 1)
+    (n_steps, own, size), n_stages, state = theta.shape, len(b), width * batch
+    per_block = n_steps // n_blocks
+    every = per_block // max(columns - 1, 1)
     row, group = samples(address(u)), fitting(address(u), width, TILE, 2)
-    tile_size, size = (min(stop - start, TILE) + row) * width, group * row * width
-    space = np.empty(tile_size + (n_stages + 1) * size + BYTES, u.dtype)
+    tile_size, room = (min(stop - start, TILE) + row) * width, group * row * width
+    space = np.empty(tile_size + (n_stages + 1) * room + BYTES, u.dtype)
     y = aligned(address(space))
-    k, tile = y + size, y + (n_stages + 1) * size
+    k, tile = y + room, y + (n_stages + 1) * room
     forced, kept = forcing.size > 0, slopes.size > 0
     for first in range(start, stop, TILE):
         last = min(first + TILE, stop)
         p, done, until = address(u) + first, 0, every
         f, d = address(forcing), address(slopes)
-        v, c = address(weight), address(bias)
-        for _ in range(len(weight)):
+        v = address(theta)
+        for _ in range(n_steps):
             if done == 0:
                 read_panels(p, batch, last - first, width, tile, width * row)
             done, until = done + 1, until - 1
-            if until == 0:
+            due = until == 0 and columns > 1
+            if due:
                 p = p + state
             for s in range(first, last, group * row):
                 n, x = min(last - s, group * row), tile + (s - first) * width
-                stages = v, c, own, step, address(a), address(b), n_stages
+                stages = v, size, own, step, address(a), address(b), n_stages
                 _step(stages, activation, x, y, k, kept, d + s, batch, n, width)
                 if forced:
                     add_samples(f + s, batch, n, width, x)
-                if until == 0:
+                if due:
                     write_panels(x, width * row, p + (s - first), batch, n, width)
             f, d = f + state, d + n_stages * state
-            v, c = v + own * width**2, c + own * width
+            v = v + own * size
             if until == 0:
                 until = every
             if done == per_block:
@@ -143,39 +144,39 @@ def march(u, forcing, slopes, weight, bias, step, a, b, activation, start, stop)
 
 
 @kernel
-def march_adjoint(w, forcing, slopes, weight, step, a, b, start, stop):
+def march_adjoint(w, forcing, slopes, theta, step, a, b, start, stop):
     """Fill columns 1..k of every block of the adjoint w, in pseudo-time.
 
     Parameters
     ----------
     w : ndarray, shape (n_blocks, k + 1, width, batch)
         Modified in place.
-    forcing : ndarray, shape (n_steps, width, batch), or empty
+    forcing : ndarray, shape (n_blocks, n_steps / n_blocks, width, batch), or empty
         In pseudo-time.
     slopes : ndarray, shape (n_steps, n_stages, width, batch)
         From `march`, in layer order.
-    weight : ndarray, shape (n_steps, n_stages or 1, width, width)
+    theta : ndarray, shape (n_steps, n_stages or 1, width * (width + 1))
         In layer order; pseudo-step s uses layer n_steps - 1 - s.
     step, a, b, start, stop
         As in `march`.
     """
     n_blocks, columns, width, batch = w.shape
-    n_stages, own, state = len(b), weight.shape[1], width * batch
-    per_block = len(weight) // n_blocks
+    (n_steps, own, size), n_stages, state = theta.shape, len(b), width * batch
+    per_block = n_steps // n_blocks
     every = per_block // (columns - 1)
     row, group = samples(address(w)), fitting(address(w), width, TILE, 2)
-    tile_size, size = (min(stop - start, TILE) + row) * width, group * row * width
-    space = np.empty(tile_size + (n_stages + 1) * size + BYTES, w.dtype)
+    tile_size, room = (min(stop - start, TILE) + row) * width, group * row * width
+    space = np.empty(tile_size + (n_stages + 1) * room + BYTES, w.dtype)
     zero = np.zeros(width, w.dtype)
     z, nothing = aligned(address(space)), address(zero)
-    q, tile = z + size, z + (n_stages + 1) * size
+    q, tile = z + room, z + (n_stages + 1) * room
     forced = forcing.size > 0
     for first in range(start, stop, TILE):
         last = min(first + TILE, stop)
         p, f, done, until = address(w) + first, address(forcing), 0, every
-        for layer in range(len(weight) - 1, -1, -1):
+        for layer in range(n_steps - 1, -1, -1):
             d = address(slopes) + layer * n_stages * state
-            v = address(weight) + layer * own * width**2
+            v = address(theta) + layer * own * size
             if done == 0:
                 read_panels(p, batch, last - first, width, tile, width * row)
             done, until = done + 1, until - 1
@@ -183,7 +184,7 @@ def march_adjoint(w, forcing, slopes, weight, step, a, b, start, stop):
                 p = p + state
             for s in range(first, last, group * row):
                 n, x = min(last - s, group * row), tile + (s - first) * width
-                stages = v, nothing, own, step, address(a), address(b), n_stages
+                stages = v, size, nothing, own, step, address(a), address(b), n_stages
                 _step_back(stages, x, z, q, d + s, batch, n, width)
                 if forced:
                     add_samples(f + s, batch, n, width, x)

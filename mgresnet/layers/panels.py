@@ -188,21 +188,21 @@ def times(p, stride, n, width, z):
 
 
 @inlined
-def stage(i, step, a, x, y, k, v, b, width, n):
-    """K[i] = V (x + H sum_j<i a[j] K[j]) + b, where y is room for the sum."""
+def stage(i, step, a, x, y, k, v, width, n):
+    """K[i] = V (x + H sum_j<i a[j] K[j]) + b; b follows V, y is room for the sum."""
     panel, panels, inner = width * samples(x), count(x, n), x
     for j in range(i):
         add(inner, step * a[j], k + j * panels * panel, y, panels * width)
         inner = y
     k_i, strides = k + i * panels * panel, (width, 1)
-    ahead = v + width**2
+    b, ahead = v + width**2, v + width * (width + 1)
     product(v, strides, b, width, width, inner, panel, k_i, panel, panels, ahead)
 
 
 @inlined
 def pull(v, b, width, z, q, n):
     """Q = V^T z + b for n samples."""
-    panel, strides, ahead = width * samples(z), (1, width), v + -(width**2)
+    panel, strides, ahead = width * samples(z), (1, width), v + -width * (width + 1)
     product(v, strides, b, width, width, z, panel, q, panel, count(z, n), ahead)
 
 

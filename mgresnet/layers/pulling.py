@@ -48,18 +48,18 @@ def _euler(activation, h, x, s, y, panel, width, n):
 
 
 @inlined
-def _states(v, b, step, activation, x, s, k, sizes, n):
-    """States from the first of k layers, and all slopes; v and b are the last one's."""
+def _states(v, step, activation, x, s, k, sizes, n):
+    """States from the first of k layers, and all slopes; v belongs to the last."""
     width, panel, tile, group = sizes
-    row, strides = samples(x), (width, 1)
-    v, b = v + (1 - k) * width**2, b + (1 - k) * width
+    row, strides, size = samples(x), (width, 1), width * (width + 1)
+    v = v + (1 - k) * size
     for _ in range(k):
-        ahead = v + width**2
+        b, ahead = v + width**2, v + size
         for at in range(0, count(x, n), group):
             m, u, z = min(group, count(x, n) - at), x + at * panel, s + at * panel
             product(v, strides, b, width, width, u, panel, z, panel, m, ahead)
             _euler(activation, step, u, z, u + tile, panel, width, m * row)
-        v, b, x, s = ahead, b + width, x + tile, s + tile
+        v, x, s = ahead, x + tile, s + tile
 
 
 @inlined
@@ -86,7 +86,7 @@ def _add_panels(x, y, panel, width, panels):
 def _adjoints(v, nothing, step, s, w, g, q, sizes, n, wanted):
     """G of a layer, and W += V^T G if it is wanted, for n samples."""
     width, panel, _, group = sizes
-    row, strides, ahead = samples(s), (1, width), v + -(width**2)
+    row, strides, ahead = samples(s), (1, width), v + -width * (width + 1)
     for at in range(0, count(s, n), group):
         m, here = min(n - at * row, group * row), at * panel
         x, panels = g + here, count(s, m)
@@ -99,16 +99,14 @@ def _adjoints(v, nothing, step, s, w, g, q, sizes, n, wanted):
 
 
 @inlined
-def _gradient(g, x, sizes, n, d_v, d_b, layer, sums, fresh):
+def _gradient(g, x, sizes, n, d, sums, fresh):
     """Add G X^T and the sums of G to what a layer has; that is nothing if fresh."""
     width, panel, _, _ = sizes
-    d_v, d_b = d_v + layer * width**2, d_b + layer * width
+    size, d_b = width * (width + 1), d + width**2
     if fresh:
-        for k in range(0, width**2, samples(g)):
-            write(d_v + k, zeros(g, NR), width**2 - k)
-        for k in range(0, width, samples(g)):
-            write(d_b + k, zeros(g, NR), width - k)
-    add_outer(g, width, panel, x, width, panel, count(g, n), d_v, d_b, sums)
+        for k in range(0, size, samples(g)):
+            write(d + k, zeros(g, NR), size - k)
+    add_outer(g, width, panel, x, width, panel, count(g, n), d, d_b, sums)
 
 
 @inlined
@@ -125,9 +123,7 @@ def _seeded(activation, p, stride, n, width, z, panel):
 
 
 @kernel
-def pull_back(
-    w, u, slopes, weight, bias, step, activation, d_weight, d_bias, start, stop
-):
+def pull_back(w, u, slopes, theta, step, activation, d_theta, start, stop):
     """Fill columns 1..k of every block of w, and write the gradients.
 
     Parameters
@@ -138,13 +134,13 @@ def pull_back(
         States, in layer order, at the start of every ``n_layers / n_starts`` layers.
     slopes : ndarray, shape (n_layers, 1, width, batch), or empty
         From `march`, if u has the states of all layers; else computed.
-    weight, bias : ndarray, shape (n_layers, 1, width, width) and (n_layers, 1, width)
+    theta : ndarray, shape (n_layers, 1, width * (width + 1))
     step, activation, start, stop
         As in `kernels.march`.
-    d_weight, d_bias : ndarray, shape (n_layers, width, width) and (n_layers, width)
+    d_theta : ndarray, shape (n_layers, width * (width + 1))
         Modified in place; empty if not wanted.
     """
-    (n_blocks, columns, width, batch), n_layers = w.shape, len(weight)
+    (n_blocks, columns, width, batch), (n_layers, _, size) = w.shape, theta.shape
     per_block, k, state = n_layers // n_blocks, n_layers // len(u), width * batch
     every = per_block // max(columns - 1, 1)
     panel = (width + 1) * samples(address(w))
@@ -160,7 +156,7 @@ def pull_back(
     for first in range(start, stop, TILE):
         n, p, done, until, i = min(TILE, stop - first), address(w) + first, 0, every, 0
         for layer in range(n_layers - 1, -1, -1):
-            v, b = address(weight) + layer * width**2, address(bias) + layer * width
+            v = address(theta) + layer * size
             if done == 0:
                 read_panels(p, batch, n, width, adjoint, panel)
             if i == 0:
@@ -170,14 +166,14 @@ def pull_back(
                 if slopes.size > 0:
                     read_panels(known, batch, n, width, s, panel)
                 else:
-                    _states(v, b, step, activation, x, s, k, sizes, n)
+                    _states(v, step, activation, x, s, k, sizes, n)
             i, done, until = i - 1, done + 1, until - 1
             wanted, fresh = columns > 1 or done < per_block, first == start
             s_i = s + i * tile
             _adjoints(v, nothing, step, s_i, adjoint, g, q, sizes, n, wanted)
-            if d_weight.size > 0:
-                x_i, d_v, d_b = x + i * tile, address(d_weight), address(d_bias)
-                _gradient(g, x_i, sizes, n, d_v, d_b, layer, sums, fresh)
+            if d_theta.size > 0:
+                x_i, d = x + i * tile, address(d_theta) + layer * size
+                _gradient(g, x_i, sizes, n, d, sums, fresh)
             if until == 0 and columns > 1:
                 p, until = p + state, every
                 write_panels(adjoint, panel, p, batch, n, width)

@@ -31,10 +31,9 @@ def linearise(
     -------
     ndarray, shape (n_steps, n_stages, *features, batch)
     """
-    pairs = np.stack([u, u], axis=1)
     slopes = np.empty((len(u), len(scheme.b), *u.shape[1:]), u.dtype)
     none = nothing(u.shape[1:], u.dtype)
-    layer.march(pairs, none, slopes, coefficients, h, scheme)
+    layer.march(u[:, None], none, slopes, coefficients, h, scheme)
     return slopes
 
 

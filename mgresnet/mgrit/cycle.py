@@ -52,7 +52,11 @@ def relax(level: Level, comm: TimeComm, method: Method) -> None:
 
 def residual(level: Level) -> Array:
     """Residual at the C-points 1..M of this rank, (M, *state)."""
-    return level.ends - level.c_points()[1:]
+    ends = level.ends
+    jumps = np.empty_like(ends)
+    np.subtract(ends[:-1], level.intervals.u[1:, 0], out=jumps[:-1])
+    np.subtract(ends[-1], level.tail.u[0, 0], out=jumps[-1])
+    return jumps
 
 
 def correct(levels: list[Level], comm: TimeComm, method: Method) -> None:

@@ -114,7 +114,7 @@ def iterate(
     while len(measures) < options.max_iterations:
         finest.sweep("relax")
         relax(finest, comm, method)
-        measures.append(_measure(finest, comm))
+        measures.append(_measure(finest, residual(finest), comm))
         status = measures[-1].status(options.tolerance)
         swept = status is Status.NON_FINITE or (
             status is Status.CONVERGED and options.tolerance > 0.0
@@ -152,17 +152,20 @@ def _guess(
         finest.lead.u[0, 0] = initial
 
 
-def _measure(finest: Level, comm: TimeComm) -> Measure:
+def _measure(finest: Level, jumps: Array, comm: TimeComm) -> Measure:
     """Norms per C-point, gathered in time order so that all ranks see the same."""
-    norms = [_square_sums(residual(finest)), _square_sums(finest.c_points()[1:])]
-    gathered = np.sqrt(comm.gather(np.stack(norms, axis=1)))
+    states = finest.intervals.u[1:, 0], finest.tail.u[:, 0]
+    of_states = np.concatenate([_square_sums(u) for u in states])
+    norms = np.stack([_square_sums(jumps), of_states], axis=1)
+    gathered = np.sqrt(comm.gather(norms))
     return Measure(gathered[:, 0], gathered[:, 1])
 
 
 def _square_sums(values: Array) -> NDArray[np.float64]:
     """Sum of squares of every state; it does not depend on the states beside it."""
-    squares = np.square(values.reshape(len(values), -1), dtype=np.float64)
-    sums: NDArray[np.float64] = squares.sum(axis=1)
+    rows = values.reshape(len(values), math.prod(values.shape[1:]))
+    rows = rows.astype(np.float64, copy=False)
+    sums: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows)
     return sums
 
 
@@ -174,12 +177,12 @@ def _result(
     comm: TimeComm,
     found: list[Any],
 ) -> Result:
-    final = _measure(levels[0], comm)
+    defects = residual(levels[0])
+    final = _measure(levels[0], defects, comm)
     work = Counter(
         {(i, kind): n for i, lv in enumerate(levels) for kind, n in lv.work.items()}
     )
     points = levels[0].points()
     lost = comm.sum(np.array([0.0 if np.isfinite(points[-1]).all() else 1.0]))
     status = Status.NON_FINITE if lost.any() else final.status(options.tolerance)
-    defects = residual(levels[0])
     return Result(points, defects, measures, final, iterations, status, work, found)

@@ -38,9 +38,7 @@ def left_point(moments: Array, m: int, span: int) -> Array:
 
 def average(moments: Array, m: int, span: int) -> Array:
     """Mean of every m entries, summed in depth order for any number of intervals."""
-    total = moments[::m].copy()
-    for i in range(1, m):
-        total += moments[i::m]
+    total: Array = moments.reshape(-1, m, *moments.shape[1:]).sum(axis=1)
     total /= m
     return total
 

@@ -79,7 +79,8 @@ def test_coarse_adjoints_transpose_coarse_tangents(activation, operator, factors
     marched[:, 0] = samples_last(w[::-1])
     adjoint.propagate(marched, np.empty((0, 1, *marched.shape[2:])))
     transposed = samples_first(marched[::-1, 1])
-    for j, (weight, bias) in enumerate(zip(*forward.stages, strict=True)):
+    parts = net.layer.unpack(forward.stages[0])
+    for j, (weight, bias) in enumerate(zip(*parts, strict=True)):
         arguments = (activation, weight, bias, points[j * span])
         tangent = ref.tangent_step(*arguments, v[j], forward.step, forward.scheme)
         assert np.sum(tangent * w[j]) == pytest.approx(

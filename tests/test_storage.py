@@ -7,7 +7,7 @@ import pytest
 from fakes import run_ranks
 
 import mgresnet as mg
-from mgresnet.layers import kernels, pulling
+from mgresnet.layers import kernels, memory, pulling
 from mgresnet.layers.scheme import euler
 from mgresnet.layers.stepwise import nothing
 
@@ -195,3 +195,18 @@ def test_samples_that_are_not_finite_stay_alone(dtype):
     others = np.delete(np.arange(batch), odd)
     for got, needed in zip(*found, strict=True):
         np.testing.assert_array_equal(got[..., others], needed[..., others])
+
+
+def test_memory_is_used_again_when_no_view_is_left():
+    array = memory.empty((500, 400), np.float64)
+    array[:] = 1.0
+    view = array[3:].reshape(-1, 8).T[2:, ::5]
+    where = array.ctypes.data
+    del array
+    others = [memory.empty((500, 400), np.float64) for _ in range(3)]
+    for other in others:
+        other[:] = 2.0
+    assert (view == 1.0).all()
+    assert where not in [other.ctypes.data for other in others]
+    del view
+    assert memory.empty((400, 500), np.float64).ctypes.data == where

@@ -93,6 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--coarse-operator", default="matched", help=", ".join(COARSE_OPERATORS))
     add("--initial-guess", default="coarse", help=", ".join(INITIAL_GUESSES))
     add("--gradient-tolerance", type=float, help="choose iterations to keep this error")
+    add("--check-every", type=int, default=1, help="steps between estimates of errors")
     add("--for-ranks", type=int, help="ranks for which serial solves would be cheaper")
     add("--data-ranks", type=int, default=1, help="ranks that share a batch's samples")
     add("--epochs", type=int, help="passes over the training data; preset")

@@ -62,6 +62,7 @@ def with_progress(setup: Setup, steps: int, comm: TimeComm) -> Iterator[Record]:
         regularisation=setup.regularisation,
         gradient_tolerance=a.gradient_tolerance,
         ranks=a.for_ranks,
+        check_every=a.check_every,
     )
     watched = comm.rank == 0 and (a.progress or sys.stderr.isatty())
     total = a.epochs * steps

@@ -12,6 +12,7 @@ import numpy as np
 from mgresnet.layers import kernels, pulling
 from mgresnet.layers.layout import Array
 from mgresnet.layers.linear import Linear, check_size
+from mgresnet.layers.memory import empty
 from mgresnet.layers.scheme import Scheme
 from mgresnet.layers.stepwise import nothing
 from mgresnet.layers.threads import over_samples
@@ -196,7 +197,7 @@ class Dense:
         """Gradients for weights and biases of all layers, or of none."""
 
         def run(start: int, stop: int) -> Array:
-            d_theta = np.empty((n_gradients, self.width * (self.width + 1)), u.dtype)
+            d_theta = empty((n_gradients, self.width * (self.width + 1)), u.dtype)
             arguments = (*coefficients, h, self.map.kind, d_theta, start, stop)
             pulling.pull_back(w, u, slopes, *arguments)
             return d_theta

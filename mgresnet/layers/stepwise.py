@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from mgresnet.layers.layout import Array
+from mgresnet.layers.memory import empty
 from mgresnet.layers.scheme import Scheme
 
 
@@ -31,7 +32,7 @@ def linearise(
     -------
     ndarray, shape (n_steps, n_stages, *features, batch)
     """
-    slopes = np.empty((len(u), len(scheme.b), *u.shape[1:]), u.dtype)
+    slopes = empty((len(u), len(scheme.b), *u.shape[1:]), u.dtype)
     none = nothing(u.shape[1:], u.dtype)
     layer.march(u[:, None], none, slopes, coefficients, h, scheme)
     return slopes

@@ -23,6 +23,7 @@ from mgresnet.learning.optimisers import global_norm
 from mgresnet.learning.regularisation import Regularisation
 from mgresnet.learning.shards import Shard, take_shard
 from mgresnet.learning.shared import own_gather
+from mgresnet.learning.watch import Watch
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm
@@ -45,6 +46,7 @@ class Accurate(NamedTuple):
     norm: float
     error: GradientError  # relative to the norm
     plans: Both  # Plan that led to this gradient
+    watch: Watch  # on the error of this rank's shard
     iterations: Both  # done, or SERIAL
     seconds: Counter[str]
 
@@ -60,6 +62,7 @@ def accurate_gradient(
     objective: Objective,
     regularisation: Regularisation | None,
     comm: Any,
+    watch: Watch | None = None,
 ) -> Accurate:
     """Carry out plans, and iterate on from there while the rules find the error large.
 
@@ -78,6 +81,9 @@ def accurate_gradient(
         As in `value_and_gradient`.
     comm : ProcessGrid, or what `value_and_gradient` takes
         A grid divides the batch over its data ranks.
+    watch : Watch, optional
+        From an earlier step, to foretell the error instead of estimating it.  Should it
+        be too large, whatever follows is estimated.
     """
     grid = as_process_grid(comm)
     gather = own_gather(net, grid.layer)
@@ -87,10 +93,23 @@ def accurate_gradient(
     own = None
     while True:
         options = Both(*map(_options, rules, plans, done))
-        value, gradient, absolute, own = _attempt(
-            net, params, shard, options, objective, regularisation, grid.layer, own
+        value, gradient, own = value_and_gradient(
+            net,
+            params,
+            shard.inputs,
+            shard.targets,
+            objective=objective,
+            forward=options.forward,
+            adjoint=options.adjoint,
+            comm=grid.layer,
+            regularisation=regularisation,
+            guess=own,
         )
-        value, gradient, absolute, info = shard.whole(value, gradient, absolute, own)
+        if watch is None:
+            seen = _estimate(net, params, shard, own, options, objective, grid.layer)
+        else:
+            seen = watch.foretell(own)
+        value, gradient, absolute, info = shard.whole(value, gradient, seen.error, own)
         seconds.update(info.seconds)
         solved = (info.forward.iterations, info.adjoint.iterations)
         taken = Both(*map(operator.add, taken, solved))
@@ -99,34 +118,23 @@ def accurate_gradient(
         serial = [plan.iterations == SERIAL for plan in plans]
         if rules.forward.accepts(error.total) or all(serial):
             counts = Both(*np.where(serial, SERIAL, taken).tolist())
-            return Accurate(value, gradient, info, norm, error, plans, counts, seconds)
+            found = (info, norm, error, plans, seen, counts, seconds)
+            return Accurate(value, gradient, *found)
+        watch = None
         done = Both(*(plan.iterations for plan in plans))
         plans = _more(rules, plans, error)
 
 
-def _attempt(
+def _estimate(
     net: Network,
     params: Params,
     shard: Shard,
+    info: Info,
     options: Both,
     objective: Objective,
-    regularisation: Regularisation | None,
     comm: TimeComm,
-    guess: Info | None,
-) -> tuple[float, Params, GradientError, Info]:
-    """Value and gradient of a shard, and an estimate of the gradient's error."""
-    value, gradient, info = value_and_gradient(
-        net,
-        params,
-        shard.inputs,
-        shard.targets,
-        objective=objective,
-        forward=options.forward,
-        adjoint=options.adjoint,
-        comm=comm,
-        regularisation=regularisation,
-        guess=guess,
-    )
+) -> Watch:
+    """Estimate the error of the gradient of a shard."""
     error = estimate_gradient_error(
         net,
         params,
@@ -138,7 +146,7 @@ def _attempt(
         adjoint_options=options.adjoint,
         comm=comm,
     )
-    return value, gradient, error, info
+    return Watch.at(error, info)
 
 
 def adaptive_rules(

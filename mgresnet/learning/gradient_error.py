@@ -122,10 +122,14 @@ def estimate_gradient_error(
     (_, d_head_now, seed_now), (_, d_head, seed) = (
         close(net, rows, end, targets, objective, comm) for end in ends
     )
-    both = _correct(s, now, v, tail, seed, comm)
-    alone = _correct(s, now, now.u, now.u_tail, seed_now, comm)
+    at_now = Adjoint.at(s.coarse, np.ascontiguousarray(now.u[:-1]))
+    at_v = Adjoint.at(s.coarse, np.ascontiguousarray(v[:-1]))
+    drive = s.w[:-1] + s.q - _steps_back(at_now, s.w[1:])
+    both = _correct(s, now, at_v, v, tail, drive, seed, comm)
+    alone = _correct(s, now, at_now, now.u, now.u_tail, drive, seed_now, comm)
+    before = _gradients(net, s, now)
     d_both, d_alone = (
-        _gradient_change(net, rows, s, forward, now, then, comm)
+        _gradient_change(net, rows, s, forward, now, before, then, comm)
         for then in (both, alone)
     )
     if d_head is not None and d_head_now is not None:
@@ -197,15 +201,18 @@ def _sum_intervals(values: Array, spacing: int, span: int, n: int) -> Array:
 
 
 def _correct(
-    s: Sample, now: Points, states: Array, tail: Array, seed: Any, comm: TimeComm
+    s: Sample,
+    now: Points,
+    coarse: Adjoint,
+    states: Array,
+    tail: Array,
+    drive: Array,
+    seed: Any,
+    comm: TimeComm,
 ) -> Points:
-    """Adjoints for given states: march back from the seed, driven by the residual."""
-    at_now, at_states = (
-        Adjoint.at(s.coarse, np.ascontiguousarray(u[:-1])) for u in (now.u, states)
-    )
+    """Adjoints at given states: march back from the seed, driven by the residual."""
     w_tail = now.w_tail if seed is None else pull_back_tail(s.tail, tail, seed)
-    forcing = s.w[:-1] + s.q - _steps_back(at_now, s.w[1:])
-    w = _march(at_states, w_tail[0], forcing[::-1], comm.reversed())[::-1]
+    w = _march(coarse, w_tail[0], drive[::-1], comm.reversed())[::-1]
     return Points(states, w[0], w[:-1], tail, w_tail)
 
 
@@ -215,14 +222,13 @@ def _gradient_change(
     s: Sample,
     forward: Solution,
     now: Points,
+    before: tuple[Array, Array],
     then: Points,
     comm: TimeComm,
 ) -> Params:
     """Estimated change of the gradient of body and opening under a correction."""
-    d_theta, d_tail = (
-        b - a
-        for a, b in zip(_gradients(net, s, now), _gradients(net, s, then), strict=True)
-    )
+    after = _gradients(net, s, then)
+    d_theta, d_tail = (b - a for a, b in zip(before, after, strict=True))
     if net.control is None:  # as many layers change like the first of an interval
         body = np.concatenate([math.sqrt(s.layers.step) * d_theta, d_tail])
     else:

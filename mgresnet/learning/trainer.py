@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from mgresnet.data import Batch
+from mgresnet.data.checks import integer_at_least
 from mgresnet.learning.accurate import (
     Accurate,
     Both,
@@ -61,6 +62,7 @@ def train(
     regularisation: Regularisation | None = None,
     gradient_tolerance: float | None = None,
     ranks: int | None = None,
+    check_every: int = 1,
 ) -> Iterator[Record]:
     """Train on one batch after the other.
 
@@ -85,6 +87,9 @@ def train(
     ranks : int, optional
         Number of ranks for which serial propagation is compared with iterating, if not
         that of the layers; to study on few ranks what many would do.
+    check_every : int
+        Steps from one estimate of the gradient's error to the next.  In between it is
+        foretold from the residuals, and estimated at once should that be too large.
 
     Yields
     ------
@@ -120,7 +125,9 @@ def train(
         regularisation=regularisation,
         comm=grid,
     )
-    return _steps(find, rules, local, batches, optimiser, own_gather(net, grid.layer))
+    integer_at_least("check_every", check_every, 1)
+    gather = own_gather(net, grid.layer)
+    return _steps(find, rules, local, batches, optimiser, gather, check_every)
 
 
 def _steps(
@@ -130,12 +137,14 @@ def _steps(
     batches: Iterable[Any],
     optimiser: Transform,
     gather: Gather,
+    check_every: int,
 ) -> Iterator[Record]:
     state = optimiser.init(params)
     plans = Both(rules.forward.start(), rules.adjoint.start())
+    watch = None
     for step, batch in enumerate(batches):
         inputs, targets, epoch = Batch(*batch)
-        found = find(params, inputs, targets, plans=plans)
+        found = find(params, inputs, targets, plans=plans, watch=watch)
         started = time.perf_counter()
         update, state = optimiser.update(found.gradient, state, params, gather)
         params = apply_updates(params, update)
@@ -161,3 +170,4 @@ def _steps(
         if Status.NON_FINITE in statuses:
             return
         plans = next_plans(rules, found)
+        watch = found.watch if found.watch.age + 1 < check_every else None

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mgresnet.layers.memory import empty
 from mgresnet.mgrit.level import Array, Level, March, Segment
 from mgresnet.parallel.comm import TimeComm
 
@@ -53,7 +54,7 @@ def relax(level: Level, comm: TimeComm, method: Method) -> None:
 def residual(level: Level) -> Array:
     """Residual at the C-points 1..M of this rank, (M, *state)."""
     ends = level.ends
-    jumps = np.empty_like(ends)
+    jumps = empty(ends.shape, ends.dtype)
     np.subtract(ends[:-1], level.intervals.u[1:, 0], out=jumps[:-1])
     np.subtract(ends[-1], level.tail.u[0, 0], out=jumps[-1])
     return jumps
@@ -101,7 +102,8 @@ def solve(coarsest: Level, comm: TimeComm, march: March = Segment.march) -> list
 def restrict(fine: Level, coarse: Level) -> None:
     """Pose the coarse problem, with the fine C-points as first approximation."""
     c_points = fine.c_points()
-    steps = np.stack([c_points[:-1], c_points[:-1]], axis=1)
+    steps = empty((len(c_points) - 1, 2, *c_points.shape[1:]), c_points.dtype)
+    steps[:, 0] = c_points[:-1]
     coarse.propagator.propagate(steps, coarse.forcing[:0, None])
     coarse.work["restrict"] += coarse.propagator.n_steps
     np.subtract(fine.ends, steps[:, 1], out=coarse.forcing)

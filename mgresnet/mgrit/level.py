@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mgresnet.layers.memory import empty
+
 Array = NDArray[np.floating]
 
 
@@ -84,9 +86,17 @@ class Level(NamedTuple):
         if self.line is not None:
             points: Array = self.line[0]
             return points
-        inner = self.intervals.u[:, :-1]
-        inner = inner.reshape(-1, *inner.shape[2:])
-        return np.concatenate([self.lead.u[0, :-1], inner, self.tail.u[0]])
+        lead, inner, tail = (
+            self.lead.u[0, :-1],
+            self.intervals.u[:, :-1],
+            self.tail.u[0],
+        )
+        first, last = len(lead), len(lead) + inner.shape[0] * inner.shape[1]
+        points = empty((last + len(tail), *tail.shape[1:]), tail.dtype)
+        points[:first] = lead
+        points[first:last].reshape(inner.shape)[:] = inner
+        points[last:] = tail
+        return points
 
     def set_points(self, values: Array) -> None:
         """Replace first point and C-points by those of all points kept."""
@@ -148,7 +158,7 @@ def build_levels(
     if not factors:
         return [level]
     coarse = level.intervals.propagator.coarsen(factors[0])
-    tau = np.empty((coarse.n_steps, *state.shape), state.dtype)
+    tau = empty((coarse.n_steps, *state.shape), state.dtype)
     return [level, *build_levels(coarse, factors[1:], state, forcing=tau)]
 
 
@@ -158,8 +168,8 @@ def _points(
     """Blocks of lead, intervals and tail; in one line if they share their ends."""
     if apart:
         shapes = zip(n_blocks, columns, strict=True)
-        u = [np.empty((n, k + 1, *state.shape), state.dtype) for n, k in shapes]
+        u = [empty((n, k + 1, *state.shape), state.dtype) for n, k in shapes]
         return u, None
-    line = np.empty((1, sum(columns) + 1, *state.shape), state.dtype)
+    line = empty((1, sum(columns) + 1, *state.shape), state.dtype)
     first, last = columns[0], sum(columns[:2])
     return [line[:, : first + 1], line[:, first : last + 1], line[:, last:]], line

@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from mgresnet.layers.layout import Array
+from mgresnet.layers.memory import empty
 from mgresnet.layers.scheme import Scheme, euler
 from mgresnet.layers.stepwise import linearise, nothing
 from mgresnet.timeline.coarse import CoarseOperator
@@ -87,7 +88,7 @@ class Forward:
     def noting_slopes(self, state: tuple[int, ...]) -> Self:
         """The same steps, noting slopes for states of the given shape."""
         shape = (self.n_steps, len(self.scheme.b), *state)
-        return replace(self, slopes=np.empty(shape, self.dtype))
+        return replace(self, slopes=empty(shape, self.dtype))
 
     def cut(self, m: int) -> tuple[Self, Self, Self]:
         """Split into what comes before, in, and after the intervals of m steps."""

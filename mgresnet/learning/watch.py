@@ -1,0 +1,46 @@
+"""Estimates of the gradient's error that last for some steps of training.
+
+An estimate costs several coarse solves.  Between two of them the error is foretold:
+each part is taken to grow and shrink with the residual of the solve that it is from.
+"""
+
+from typing import NamedTuple, Self
+
+from mgresnet.learning.gradient_error import GradientError
+from mgresnet.learning.gradients import Info
+
+
+class Watch(NamedTuple):
+    """An error of a gradient, and the residuals of its two solves."""
+
+    error: GradientError  # absolute
+    forward_residual: float
+    adjoint_residual: float
+    age: int  # steps since the error was estimated
+
+    @classmethod
+    def at(cls, error: GradientError, info: Info) -> Self:
+        """An estimate for the solves in `info`."""
+        residuals = (info.forward.final_residual, info.adjoint.final_residual)
+        return cls(error, *residuals, age=0)
+
+    def foretell(self, info: Info) -> Self:
+        """What the error has become, to judge by the residuals."""
+        now = self.at(self.error, info)
+        forward = self.error.forward * _growth(
+            self.forward_residual, now.forward_residual
+        )
+        adjoint = self.error.adjoint * _growth(
+            self.adjoint_residual, now.adjoint_residual
+        )
+        parts = self.error.forward + self.error.adjoint
+        total = self.error.total * (forward + adjoint) / max(parts, 1e-300)
+        error = GradientError(total, forward, adjoint)
+        return now._replace(error=error, age=self.age + 1)
+
+
+def _growth(before: float, now: float) -> float:
+    """Ratio of two residuals; a solve that was exact and no longer is has grown."""
+    if now == 0.0:
+        return 0.0
+    return now / before if before > 0.0 else float("inf")

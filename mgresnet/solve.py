@@ -212,8 +212,10 @@ def _transpose(
             f"options need every {grid.spacing}th; use the same coarsening for both, "
             'or store="all" for the forward solve'
         )
-    starts = np.searchsorted(forward.kept, needed[:-1])
-    return RetracedAdjoint(fine, samples_last(forward.states[starts], ndim))
+    starts = forward.states[:-1]
+    if len(needed) < len(forward.kept):
+        starts = forward.states[np.searchsorted(forward.kept, needed[:-1])]
+    return RetracedAdjoint(fine, samples_last(starts, ndim))
 
 
 def _spacing(grid: TimeGrid, options: MGRITOptions) -> int:

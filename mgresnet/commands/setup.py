@@ -187,6 +187,7 @@ def build_options(a: argparse.Namespace, iterations: int) -> MGRITOptions:
         tolerance=a.tolerance if a.gradient_tolerance is None else 0.0,
         coarse_operator=a.coarse_operator,
         initial_guess=a.initial_guess,
+        store="c-points",
     )
 
 

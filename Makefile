@@ -30,8 +30,10 @@ demo: $(READY)      ## train a deep network on RANKS=2 ranks
 test: lint          ## run the checks, then the tests
 	@$(BIN)/python -m pytest
 
-bench: $(READY)     ## measure the kernels against NumPy, PyTorch and JAX, if installed
+bench: $(READY)     ## measure kernels against other programs, the engine, memory
 	@$(BIN)/python benchmarks/kernels.py --quick
+	@$(BIN)/python benchmarks/engine_overhead.py --quick
+	@$(BIN)/python benchmarks/memory.py --quick
 
 lint: $(READY)      ## check style, types, imports and spelling
 	@$(BIN)/ruff check --quiet

@@ -12,21 +12,29 @@ CACHE = 2**21  # bytes of states and slopes up to which keeping all of them is f
 
 
 def ours(task: Task, activation: int = TANH) -> Rival:
-    """The two sweeps of a serial solve: forward, and back with the gradient.
+    """The two sweeps of a serial solve, keeping what is faster.
 
-    Forward keeps every 16th state, and the way back computes those between again; where
-    all states and slopes fit in cache both are kept instead.
+    That is every 16th state; where all states and slopes fit in cache, it is those.
+    """
+    small = 2 * len(task.weight) * task.u.nbytes <= CACHE
+    return sweeps(task, 1 if small else INTERVAL, activation)
+
+
+def sweeps(task: Task, interval: int, activation: int = TANH) -> Rival:
+    """Forward, and back with the gradient.
+
+    Forward keeps every so many states, and the way back computes those between again;
+    with all states it keeps the slopes as well.
     """
     weight, bias, u, seed = task
     theta = np.hstack([weight.reshape(len(weight), -1), bias])
     layers, (a, b) = (theta[:, None], task.h), euler()
     depth, batch = len(weight), u.shape[-1]
-    small = 2 * depth * u.nbytes <= CACHE
-    kept = depth if small else -(-depth // INTERVAL)
+    kept = -(-depth // interval)
     states, adjoints = (np.zeros((1, n, *u.shape), u.dtype) for n in (kept + 1, 2))
     states[0, 0], adjoints[0, 0] = u, seed
     nothing = np.empty((0, 1, *u.shape), u.dtype)
-    slopes = np.zeros((depth, 1, *u.shape), u.dtype) if small else nothing
+    slopes = np.zeros((depth, 1, *u.shape), u.dtype) if interval == 1 else nothing
     d_theta = np.empty_like(theta)
     d_weight, d_bias = np.split(d_theta, [weight[0].size], axis=1)
     d_weight = d_weight.reshape(weight.shape)

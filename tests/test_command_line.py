@@ -146,6 +146,8 @@ def test_diverged_run_says_so(capsys):
         (["train", "peaks", "--tikhonov", "-3"], "tikhonov"),
         (["train", "peaks", "--data-ranks", "2"], "1 rank(s) cannot be arranged in 2"),
         (["train", "peaks", "--data-ranks", "0"], "needed a divisor of 1"),
+        (["train", "peaks", "--threads", "0"], "number of threads must be at least 1"),
+        (["warmup", "--dtype", "int64"], "choose from float64, float32"),
         (["scale"], "add --calibrate"),
         (["scale", "--calibrate"], "on 1 rank(s), needed two"),
         (["scale", "--calibrate", "--width", "0"], "--width"),

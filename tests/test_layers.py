@@ -174,6 +174,22 @@ WHOLE_RANGE = np.concatenate(
 )
 
 
+# Exact values come from the next wider type; a long double may be no wider than double.
+WIDER = {np.float32: np.float64, np.float64: np.longdouble}
+WIDE = np.finfo(np.longdouble).nmant > np.finfo(np.float64).nmant
+double = pytest.param(
+    np.float64,
+    marks=pytest.mark.skipif(not WIDE, reason="no type here is wider than double"),
+)
+each_dtype = pytest.mark.parametrize("dtype", [np.float32, double])
+
+
+def whole_range(dtype):
+    """Numbers of every size in a type, and in the next wider one."""
+    x = WHOLE_RANGE[abs(WHOLE_RANGE) < np.finfo(dtype).max].astype(dtype)
+    return x, x.astype(WIDER[dtype])
+
+
 def in_ulps(got, needed):
     """Largest error in units of the last place of the exact result."""
     last_place = np.spacing(abs(needed).astype(got.dtype))
@@ -182,19 +198,27 @@ def in_ulps(got, needed):
 
 # Bounds are the errors measured on a machine with fused multiply-add, rounded up.
 # With a long double of 64 bits the exact values are themselves off by one place.
-WIDE = np.finfo(np.longdouble).nmant > 52
-
-
-@pytest.mark.skipif(not WIDE, reason="long double is no wider than double here")
-def test_tanh_is_off_by_a_few_places_at_most():
-    x = WHOLE_RANGE
+@each_dtype
+def test_tanh_is_off_by_a_few_places_at_most(dtype):
+    x, wide = whole_range(dtype)
     value, slope = elementwise("tanh", x)
-    exact = np.tanh(x.astype(np.longdouble))
+    exact = np.tanh(wide)
+    assert value.dtype == slope.dtype == dtype
     assert in_ulps(value, exact) < 5.0
-    assert abs(slope - (1 - exact) * (1 + exact)).max() < 4 * np.finfo(float).eps
-    narrow = x[abs(x) < 3e38].astype(np.float32)
-    value, _ = elementwise("tanh", narrow)
-    assert in_ulps(value, np.tanh(narrow.astype(np.longdouble))) < 5.0
+    assert abs(slope - (1 - exact) * (1 + exact)).max() < 4 * np.finfo(dtype).eps
+
+
+@each_dtype
+def test_sigmoid_is_off_by_a_few_places_of_one_at_most(dtype):
+    """From 1/2 to 1 those are its own places; below it is 1 less what is above."""
+    x, wide = whole_range(dtype)
+    value, slope = elementwise("sigmoid", x)
+    with np.errstate(over="ignore"):
+        exact = 1 / (1 + np.exp(-wide))
+    assert value.dtype == slope.dtype == dtype
+    assert in_ulps(value[x >= 0], exact[x >= 0]) < 2.0
+    assert abs(value - exact).max() < 1.5 * np.finfo(dtype).eps
+    assert abs(slope - exact * (1 - exact)).max() < 1.5 * np.finfo(dtype).eps
 
 
 def test_tanh_is_odd_and_never_beyond_one():
@@ -205,15 +229,6 @@ def test_tanh_is_odd_and_never_beyond_one():
     np.testing.assert_array_equal(same, slope)
     assert value.max() == 1.0
     assert slope.min() >= 0.0
-
-
-@pytest.mark.skipif(not WIDE, reason="long double is no wider than double here")
-def test_sigmoid_is_off_by_a_few_places_of_one_at_most():
-    x = WHOLE_RANGE[abs(WHOLE_RANGE) < 1e4]
-    value, slope = elementwise("sigmoid", x)
-    exact = 1 / (1 + np.exp(-x.astype(np.longdouble)))
-    assert abs(value - exact).max() < 1.5 * np.finfo(float).eps
-    assert abs(slope - exact * (1 - exact)).max() < 1.5 * np.finfo(float).eps
 
 
 @pytest.mark.parametrize("activation", kernels.ACTIVATIONS)

@@ -11,6 +11,7 @@ import numpy as np
 from mgresnet.commands.setup import Setup
 from mgresnet.data import peaks_class
 from mgresnet.layers.layout import Array
+from mgresnet.layers.threads import threads
 from mgresnet.learning.controller import Plan, planned_options
 from mgresnet.learning.evaluation import EpochRow, Evaluation, predict
 from mgresnet.learning.gradients import Info, value_and_gradient
@@ -20,6 +21,7 @@ from mgresnet.learning.trainer import Record
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Params
 from mgresnet.parallel import ProcessGrid, TimeComm
+from mgresnet.parallel.blas import blas_threads
 from mgresnet.solution import Solution
 
 COLUMNS = "{:>5}  {:>8} {:>8} {:>8}  {:>8} {:>8} {:>8}  {:>8} {:>8} {:>8}  {:>7}"
@@ -46,7 +48,8 @@ def start(setup: Setup, comm: TimeComm, folder: Path | None) -> None:
         comm,
         f"solver    {_ranks(setup.grid)}, coarsening {a.coarsening}, "
         f"{a.coarse_operator}, tolerance {a.tolerance:g},\n          at most "
-        f"{a.iterations} forward and {a.adjoint_iterations} adjoint corrections\n",
+        f"{a.iterations} forward and {a.adjoint_iterations} adjoint corrections\n"
+        f"threads   {threads()} for kernels, {blas_threads()} for BLAS, per rank\n",
     )
     name = setup.objective.score_name
     top = ("", "loss", "", "", name, "", "", "residual", "", "gradient", "")
@@ -57,6 +60,7 @@ def start(setup: Setup, comm: TimeComm, folder: Path | None) -> None:
     if folder:
         config = {name: _plain(value) for name, value in vars(a).items()}
         config["ranks"] = comm.size
+        config["blas_threads"] = blas_threads()
         config["python"] = platform.python_version()
         config["numpy"] = np.__version__
         write_json(folder / "config.json", config)

@@ -9,6 +9,7 @@ from mgresnet.control import BSpline
 from mgresnet.data import PROBLEMS, Batch, Problem, batches, load_problem
 from mgresnet.layers import Dense, Linear, Widen
 from mgresnet.layers.kernels import ACTIVATIONS
+from mgresnet.layers.threads import set_threads
 from mgresnet.learning import optimisers, schedules
 from mgresnet.learning.objectives import LeastSquares, Objective, SoftmaxCrossEntropy
 from mgresnet.learning.optimisers import Transform, tree_map
@@ -96,6 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--check-every", type=int, default=1, help="steps between estimates of errors")
     add("--for-ranks", type=int, help="ranks for which serial solves would be cheaper")
     add("--data-ranks", type=int, default=1, help="ranks that share a batch's samples")
+    add("--threads", type=int, default=1, help="threads of a rank, for the samples")
     add("--epochs", type=int, help="passes over the training data; preset")
     add("--batch-size", type=int, default=100, help="samples per step")
     add("--optimiser", default="adam", help=", ".join(OPTIMISERS))
@@ -148,6 +150,7 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
         regularisation=Regularisation(a.tikhonov, a.smoothness, a.head_tikhonov),
         batches=stream,
     )
+    set_threads(a.threads)
     if a.output and comm.rank == 0:
         claim(a.output)
     return setup

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numba.extending
@@ -22,6 +22,8 @@ DIGEST = _digest()
 
 PART: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
+KERNELS: list[Any] = []  # all that Python calls
+
 intrinsic: Any = numba.extending.intrinsic  # its type suits Python's callers only
 
 
@@ -31,7 +33,30 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     Sums have the order that is written down, fused multiply-adds are those that are.
     """
     function.__qualname__ += f"_{DIGEST}"
-    return _compile(function, cache=True)
+    compiled = _compile(function, cache=True)
+    KERNELS.append(compiled)
+    return compiled
+
+
+class Use(NamedTuple):
+    """How many kernels came from the disk cache, and how many had to be compiled."""
+
+    found: int
+    compiled: int
+
+
+def cache_use() -> Use:
+    """Use of the disk cache by this process so far; a type of numbers counts extra."""
+    stats = [kernel.stats for kernel in KERNELS]
+    return Use(
+        sum(sum(s.cache_hits.values()) for s in stats),
+        sum(sum(s.cache_misses.values()) for s in stats),
+    )
+
+
+def cache_folder() -> str:
+    """Folder of the disk cache."""
+    return str(KERNELS[0].stats.cache_path)
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 from mpi4py import MPI
 
+from mgresnet.parallel.blas import limit_blas
 from mgresnet.parallel.comm import Array
 
 LAST_WORDS = 0.5  # seconds: when a job aborts, MPICH drops output it has yet to read
@@ -29,7 +30,8 @@ class MPIComm:
     Notes
     -----
     With several ranks, an exception that nobody catches ends the whole job at once: the
-    others would wait forever for messages of the rank that died.
+    others would wait forever for messages of the rank that died.  Ranks that share a
+    node leave one thread to BLAS each, unless the environment says otherwise.
     """
 
     def __init__(self, comm: MPI.Intracomm, backwards: bool = False) -> None:
@@ -44,6 +46,7 @@ class MPIComm:
         self.size = comm.size
         if comm.size > 1:
             _end_job_on_exception(comm)
+            limit_blas(comm.size)
 
     def shift(self, values: Array, first: Array) -> Array:
         """Send to the right, return what comes from the left (rank 0: `first`)."""

@@ -33,13 +33,17 @@ def mpiexec():
     return found
 
 
-def launch(n_ranks, *arguments, interpreter=(), timeout=60.0, **environment):
-    """Run tests/mpi_program.py on n_ranks ranks.
+def launch(
+    n_ranks, *arguments, program=PROGRAM, interpreter=(), timeout=60.0, **environment
+):
+    """Run a program on n_ranks ranks.
 
     Parameters
     ----------
     arguments : str
         Of the program.
+    program : Path
+        By default tests/mpi_program.py.
     interpreter : tuple of str
         Options of Python, such as ``("-m", "mpi4py")``.
     timeout : float
@@ -53,7 +57,7 @@ def launch(n_ranks, *arguments, interpreter=(), timeout=60.0, **environment):
         With the output as text.
     """
     ranks = [mpiexec(), "-n", str(n_ranks)]
-    command = [*ranks, sys.executable, *interpreter, str(PROGRAM), *arguments]
+    command = [*ranks, sys.executable, *interpreter, str(program), *arguments]
     process = subprocess.Popen(
         command,
         env={**os.environ, **ENVIRONMENT, **environment},

@@ -1,0 +1,132 @@
+"""Jobs of a scaling study put together, and printed as a table."""
+
+import statistics
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from _scaling_cases import PEER, SERIAL
+
+
+class Point(NamedTuple):
+    """All that was measured for one method on one number of ranks."""
+
+    kind: str
+    depth: int
+    width: int
+    batch_size: int
+    clock: str  # wall, or the name of a machine
+    ranks: int
+    method: str
+    coarsening: tuple[int, ...]
+    rows: list[dict[str, Any]]  # of the jobs
+
+    @property
+    def samples(self) -> list[float]:
+        """Seconds of all steps of all jobs."""
+        return [value for row in self.rows for value in row["samples"]]
+
+    @property
+    def median(self) -> float:
+        """Seconds of a step."""
+        return statistics.median(self.samples)
+
+    @property
+    def alone(self) -> bool:
+        """Whether it ran in a process of its own, without MPI."""
+        return self.method in (*SERIAL, PEER)
+
+    @property
+    def label(self) -> str:
+        """Method and coarsening."""
+        name = f"k = {self.method}" if self.method.isdecimal() else self.method
+        factors = ", ".join(map(str, self.coarsening))
+        return f"{name}, m = {factors}" if factors else name
+
+    def mean(self, name: str) -> float:
+        """Mean of a number that every job has."""
+        return statistics.fmean(row[name] for row in self.rows)
+
+    def phases(self) -> dict[str, float]:
+        """Seconds by phase; what none of them has is "other"."""
+        names = self.rows[0]["phases"]
+        found = {
+            name: statistics.fmean(row["phases"][name] for row in self.rows)
+            for name in names
+        }
+        return {**found, "other": max(0.0, self.median - sum(found.values()))}
+
+
+Points = list[Point]
+
+
+def merged(records: Iterable[dict[str, Any]]) -> Points:
+    """One point for the rows of all jobs that measured the same."""
+    found: dict[Any, Point] = {}
+    for record in records:
+        clock = record["virtual"]["name"] if record["virtual"] else "wall"
+        sizes = (record[name] for name in ("kind", "depth", "width", "batch_size"))
+        head = (*sizes, clock, record["ranks"])
+        for row in record["rows"]:
+            key = (*head, row["method"], tuple(row["coarsening"]))
+            found.setdefault(key, Point(*key, rows=[])).rows.append(row)
+    return list(found.values())
+
+
+def serial_seconds(points: Points, point: Point, depth: int) -> float:
+    """Best serial step of this package for a network of this depth, same clock."""
+    return min(p.median for p in rivals(points, point, depth) if p.method in SERIAL)
+
+
+def rivals(points: Points, point: Point, depth: int) -> Points:
+    """What a single process did for a network of this depth, by the same clock."""
+    same = (point.kind, depth, *point[2:5])
+    return [p for p in points if p.alone and p[:5] == same]
+
+
+def speed_up(points: Points, point: Point) -> float:
+    """Best serial seconds for the same network over those of a point."""
+    return serial_seconds(points, point, point.depth) / point.median
+
+
+def efficiency(points: Points, point: Point) -> float:
+    """Part of P-fold speed; in weak scaling, one rank's serial time over that of P."""
+    if point.kind == "strong":
+        return speed_up(points, point) / point.ranks
+    return serial_seconds(points, point, point.depth // point.ranks) / point.median
+
+
+def print_table(points: Points) -> None:
+    """Print medians, quartiles, minima, and how many times the serial speed that is."""
+    print(
+        f"{'clock':10} {'kind':6} {'N':>5} {'w':>3} {'P':>3} {'method':28}"
+        f"{'ms':>8} {'quartiles':>15} {'least':>7} {'/serial':>8} {'/torch':>7}"
+        f" {'error':>8} {'k':>5} {'sent':>5} {'kB':>6}"
+    )
+    for point in sorted(points, key=lambda p: (p.clock, *p[:6])):
+        lower, _, upper = statistics.quantiles(point.samples, n=4)
+        spread = f"{1e3 * lower:.1f}-{1e3 * upper:.1f}"
+        peers = [p for p in rivals(points, point, point.depth) if p.method == PEER]
+        torch = f"{peers[0].median / point.median:.2f}" if peers else "-"
+        print(
+            f"{point.clock:10} {point.kind:6} {point.depth:5} {point.width:3}"
+            f" {point.ranks:3} {point.label:28}{1e3 * point.median:8.2f} {spread:>15}"
+            f" {1e3 * min(point.samples):7.2f}"
+            f" {speed_up(points, point):8.2f} {torch:>7}"
+            f" {point.mean('gradient_error'):8.1e} {_iterations(point):>5}"
+            f" {_traffic(point)}"
+        )
+
+
+def _iterations(point: Point) -> str:
+    """Most frequent forward and adjoint corrections; s is serial."""
+    if point.alone:
+        return "s"
+    pairs = [tuple(pair) for row in point.rows for pair in row["iterations"]]
+    return "+".join("s" if k < 0 else str(k) for k in statistics.mode(pairs))
+
+
+def _traffic(point: Point) -> str:
+    """Messages and kilobytes of a rank in a step."""
+    if "sent" not in point.rows[0]:
+        return ""
+    return f"{point.mean('sent'):5.0f} {1e-3 * point.mean('bytes'):6.0f}"

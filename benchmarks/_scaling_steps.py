@@ -1,0 +1,127 @@
+"""Time the steps of several training runs that take turns.
+
+All ranks begin a step together and the slowest counts, on the clock of the wall or on
+the virtual clocks of another machine.
+"""
+
+import time
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from _scaling_cases import Training
+
+import mgresnet as mg
+
+WARM_UP = 3  # steps before the first turn; one before every other
+PHASES = ("forward", "head", "adjoint", "gradient", "estimate", "update")
+
+
+class Clock(Protocol):
+    """What tells how long a step takes on this rank."""
+
+    columns: tuple[str, ...]  # what `stop` tells, the seconds in all first
+
+    def start(self) -> None:
+        """Wait for all ranks, then begin."""
+
+    def stop(self, record: mg.Record) -> list[float]:
+        """End with what the step has recorded itself."""
+
+
+class WallClock:
+    """Seconds of the wall clock, by phase."""
+
+    columns = ("seconds", *PHASES)
+
+    def __init__(self, plain: mg.TimeComm) -> None:
+        self._plain = plain
+        self._started = 0.0
+
+    def start(self) -> None:
+        """Wait for all ranks, then begin."""
+        barrier(self._plain)
+        self._started = time.perf_counter()
+
+    def stop(self, record: mg.Record) -> list[float]:
+        """End with the phases of a record."""
+        seconds = time.perf_counter() - self._started
+        return [seconds, *(record.seconds.get(phase, 0.0) for phase in PHASES)]
+
+
+class VirtualClock:
+    """Virtual seconds: those of computing, and of waiting for messages to arrive."""
+
+    columns = ("seconds", "computing", "waiting", "sent", "bytes")
+
+    def __init__(self, plain: mg.TimeComm, comm: mg.VirtualTimeComm) -> None:
+        self._plain, self._comm = plain, comm
+
+    def start(self) -> None:
+        """Wait for all ranks, then set the clock to zero."""
+        barrier(self._plain)
+        self._comm.reset()
+
+    def stop(self, record: mg.Record) -> list[float]:
+        """End with the books of this rank."""
+        return [float(entry) for entry in self._comm.account]
+
+
+class Timed(NamedTuple):
+    """What all ranks measured in the steps of one training run."""
+
+    table: Any  # (n_ranks, n_steps, n_columns)
+    iterations: list[list[int]]  # forward and adjoint, of every step
+    gradient_error: float
+
+
+def barrier(comm: mg.TimeComm) -> None:
+    """Wait for all ranks: nobody has the sum before everybody has given a part."""
+    comm.sum(np.zeros(1))
+
+
+def take_turns(
+    runs: list[Training], clock: Clock, plain: mg.TimeComm, rounds: int, steps: int
+) -> list[Timed]:
+    """Let every run take so many steps, then the next, for so many rounds."""
+    for run in runs:
+        for _ in range(WARM_UP - 1):
+            run.step()
+    rows: list[list[Any]] = [[] for _ in runs]
+    counts: list[list[Any]] = [[] for _ in runs]
+    for _ in range(rounds):
+        for run, mine, iterations in zip(runs, rows, counts, strict=True):
+            run.step()
+            for _ in range(steps):
+                clock.start()
+                record = run.step()
+                mine.append(clock.stop(record))
+                iterations.append(
+                    [record.forward_iterations, record.adjoint_iterations]
+                )
+    return [
+        Timed(plain.gather(np.array([mine])), iterations, run.gradient_error())
+        for run, mine, iterations in zip(runs, rows, counts, strict=True)
+    ]
+
+
+def summary(timed: Timed, columns: tuple[str, ...]) -> dict[str, Any]:
+    """Samples of the slowest rank, median phases of it, means over ranks of counts."""
+    table = timed.table
+    slowest = table[:, :, 0].argmax(axis=0)
+    worst = table[slowest, np.arange(table.shape[1])]
+    medians = dict(zip(columns, np.median(worst, axis=0).tolist(), strict=True))
+    means = dict(zip(columns, table.mean(axis=(0, 1)).tolist(), strict=True))
+    counts = {name: means[name] for name in ("sent", "bytes") if name in means}
+    phases = {name: medians[name] for name in columns[1:] if name not in counts}
+    return {
+        "samples": [short(value) for value in worst[:, 0]],
+        "phases": {name: short(value) for name, value in phases.items()},
+        **{name: short(value) for name, value in counts.items()},
+        "iterations": timed.iterations,
+        "gradient_error": short(timed.gradient_error),
+    }
+
+
+def short(value: float) -> float:
+    """Four digits."""
+    return float(f"{value:.4g}")

@@ -73,9 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("problem", metavar="PROBLEM", help=", ".join(PROBLEMS))
     add("--data-dir", metavar="DIR", help="folder of the original idx .gz files")
-    add(
-        "--n-train", type=int, help="training samples; None is the problem's own choice"
-    )
+    add("--n-train", type=int, help="training samples; preset")
     add("--n-validation", type=int, help="validation samples, likewise")
     add("--depth", type=int, default=256, help="number of residual layers")
     add("--width", type=int, help="features of a layer; None is the problem's preset")

@@ -42,7 +42,7 @@ DEPTHS = (256, 512, 1024, 2048, 4096, 8192, 16384)
 
 def run(quick: bool) -> dict[str, Any]:
     """All measurements."""
-    sizes, budget = (quick_sizes(), 0.5) if quick else (all_sizes(), 2.0)
+    sizes, budget = (quick_sizes(), 0.5) if quick else (all_sizes(), 1.0)
     for name in absent():
         print(f"{name} is not installed: no ratios to it")
     print("ns per layer, feature and sample; GFLOP/s forward and backward; times of")

@@ -8,7 +8,7 @@ from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
-from mgresnet.commands import scale, train
+from mgresnet.commands import model, scale, train
 from mgresnet.parallel import TimeComm, launched_ranks
 
 BAD_INPUT = 2  # exit code
@@ -29,7 +29,7 @@ class Command(Protocol):
         """Do the work; return the exit code."""
 
 
-COMMANDS: dict[str, Command] = {"train": train, "scale": scale}
+COMMANDS: dict[str, Command] = {"train": train, "scale": scale, "model": model}
 
 
 class BadInputError(Exception):

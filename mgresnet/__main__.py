@@ -8,7 +8,7 @@ from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
-from mgresnet.commands import scale, train, warmup
+from mgresnet.commands import model, scale, train, warmup
 from mgresnet.parallel import TimeComm, launched_ranks
 
 BAD_INPUT = 2  # exit code
@@ -29,7 +29,12 @@ class Command(Protocol):
         """Do the work; return the exit code."""
 
 
-COMMANDS: dict[str, Command] = {"train": train, "scale": scale, "warmup": warmup}
+COMMANDS: dict[str, Command] = {
+    "train": train,
+    "scale": scale,
+    "model": model,
+    "warmup": warmup,
+}
 
 
 class BadInputError(Exception):

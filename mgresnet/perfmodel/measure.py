@@ -1,0 +1,151 @@
+"""Time on the spot what the model's costs are: the engine's own functions, one rank.
+
+Nothing here runs on several ranks, and nothing is fitted to runs that do.  Functions
+are timed in turns, at a few numbers of intervals, in CPU seconds; medians count.  What
+a solve or a step does beyond the functions timed one by one is the difference from a
+whole one.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from mgresnet.perfmodel.cost import FREE, Cost, Costs, Rates
+from mgresnet.perfmodel.steps import Configuration
+from mgresnet.perfmodel.trial import Runs, Trial
+
+LARGEST = 2**21  # numbers in the states of a network that is timed in full
+FEWEST, MOST = 5, 21  # rounds
+BUDGET = 0.04  # seconds after which no further round starts
+PER_LAYER = ("serial", "rest", "sweep", "last")
+WAYS = ("forward", "adjoint")
+Times = dict[str, float]
+
+
+def measure_rates(config: Configuration) -> Rates:
+    """Time what a training step of a configuration consists of.
+
+    Parameters
+    ----------
+    config : Configuration
+        At least its first coarsening factor must be in use.  Coarser levels are taken
+        to cost what the second does.
+
+    Raises
+    ------
+    ValueError
+        If the network is too short for its first coarsening factor.
+    """
+    if not config.grid.factors:
+        raise ValueError(
+            f"coarsening {config.forward.coarsening} leaves depth {config.net.depth} "
+            "without a coarse level, needed a factor of at most the depth"
+        )
+    m = config.grid.factors[0]
+    counts = list(_counts(config))
+    trials = [Trial.draw(config, m * n, config.batch) for n in counts]
+    found = [_parts(_times(trial)) for trial in trials]
+
+    def cost(name: str, each: int) -> Cost:
+        sizes = tuple(n * each for n in counts)
+        seconds = np.maximum.accumulate([max(t[name], 0.0) for t in found])
+        return Cost(sizes, tuple(seconds.tolist()))
+
+    def costs(way: str) -> Costs:
+        fields = Costs._fields
+        return Costs(*(cost(f"{way} {f}", m if f in PER_LAYER else 1) for f in fields))
+
+    return Rates(
+        about=about(config),
+        forward=costs("forward"),
+        adjoint=costs("adjoint"),
+        ends=cost("ends", m),
+        collect=FREE if config.net.control is None else cost("collect", m),
+        estimate=cost("estimate", 1),
+        update=cost("update", m),
+        serial=tuple(_serial_steps(config, (m * counts[0], m * counts[-1]))),
+    )
+
+
+def about(config: Configuration) -> dict[str, Any]:
+    """What rates depend on."""
+    control = config.net.control
+    return {
+        "width": config.net.layer.feature_shape[0],
+        "batch_size": config.batch,
+        "itemsize": config.itemsize,
+        "coarsening": config.grid.factors[0],
+        "coarse_operator": config.forward.coarse_operator,
+        "store": config.forward.store,
+        "control": 0 if control is None else control.n_coefficients,
+    }
+
+
+def take_turns(runs: Runs) -> Times:
+    """Median CPU seconds of every run, in turns, after one that may compile."""
+    for run in runs.values():
+        run()
+    started, rounds = time.thread_time(), 0
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    while rounds < FEWEST or (rounds < MOST and time.thread_time() - started < BUDGET):
+        for name, run in runs.items():
+            before = time.thread_time()
+            run()
+            times[name].append(time.thread_time() - before)
+        rounds += 1
+    return {name: float(np.median(found)) for name, found in times.items()}
+
+
+def _counts(config: Configuration) -> Iterator[int]:
+    """Numbers of intervals to time: powers of four, up to all or as memory allows."""
+    numbers = config.grid.factors[0] * config.state // config.itemsize
+    most = max(min(config.grid.steps[1], LARGEST // numbers), 2)
+    n = 1
+    while 2 * n < most:
+        yield n
+        n *= 4
+    yield most
+
+
+def _times(trial: Trial) -> Times:
+    times: Times = {}
+    for group in trial.runs():
+        times.update(take_turns(group))
+    return times
+
+
+def _parts(times: Times) -> Times:
+    """Costs from times: whole runs without what is known of them."""
+    parts = dict(times)
+    gradient = times["gradient"] - times["collect"]
+    for way in WAYS:
+        sweep, last, restrict, coarse, correct = (
+            times[f"{way} {part}"]
+            for part in ("sweep", "last", "restrict", "coarse", "correct")
+        )
+        iteration = 0.5 * (times[f"{way} 2"] - times[f"{way} 0"])
+        parts[f"{way} relax"] = times[f"{way} relax"] - sweep
+        parts[f"{way} measure"] = iteration - sweep - restrict - coarse - correct
+        parts[f"{way} rest"] = times[f"{way} 0"] - coarse - correct - last
+        gradient -= times[f"{way} 0"]
+    marches = times["forward coarse"] + 2 * times["adjoint coarse"]
+    parts["ends"] = gradient
+    parts["estimate"] = times["estimate"] - marches - 4 * times["collect"]
+    parts["update"] = times["step"] - times["gradient"] - times["estimate"]
+    return parts
+
+
+def _serial_steps(
+    config: Configuration, depths: tuple[int, int]
+) -> Iterable[tuple[int, Cost]]:
+    """Best serial steps for the batch and shares of it, smallest first."""
+    for batch in sorted({max(config.batch // 4**k, 1) for k in range(4)}):
+        trials = [Trial.draw(config, depth, batch) for depth in depths]
+        stores = ("all", "c-points")
+        best = [
+            min(take_turns({s: t.step(t.serial(s)) for s in stores}).values())
+            for t in trials
+        ]
+        yield batch, Cost(depths, tuple(best))

@@ -1,0 +1,78 @@
+r"""What else many ranks could do with a network and a batch: micro-batches, shards.
+
+Pipeline parallelism: K stages hold the layers, M micro-batches follow one another
+forwards and, after the last, backwards.  All stages are busy but for a fraction
+
+.. math:: \frac{K - 1}{M + K - 1}
+
+of the time, the bubble [1]_.  Data parallelism: every rank holds all layers and a share
+of the batch; gradients are summed.  Both find the exact gradient.
+
+References
+----------
+.. [1] Y. Huang et al., "GPipe: Efficient Training of Giant Neural Networks using
+   Pipeline Parallelism", NeurIPS 2019, arXiv:1811.06965.
+"""
+
+from typing import NamedTuple
+
+from mgresnet.parallel.machine import Machine
+from mgresnet.perfmodel.cost import Rates
+from mgresnet.perfmodel.steps import Configuration
+
+
+class Pipeline(NamedTuple):
+    """The best number of micro-batches for so many stages."""
+
+    seconds: float
+    micro_batches: int
+    bubble: float  # part of the time in which a stage is idle
+
+
+def bubble(stages: int, micro_batches: int) -> float:
+    """Fraction of the time in which a stage of a pipeline is idle."""
+    return (stages - 1) / (micro_batches + stages - 1)
+
+
+def pipeline(
+    config: Configuration, rates: Rates, machine: Machine, stages: int
+) -> Pipeline | None:
+    """Fastest pipeline; None if there are more stages than layers.
+
+    A micro-batch pays for its layers, for one call of a kernel each way and for its
+    messages; what else a step costs, whatever its depth, is paid once.
+    """
+    depth, batch = config.net.depth, config.batch
+    if stages > depth:
+        return None
+    once = rates.serial_step(0, batch)
+    calls = float(rates.forward.sweep.at(0) + rates.adjoint.last.at(0))
+    choices = []
+    n = 1
+    while n <= batch:
+        layers = rates.serial_step(depth, batch / n) - rates.serial_step(0, batch / n)
+        messages = 2 * machine.message(config.state / n) if stages > 1 else 0.0
+        each = layers / stages + calls + messages
+        seconds = once + (n + stages - 1) * each
+        choices.append(Pipeline(seconds, n, bubble(stages, n)))
+        n *= 2
+    return min(choices)
+
+
+def data_parallel(
+    config: Configuration, rates: Rates, machine: Machine, size: int
+) -> float | None:
+    """Seconds with the batch divided; None if there are more ranks than samples.
+
+    The sum is a reduce-scatter and an allgather, both with the most that a rank has to
+    receive: faster than that of `ProcessGrid`, which fixes the order of additions.
+    """
+    if size > config.batch:
+        return None
+    shard = -(-config.batch // size)
+    rows = config.net.depth
+    if config.net.control is not None:
+        rows = config.net.control.n_coefficients
+    moved = rows * config.net.layer.n_params * config.itemsize * (size - 1) / size
+    seconds = rates.serial_step(config.net.depth, shard)
+    return seconds + 2 * machine.allgather(size, moved)

@@ -1,0 +1,247 @@
+"""A training step on P clocks, phase by phase as `learning` goes through it.
+
+Where `learning.gradients`, `learning.gradient_error` or `learning.trainer` changes, the
+function that names it here does.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mgresnet.mgrit.options import MGRITOptions
+from mgresnet.network import Network
+from mgresnet.parallel.machine import Machine
+from mgresnet.perfmodel.clocks import Ints, Ranks
+from mgresnet.perfmodel.cost import Rates
+from mgresnet.perfmodel.solves import NUMBER, Solve, Work, iterate, slabs
+from mgresnet.timeline.coarse import COARSE_OPERATORS
+from mgresnet.timeline.grid import TimeGrid
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What is to be predicted.
+
+    Parameters
+    ----------
+    net : Network
+    batch : int
+        Samples.
+    itemsize : int
+        Bytes of a number: 8 or 4.
+    forward, adjoint : MGRITOptions
+        With the same coarsening; all ``max_iterations`` are done.
+    """
+
+    net: Network
+    batch: int
+    itemsize: int
+    forward: MGRITOptions
+    adjoint: MGRITOptions
+
+    @property
+    def grid(self) -> TimeGrid:
+        """Levels."""
+        return TimeGrid(self.net.depth, self.net.final_time, self.forward.coarsening)
+
+    @property
+    def state(self) -> int:
+        """Bytes of the states of a batch between two layers."""
+        features = int(np.prod(self.net.layer.feature_shape))
+        return features * self.batch * self.itemsize
+
+    @property
+    def serial(self) -> bool:
+        """Whether both solves march through all layers."""
+        both = (self.forward, self.adjoint)
+        return all(not self.grid.factors or o.initial_guess == "serial" for o in both)
+
+
+class Prediction(NamedTuple):
+    """Outcome of `predict`."""
+
+    seconds: float  # until the last rank is done
+    phases: dict[str, float]  # seconds of its clock
+    messages: Ints  # sent by every rank
+    bytes: Ints
+    work: dict[str, Work]  # by solve
+
+
+class Course(NamedTuple):
+    """A configuration on its way through the phases."""
+
+    config: Configuration
+    rates: Rates
+    ranks: Ranks
+    layers: Ints  # of every rank
+    work: dict[str, Work]
+
+
+def predict(
+    task: str, config: Configuration, rates: Rates, machine: Machine, size: int
+) -> Prediction:
+    """Let P clocks go through a task.
+
+    Parameters
+    ----------
+    task : {"forward", "adjoint", "gradient", "step"}
+        A solve (backwards with the gradient for the layers), `value_and_gradient`, or a
+        step of `train`.
+    config : Configuration
+    rates : Rates
+    machine : Machine
+    size : int
+        Number of ranks.
+
+    Raises
+    ------
+    ValueError
+        If the network has too few intervals for the ranks, or the task is unknown.
+    """
+    if task not in TASKS:
+        raise ValueError(f"unknown task {task!r}; choose from {', '.join(TASKS)}")
+    layers = slabs(config.grid, size)
+    ranks = Ranks.start(size, machine)
+    course = Course(config, rates, ranks, layers, {})
+    TASKS[task](course)
+    phases = {name: float(t) for name, t in ranks.spent.items() if t}
+    return Prediction(ranks.elapsed, phases, ranks.messages, ranks.bytes, course.work)
+
+
+def forward(c: Course) -> None:
+    """`solve_forward`."""
+    run = Solve(c.ranks, c.rates.forward, c.config.state)
+    c.work["forward"] = iterate(run, c.layers, c.config.grid.factors, c.config.forward)
+
+
+def adjoint(c: Course) -> None:
+    """`solve_adjoint_with_gradient`."""
+    run = Solve(c.ranks.reversed(), c.rates.adjoint, c.config.state)
+    layers, factors = c.layers[::-1], c.config.grid.factors
+    c.work["adjoint"] = iterate(run, layers, factors, c.config.adjoint)
+
+
+def value_and_gradient(c: Course) -> None:
+    """`learning.gradients.value_and_gradient` without regularisation."""
+    c.ranks.compute(c.rates.ends.at(c.layers))
+    c.ranks.charge("ends")
+    forward(c)
+    close(c)
+    c.ranks.charge("ends")
+    adjoint(c)
+    pull_back_control(c)
+    c.ranks.charge("control")
+
+
+def close(c: Course) -> None:
+    """`learning.ends.close`: the loss, known to all."""
+    c.ranks.sum(NUMBER)
+
+
+def pull_back_control(c: Course) -> None:
+    """`learning.shared.pull_back_control`: coefficients collect rank by rank."""
+    if c.config.net.control is None:
+        return
+    shape = (c.config.net.control.n_coefficients, c.config.net.layer.n_params)
+    n_bytes = int(np.prod(shape)) * c.config.itemsize
+    c.ranks.chain(c.rates.collect.at(c.layers), n_bytes)
+    c.ranks.gather(n_bytes * (np.arange(c.ranks.size) == c.ranks.size - 1))
+
+
+def estimate_gradient_error(c: Course) -> None:
+    """`learning.gradient_error`: a coarse solve forward, two back, three norms."""
+    intervals = c.layers // c.config.grid.interval
+    c.ranks.compute(c.rates.estimate.at(intervals))
+    c.ranks.chain(c.rates.forward.coarse.at(intervals), c.config.state)
+    for _ in ("now", "corrected"):
+        close(c)
+    for _ in ("both", "alone"):
+        back = c.ranks.reversed()
+        back.chain(c.rates.adjoint.coarse.at(intervals[::-1]), c.config.state)
+    for _ in ("both", "alone"):
+        for _ in ("intervals", "tail"):
+            pull_back_control(c)
+    tail = c.layers - intervals * c.config.grid.interval
+    for _ in ("total", "forward", "adjoint"):
+        global_norm(c, intervals + tail)
+    c.ranks.charge("estimate")
+
+
+def global_norm(c: Course, rows: Ints) -> None:
+    """`learning.optimisers.global_norm` with `own_gather`: one number for each row."""
+    net, rows = c.config.net, rows.copy()
+    if net.control is not None:
+        rows[:] = 0
+        rows[0] = net.control.n_coefficients
+    rows[0] += net.opening is not None
+    rows[-1] += net.head is not None
+    c.ranks.gather(NUMBER * rows)
+
+
+def train(c: Course) -> None:
+    """A step of `learning.trainer.train` with plain rules: gradient, error, update."""
+    value_and_gradient(c)
+    if not c.config.serial:
+        estimate_gradient_error(c)
+    c.ranks.compute(c.rates.update.at(c.layers))
+    global_norm(c, c.layers)
+    c.ranks.charge("update")
+
+
+TASKS: dict[str, Callable[[Course], Any]] = {
+    "forward": forward,
+    "adjoint": adjoint,
+    "gradient": value_and_gradient,
+    "step": train,
+}
+
+
+def serial_seconds(task: str, config: Configuration, rates: Rates) -> float:
+    """Seconds of the same task on one rank, layer after layer, no estimate needed."""
+    depth = config.net.depth
+    if task == "step":
+        return rates.serial_step(depth, config.batch)
+    parts = {
+        "forward": (rates.forward.serial,),
+        "adjoint": (rates.adjoint.serial,),
+        "gradient": (
+            rates.forward.serial,
+            rates.adjoint.serial,
+            rates.ends,
+            rates.collect,
+        ),
+    }
+    return sum(float(cost.at(depth)) for cost in parts[task])
+
+
+def memory(config: Configuration, size: int) -> dict[str, int]:
+    """Bytes of the rank that owns most layers, by what they hold.
+
+    Notes
+    -----
+    Of both solves, which live together until the gradient is there, and of the finest
+    level down to the coarsest; without the optimiser's state and without the padded
+    workspace of kernels, which hold one tile of at most 256 samples.
+    """
+    layers = int(slabs(config.grid, size).max())
+    m, everything = config.grid.spacing, config.forward.store == "all"
+    kept = layers if everything else -(-layers // m)
+    stages = len(COARSE_OPERATORS[config.forward.coarse_operator].scheme(2).b)
+    steps, coarse = layers, 0
+    for factor in config.grid.factors:
+        steps //= factor
+        coarse += steps
+    body = layers * config.net.layer.n_params * config.itemsize
+    if config.net.control is not None:
+        coefficients = config.net.control.n_coefficients
+        body += coefficients * config.net.layer.n_params * config.itemsize
+    return {
+        "states and adjoints": 2 * (kept + 1) * config.state,
+        "slopes": layers * config.state * everything,
+        "coarse levels": (4 + stages) * coarse * config.state,
+        "interval": (0 if everything else 2 * m) * config.state,
+        "parameters": body,
+        "gradient": body,
+    }

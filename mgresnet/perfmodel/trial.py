@@ -1,0 +1,202 @@
+"""Short runs on one rank whose parts can be timed: the engine's own functions."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+
+from mgresnet.layers.layout import Array, samples_last
+from mgresnet.learning.gradient_error import estimate_gradient_error
+from mgresnet.learning.gradients import value_and_gradient
+from mgresnet.learning.objectives import LeastSquares
+from mgresnet.learning.optimisers import adam, tree_map
+from mgresnet.learning.shared import pull_back_control
+from mgresnet.learning.trainer import train
+from mgresnet.mgrit import cycle
+from mgresnet.mgrit.level import Level, March, Segment, build_levels
+from mgresnet.mgrit.options import MGRITOptions
+from mgresnet.network import Network, Params
+from mgresnet.parallel import SerialComm
+from mgresnet.perfmodel.steps import Configuration
+from mgresnet.solution import Solution
+from mgresnet.solve import (
+    forward_propagator,
+    solve_adjoint_with_gradient,
+    solve_forward,
+)
+from mgresnet.timeline.propagators import Adjoint, RetracedAdjoint
+
+ONE = SerialComm()
+FCF = cycle.Method("V", (1,), 1.0)
+Runs = dict[str, Callable[[], Any]]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A short network of so many intervals, and a batch for it."""
+
+    net: Network
+    params: Params
+    inputs: Array
+    targets: Array
+    options: MGRITOptions
+
+    @classmethod
+    def draw(cls, config: Configuration, depth: int, batch: int) -> Self:
+        """Random numbers for a configuration, at another depth and batch size."""
+        dtype = np.dtype(f"f{config.itemsize}")
+        net = replace(config.net, depth=depth)
+        params = net.init()
+        own = tree_map(lambda values: values.astype(dtype), params)
+        rng = np.random.default_rng(7)
+        n = net.opening.n_inputs if net.opening else net.layer.feature_shape[0]
+        inputs = rng.normal(size=(batch, n)).astype(dtype)
+        targets = np.zeros((batch, net.n_outputs), dtype)
+        options = replace(
+            config.forward,
+            coarsening=config.grid.factors[:1],
+            relaxations=0,
+            tolerance=0.0,
+            max_iterations=0,
+            initial_guess="coarse",
+        )
+        return cls(net, own, inputs, targets, options)
+
+    @property
+    def rows(self) -> Params:
+        """Parameters layer by layer."""
+        body = self.net.layer_params(self.params.body, range(self.net.depth))
+        return self.params._replace(body=body)
+
+    def serial(self, store: str) -> MGRITOptions:
+        """Options of serial solves."""
+        return MGRITOptions.serial(self.options.coarsening, store)
+
+    def runs(self) -> list[Runs]:
+        """Everything to be timed, by name; those of a group work on the same arrays."""
+        plain = replace(self, net=replace(self.net, control=None), params=self.rows)
+        forward = partial(_forward, plain)
+        adjoint = partial(_adjoint, plain, forward(self.options))
+        exact = self.serial(self.options.store)
+        back = partial(_adjoint, plain, forward(exact), exact)
+        solution = forward(self.options)
+        return [
+            _solve("forward", _forward_levels(plain), Segment.march),
+            _solve("adjoint", _adjoint_levels(plain, solution), _with_gradient),
+            self._wholes("forward", forward),
+            self._wholes("adjoint", adjoint),
+            {"forward serial": partial(forward, self.serial("all"))},
+            {"adjoint serial": back},
+            {**self._around(), "step": self.step(self.options)},
+        ]
+
+    def _wholes(self, way: str, solve: Callable[[MGRITOptions], Any]) -> Runs:
+        return {
+            f"{way} {k}": partial(solve, replace(self.options, max_iterations=k))
+            for k in (0, 2)
+        }
+
+    def step(self, options: MGRITOptions) -> Callable[[], Any]:
+        """Steps of training, one after the other."""
+        steps = train(
+            self.net,
+            self.params,
+            itertools.repeat((self.inputs, self.targets)),
+            optimiser=adam(1e-9),
+            objective=LeastSquares(),
+            forward=options,
+            adjoint=options,
+        )
+        return lambda: next(steps)
+
+    def _around(self) -> Runs:
+        gradient = partial(
+            value_and_gradient,
+            self.net,
+            self.params,
+            self.inputs,
+            self.targets,
+            objective=LeastSquares(),
+            forward=self.options,
+            adjoint=self.options,
+        )
+        _, _, info = gradient()
+        slab = range(self.net.depth)
+        rows = np.ones_like(self.rows.body)
+        return {
+            "gradient": gradient,
+            "collect": lambda: pull_back_control(self.net, rows, slab, ONE),
+            "estimate": lambda: estimate_gradient_error(
+                self.net,
+                self.params,
+                info.forward,
+                info.adjoint,
+                self.targets,
+                objective=LeastSquares(),
+                options=self.options,
+            ),
+        }
+
+
+def _solve(way: str, levels: list[Level], last: March) -> Runs:
+    """The functions of a cycle."""
+    fine, coarse = levels
+    return {
+        f"{way} sweep": lambda: fine.sweep("relax"),
+        f"{way} last": lambda: fine.sweep("relax", last),
+        f"{way} restrict": lambda: cycle.restrict(fine, coarse),
+        f"{way} coarse": lambda: cycle.solve(coarse, ONE),
+        f"{way} relax": lambda: cycle.relax(fine, ONE, FCF),
+        f"{way} correct": lambda: fine.set_c_points(coarse.points()),
+    }
+
+
+def _forward(trial: Trial, options: MGRITOptions) -> Solution:
+    return solve_forward(trial.net, trial.params, trial.inputs, options=options)
+
+
+def _adjoint(trial: Trial, forward: Solution, options: MGRITOptions) -> Any:
+    seed = np.ones_like(forward.final)
+    return solve_adjoint_with_gradient(
+        trial.net, trial.params, forward, seed, options=options
+    )
+
+
+def _forward_levels(trial: Trial) -> list[Level]:
+    options, slab = trial.options, range(trial.net.depth)
+    propagator = forward_propagator(trial.net, trial.params, slab, options)
+    state = samples_last(trial.net.open(trial.params, trial.inputs))
+    if options.store == "all":
+        propagator = propagator.noting_slopes(state.shape)
+    return _swept(propagator, state, options)
+
+
+def _adjoint_levels(trial: Trial, forward: Solution) -> list[Level]:
+    options, slab = trial.options, range(trial.net.depth)
+    fine = forward_propagator(trial.net, trial.params, slab, options)
+    states = samples_last(forward.states[:-1])
+    propagator: Any = RetracedAdjoint(fine, states)
+    if forward.slopes is not None:
+        propagator = Adjoint(fine, states, forward.slopes)
+    return _swept(propagator, np.ones_like(states[0]), options)
+
+
+def _swept(propagator: Any, state: Array, options: MGRITOptions) -> list[Level]:
+    """Levels on which all phases can be timed."""
+    (m,) = options.coarsening
+    spacing = 1 if options.store == "all" else m
+    levels = build_levels(propagator, (m,), state, spacing)
+    levels[0].lead.u[0, 0] = state
+    levels[1].forcing[:] = 0.0
+    cycle.start(levels, ONE, FCF)
+    levels[0].sweep("relax")
+    cycle.relax(levels[0], ONE, FCF)
+    return levels
+
+
+def _with_gradient(segment: Segment) -> Any:
+    propagator: Any = segment.propagator
+    return propagator.gradient(segment.u)

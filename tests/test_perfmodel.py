@@ -1,0 +1,285 @@
+"""The performance model: counts of real runs exactly, and times found by hand."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from fakes import run_ranks
+
+import mgresnet as mg
+from mgresnet.__main__ import main
+from mgresnet.parallel.machine import MACHINES
+from mgresnet.perfmodel.clocks import Ranks
+from mgresnet.perfmodel.cost import FREE, Cost, Costs, Rates
+from mgresnet.perfmodel.measure import measure_rates
+from mgresnet.perfmodel.rivals import bubble, data_parallel, pipeline
+from mgresnet.perfmodel.search import best_coarsening, break_even
+from mgresnet.perfmodel.solves import slabs
+from mgresnet.perfmodel.steps import (
+    Configuration,
+    memory,
+    predict,
+    serial_seconds,
+)
+from mgresnet.timeline.grid import TimeGrid
+
+INFINITY = float("inf")
+NO_NETWORK = mg.Machine("none", 0.0, INFINITY, "made up")
+PLAIN = mg.Machine("plain", 1e-6, 1e9, "made up")
+BUSY = mg.Machine("busy", 1e-3, 1e6, "made up", 2e-4)
+LAYER = Cost.rate(1.0)
+BATCH, WIDTH = 5, 3
+
+
+def rates(sweep=LAYER, coarse=FREE, serial=LAYER):
+    """Only sweeps, coarse steps and serial layers cost anything."""
+    free = dict.fromkeys(Costs._fields, FREE)
+    costs = Costs(**free | dict(serial=serial, sweep=sweep, last=sweep, coarse=coarse))
+    return Rates({}, costs, costs, FREE, FREE, FREE, FREE, ((BATCH, serial),))
+
+
+def configuration(depth, coarsening, k=1, *, control=None, ends=False, **options):
+    opening, head = (mg.Linear(2, WIDTH), mg.Linear(WIDTH, 2)) if ends else (None, None)
+    net = mg.Network(
+        mg.Dense(WIDTH), depth, opening=opening, head=head, control=control
+    )
+    same = mg.MGRITOptions(coarsening, max_iterations=k, tolerance=0.0, **options)
+    return Configuration(net, BATCH, 8, same, same)
+
+
+SPLINE = mg.BSpline(4)
+CONFIGURATIONS = {
+    "two levels": configuration(24, (4,)),
+    "remainder": configuration(27, (4,), 2),
+    "FCF": configuration(24, (4,), 2, relaxations=1),
+    "no iteration": configuration(24, (3,), 0, relaxations=1),
+    "three levels": configuration(36, (3, 2), 2, relaxations=(1, 2)),
+    "W": configuration(67, (2, 2, 2), 2, cycle="W"),
+    "F": configuration(64, (2, 2, 2), 1, cycle="F", relaxations=1),
+    "control": configuration(24, (4,), control=SPLINE),
+    "opening and head": configuration(24, (4,), ends=True, store="c-points"),
+    "both": configuration(26, (3,), 2, control=SPLINE, ends=True),
+    "constant": configuration(24, (4,), 1, initial_guess="constant"),
+    "serial": configuration(24, (4,), 0, initial_guess="serial"),
+    "one level": configuration(24, ()),
+}
+
+
+def solutions(config, comm):
+    """Work of both solves, and the books of a gradient and of a step of training."""
+    net, rng = config.net, np.random.default_rng(3)
+    n = net.opening.n_inputs if net.opening else WIDTH
+    inputs, targets = rng.normal(size=(BATCH, n)), np.ones((BATCH, net.n_outputs))
+    both = {"forward": config.forward, "adjoint": config.adjoint, "comm": comm}
+    loss, params = mg.LeastSquares(), net.init()
+    _, _, info = mg.value_and_gradient(
+        net, params, inputs, targets, objective=loss, **both
+    )
+    gradient = comm.account
+    batches, sgd = [(inputs, targets)], mg.sgd(1e-3)
+    comm.reset()
+    list(mg.train(net, params, batches, optimiser=sgd, objective=loss, **both))
+    return info.forward.work, info.adjoint.work, gradient, comm.account
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_work_messages_and_bytes_are_those_of_real_runs(name, size):
+    config = CONFIGURATIONS[name]
+    found = run_ranks(
+        lambda comm: solutions(config, mg.VirtualTimeComm(comm, PLAIN)), size
+    )
+    gradient, step = (
+        predict(task, config, rates(), PLAIN, size) for task in ("gradient", "step")
+    )
+    for rank, (forward, adjoint, after_gradient, after_step) in enumerate(found):
+        for way, place, work in (
+            ("forward", rank, forward),
+            ("adjoint", size - 1 - rank, adjoint),
+        ):
+            counted = {key: int(n[place]) for key, n in gradient.work[way].items()}
+            assert counted == work
+        for predicted, books in ((gradient, after_gradient), (step, after_step)):
+            sent = predicted.messages[rank], predicted.bytes[rank]
+            assert sent == (books.messages, books.bytes)
+
+
+def test_one_rank_does_the_counted_work():
+    config = configuration(96, (4, 3), 2, relaxations=1)
+    found = predict("forward", config, rates(coarse=Cost.rate(2.0)), NO_NETWORK, 1)
+    steps = {key: int(n[0]) for key, n in found.work["forward"].items()}
+    restricted = sum(n for (_, kind), n in steps.items() if kind == "restrict")
+    fine = sum(n for (level, _), n in steps.items() if level == 0)
+    assert found.seconds == fine + 2.0 * (sum(steps.values()) - fine - restricted)
+    assert sum(found.phases.values()) == pytest.approx(found.seconds, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("k", "relaxations"), list(itertools.product((0, 1, 3), (0, 1)))
+)
+def test_without_coarse_cost_and_network_ranks_share_the_sweeps(k, relaxations):
+    config = configuration(256, (4,), k, relaxations=relaxations)
+    sweeps = k * (1 + relaxations) + 1
+    for size in (1, 2, 16, 64):
+        found = predict("forward", config, rates(), NO_NETWORK, size)
+        speedup = serial_seconds("forward", config, rates()) / found.seconds
+        assert speedup == pytest.approx(size / sweeps, rel=1e-14)
+
+
+def test_coarse_solve_is_sequential():
+    """A chain through all ranks: no less on many than on one, and messages."""
+    config = configuration(256, (4,), 1)
+    for size in (1, 4, 64):
+        found = predict("forward", config, rates(FREE, LAYER), NO_NETWORK, size)
+        assert found.seconds == 2 * 64
+
+
+def test_chain_is_the_recursion_it_solves():
+    rng = np.random.default_rng(5)
+    ranks = Ranks.start(9, BUSY)
+    ranks.compute(rng.uniform(0.0, 1.0, 9))
+    entry, own = ranks.seconds.copy(), rng.uniform(0.0, 0.3, 9)
+    ranks.chain(own, 1000)
+    done = entry[0] + own[0]
+    for rank in range(9):
+        if rank:
+            done = max(entry[rank], done + BUSY.message(1000)) + own[rank]
+        sent = done + BUSY.overhead * (rank < 8)
+        assert ranks.seconds[rank] == pytest.approx(sent, rel=1e-14)
+
+
+@pytest.mark.parametrize("task", ["forward", "gradient", "step"])
+def test_slower_networks_take_longer(task):
+    config = CONFIGURATIONS["both"]
+    latencies = [0.0, 1e-6, 1e-3, 1.0]
+    times = [
+        predict(task, config, rates(), mg.Machine("", a, 1e9, ""), 4).seconds
+        for a in latencies
+    ]
+    assert times == sorted(times)
+    assert len(set(times)) == 4
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 11])
+@pytest.mark.parametrize("coarsening", [(), (4,), (2, 3), (100,)])
+def test_slabs_are_those_of_the_grid(size, coarsening):
+    grid = TimeGrid(71, 1.0, coarsening)
+    if size > grid.steps[-1]:
+        with pytest.raises(ValueError, match="too many ranks"):
+            slabs(grid, size)
+    else:
+        lengths = [len(grid.slab(rank, size)) for rank in range(size)]
+        assert slabs(grid, size).tolist() == lengths
+
+
+def test_cost_is_linear_between_sizes_and_beyond():
+    cost = Cost((2, 4, 8), (1.0, 3.0, 4.0))
+    np.testing.assert_allclose(
+        cost.at(np.array([0, 2, 3, 6, 16])), [0.0, 1.0, 2.0, 3.5, 8.0]
+    )
+
+
+def test_break_even_is_the_first_that_is_faster():
+    config = configuration(1024, (4,), 3)
+    coarse = Cost.rate(0.5)  # 4 coarse solves: half of a serial one
+    size = break_even("forward", config, rates(coarse=coarse), NO_NETWORK)
+    times = [
+        predict("forward", config, rates(coarse=coarse), NO_NETWORK, p).seconds
+        for p in range(1, size + 1)
+    ]
+    assert [t < 1024 for t in times] == [False] * (size - 1) + [True]
+    assert break_even("forward", config, rates(coarse=LAYER), BUSY) is None
+
+
+def test_best_coarsening_weighs_sweeps_against_the_coarse_solve():
+    """On one rank there is nothing to win; on many, k + 1 times n / m steps to lose."""
+    config, size = configuration(4096, (4,), 1), 32
+    best = best_coarsening("forward", config, rates(coarse=LAYER), NO_NETWORK, size)
+    assert np.prod(best.coarsening) <= 4096 // size
+    for m in (2, 8, 32, 128):
+        other = configuration(4096, (m,), 1)
+        found = predict("forward", other, rates(coarse=LAYER), NO_NETWORK, size)
+        assert best.seconds <= found.seconds
+    assert best_coarsening("forward", config, rates(), NO_NETWORK, 4096) is None
+
+
+def test_pipeline_is_idle_for_its_bubble():
+    assert bubble(8, 32) == 7 / 39
+    assert bubble(1, 4) == 0.0
+    config, steps = configuration(64, (4,)), rates()
+    found = pipeline(config, steps, NO_NETWORK, 4)
+    assert found.micro_batches == 4  # as many as samples allow
+    busy = (1 - found.bubble) * found.seconds
+    assert busy == pytest.approx(64 / 4, rel=1e-14)
+    assert pipeline(config, steps, NO_NETWORK, 65) is None
+
+
+def test_data_parallel_sums_gradients():
+    config, steps = configuration(64, (4,)), rates()
+    assert data_parallel(config, steps, PLAIN, 1) == pytest.approx(64)
+    moved = 64 * WIDTH * (WIDTH + 1) * 8 * 4 / 5
+    expected = 64 / 5 + 2 * PLAIN.allgather(5, moved)
+    assert data_parallel(config, steps, PLAIN, 5) == pytest.approx(expected)
+    assert data_parallel(config, steps, PLAIN, BATCH + 1) is None
+
+
+def test_memory_falls_with_ranks_and_with_c_points_only():
+    totals = [
+        sum(memory(configuration(4096, (16,), store=store), size).values())
+        for store, size in (("all", 1), ("all", 16), ("c-points", 1), ("c-points", 16))
+    ]
+    assert totals[1] < totals[0] / 15
+    assert totals[2] < totals[0]
+    assert totals[3] < totals[2] / 10
+
+
+def test_measured_rates_are_positive_and_survive_json():
+    found = measure_rates(configuration(32, (4,), control=SPLINE))
+    for costs in (found.forward, found.adjoint):
+        assert min(costs.sweep.seconds + costs.coarse.seconds) > 0.0
+    assert Rates.read(json.loads(json.dumps(found))) == found
+    with pytest.raises(ValueError, match="without a coarse level"):
+        measure_rates(configuration(8, (16,)))
+
+
+def test_unknown_task():
+    with pytest.raises(ValueError, match="unknown task 'x'; choose from forward"):
+        predict("x", CONFIGURATIONS["FCF"], rates(), PLAIN, 1)
+
+
+SMALL = ["--depth", "32", "--width", "3", "--batch-size", "4", "--coarsening", "4"]
+
+
+def test_command_prints_writes_and_reads_again(tmp_path, capsys):
+    folder = tmp_path / "out"
+    asked = ["model", *SMALL, "--ranks", "1,8,64"]
+    assert main([*asked, "--output", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert "break-even" in out
+    found = json.loads((folder / "model.json").read_text())
+    assert [row["ranks"] for row in found["rows"]] == [1, 8, 64]
+    assert "seconds" not in found["rows"][2]  # 8 intervals
+    assert (folder / "model.png").read_bytes()[:4] == b"\x89PNG"
+    again = [*asked, "--rates", str(folder / "model.json")]
+    assert main(again) == 0
+    table = capsys.readouterr().out
+    assert table in out
+    assert main([*again, "--machine", str(folder / "model.json")]) == 2
+    assert "lacks one of" in capsys.readouterr().err
+    assert main([*again, "--width", "4"]) == 2
+    assert "measured for width 3, needed 4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--ranks", "1,x"], "--ranks is '1,x', needed integers >= 1"),
+        (["--machine", "abacus"], f"choose from {', '.join(MACHINES)}"),
+        (["--batch-size", "0"], "--batch-size"),
+        (["--output", "no/such/folder"], "there is no folder"),
+    ],
+)
+def test_command_refuses_bad_input(arguments, message, capsys):
+    assert main(["model", *SMALL, *arguments]) == 2
+    assert message in capsys.readouterr().err

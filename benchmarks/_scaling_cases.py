@@ -22,6 +22,7 @@ import mgresnet as mg
 COEFFICIENTS, FINAL_TIME = 12, 5.0
 RATE = 1e-3  # of Adam
 TOLERANCE = 1e-2  # of adaptive gradients
+CHECK_EVERY = 10  # steps from one estimate of the gradient's error to the next
 LIMIT = 4  # most corrections of adaptive solves
 OBJECTIVE = mg.LeastSquares()
 SERIAL = ("serial-all", "serial-c-points")
@@ -80,7 +81,8 @@ def train(
         coarsening, max_iterations=corrections, tolerance=0.0, store="c-points"
     )
     tolerance = TOLERANCE if method == "adaptive" else None
-    return OurTraining(task, options, comm, gradient_tolerance=tolerance)
+    how = {"gradient_tolerance": tolerance, "check_every": CHECK_EVERY}
+    return OurTraining(task, options, comm, **how)
 
 
 class OurTraining:

@@ -6,8 +6,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from _ours import ours
-from _task import draw
 from _timing import take_turns
 
 import mgresnet as mg
@@ -15,6 +13,7 @@ import mgresnet as mg
 SHAPES = ((8, 256), (32, 64))
 THREADED = ((16, 64), (16, 1000), (64, 64), (64, 1000))
 OBJECTIVE = mg.LeastSquares()
+SERIAL = mg.MGRITOptions.serial((16,), "c-points")
 
 
 def over_depth(depths: tuple[int, ...], budget: float) -> list[dict[str, Any]]:
@@ -33,12 +32,13 @@ def over_depth(depths: tuple[int, ...], budget: float) -> list[dict[str, Any]]:
 
 def _forward(width: int, batch: int, depth: int) -> Callable[[], object]:
     net = mg.Network(mg.Dense(width), depth)
-    return partial(mg.solve_forward, net, net.init(), _states(width, batch))
+    states = _states(width, batch)
+    return partial(mg.solve_forward, net, net.init(), states, options=SERIAL)
 
 
 def _gradient(width: int, batch: int, depth: int) -> Callable[[], object]:
     net, u = mg.Network(mg.Dense(width), depth), _states(width, batch)
-    call = partial(mg.value_and_gradient, objective=OBJECTIVE)
+    call = partial(mg.value_and_gradient, objective=OBJECTIVE, forward=SERIAL)
     return partial(call, net, net.init(), u, np.zeros_like(u))
 
 
@@ -48,12 +48,9 @@ def _states(width: int, batch: int) -> Any:
 
 def over_threads(budget: float, depth: int = 1024) -> list[dict[str, Any]]:
     """Seconds of the clock of a gradient with one thread and with two, the best."""
-    if not hasattr(mg, "set_threads"):
-        print("this mgresnet has no set_threads: no rows for two threads")
-        return []
     rows = []
     for width, batch in THREADED:
-        gradient = ours(draw(width, batch, depth, "float64")).gradient
+        gradient = _gradient(width, batch, depth)
         runs = {"one": partial(_on, 1, gradient), "two": partial(_on, 2, gradient)}
         times = take_turns(runs, budget, clock=time.perf_counter)
         best = {name: found.best for name, found in times.items()}

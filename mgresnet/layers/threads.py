@@ -35,6 +35,8 @@ def set_threads(n: int) -> None:
     """
     global _pool, _count
     check_size("number of threads", n)
+    if n == _count:
+        return
     if _pool is not None:
         _pool.shutdown()
     _count = int(n)

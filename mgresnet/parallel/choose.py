@@ -16,8 +16,9 @@ def as_time_comm(comm: Any) -> TimeComm:
     """
     if comm is None:
         return SerialComm()
-    if isinstance(comm, TimeComm):
-        return comm
+    if hasattr(comm, "recv_left"):  # quicker than to look for all verbs
+        verbs: TimeComm = comm
+        return verbs
     if not hasattr(comm, "Sendrecv"):
         raise TypeError(
             f"comm is {comm!r}; needed None, an mpi4py communicator or a TimeComm, as "

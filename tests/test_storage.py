@@ -1,5 +1,6 @@
 """Keeping all points or only C-points, one thread or several: the same numbers."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -210,3 +211,18 @@ def test_memory_is_used_again_when_no_view_is_left():
     assert where not in [other.ctypes.data for other in others]
     del view
     assert memory.empty((400, 500), np.float64).ctypes.data == where
+
+
+def test_threads_may_take_memory_at_once():
+    """Each array is its thread's own for as long as that holds it."""
+
+    def work(value):
+        for _ in range(300):
+            arrays = [memory.empty((130, 128), np.float64) for _ in range(3)]
+            for array in arrays:
+                array[:] = value
+            assert all((array == value).all() for array in arrays)
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(8)))

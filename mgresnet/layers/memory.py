@@ -25,8 +25,10 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     n = math.prod(shape) * np.dtype(dtype).itemsize
     if n < SMALL:
         return np.empty(shape, dtype)
-    kept = _free.get(n)
-    memory = kept.pop() if kept else mmap.mmap(-1, n)
+    try:
+        memory = _free[n].pop()
+    except (KeyError, IndexError):  # none there, or another thread was quicker
+        memory = mmap.mmap(-1, n)
     # The memory is no array: views keep the array alive, not only what it lies in.
     array: Array = np.ndarray(shape, dtype, buffer=memory)
     weakref.finalize(array, _keep, memory, n).atexit = False
@@ -34,5 +36,5 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def _keep(memory: mmap.mmap, n: int) -> None:
-    if n + sum(size * len(kept) for size, kept in _free.items()) <= LIMIT:
+    if n + sum(size * len(kept) for size, kept in list(_free.items())) <= LIMIT:
         _free.setdefault(n, []).append(memory)

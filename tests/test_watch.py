@@ -78,3 +78,8 @@ def test_errors_stay_small_between_estimates(check_every, monkeypatch):
 def test_estimates_need_a_positive_distance():
     with pytest.raises(ValueError, match=r"check_every.*0"):
         train(check_every=0)
+
+
+def test_a_negative_number_of_ranks_is_refused():
+    with pytest.raises(ValueError, match=r"ranks.*-2"):
+        train(ranks=-2)

@@ -112,11 +112,10 @@ def train(
     adjoint = adjoint or MGRITOptions.serial(forward.coarsening, forward.store)
     local = local_slab(net, params, options=forward, comm=grid.layer)
     rules = Both(Fixed(forward), Fixed(adjoint))
+    ranks = grid.layer.size if ranks is None else integer_at_least("ranks", ranks, 1)
     if gradient_tolerance is not None:
         interval = cut(net, forward, grid.layer)[0].interval
-        rules = adaptive_rules(
-            forward, adjoint, gradient_tolerance, interval, ranks or grid.layer.size
-        )
+        rules = adaptive_rules(forward, adjoint, gradient_tolerance, interval, ranks)
     find = partial(
         accurate_gradient,
         net,

@@ -19,7 +19,7 @@ from mgresnet.learning.controller import (
 from mgresnet.learning.gradient_error import GradientError, estimate_gradient_error
 from mgresnet.learning.gradients import Info, value_and_gradient
 from mgresnet.learning.objectives import Objective
-from mgresnet.learning.optimisers import global_norm
+from mgresnet.learning.optimisers import Gather, global_norm
 from mgresnet.learning.regularisation import Regularisation
 from mgresnet.learning.shards import Shard, take_shard
 from mgresnet.learning.shared import own_gather
@@ -82,8 +82,8 @@ def accurate_gradient(
     comm : ProcessGrid, or what `value_and_gradient` takes
         A grid divides the batch over its data ranks.
     watch : Watch, optional
-        From an earlier step, to foretell the error instead of estimating it.  Should it
-        be too large, whatever follows is estimated.
+        From an earlier step, to foretell the error, which is estimated only if that is
+        too large.
     """
     grid = as_process_grid(comm)
     gather = own_gather(net, grid.layer)
@@ -93,7 +93,7 @@ def accurate_gradient(
     own = None
     while True:
         options = Both(*map(_options, rules, plans, done))
-        value, gradient, own = value_and_gradient(
+        mine = value_and_gradient(
             net,
             params,
             shard.inputs,
@@ -105,16 +105,18 @@ def accurate_gradient(
             regularisation=regularisation,
             guess=own,
         )
-        if watch is None:
-            seen = _estimate(net, params, shard, own, options, objective, grid.layer)
-        else:
+        own = mine[2]
+        judged = None
+        if watch is not None:
             seen = watch.foretell(own)
-        value, gradient, absolute, info = shard.whole(value, gradient, seen.error, own)
+            judged = _judge(shard, mine, seen, gather)
+        if judged is None or not _holds(rules, judged.error):
+            seen = _estimate(net, params, shard, own, options, objective, grid.layer)
+            judged = _judge(shard, mine, seen, gather)
+        value, gradient, info, norm, error = judged
         seconds.update(info.seconds)
         solved = (info.forward.iterations, info.adjoint.iterations)
         taken = Both(*map(operator.add, taken, solved))
-        norm = global_norm(gradient, gather)
-        error = GradientError(*(part / max(norm, 1e-300) for part in absolute))
         serial = [plan.iterations == SERIAL for plan in plans]
         if rules.forward.accepts(error.total) or all(serial):
             counts = Both(*np.where(serial, SERIAL, taken).tolist())
@@ -123,6 +125,33 @@ def accurate_gradient(
         watch = None
         done = Both(*(plan.iterations for plan in plans))
         plans = _more(rules, plans, error)
+
+
+class Judged(NamedTuple):
+    """What a whole batch has; the error is relative to the norm."""
+
+    value: float
+    gradient: Params
+    info: Info
+    norm: float
+    error: GradientError
+
+
+def _judge(
+    shard: Shard, mine: tuple[float, Params, Info], seen: Watch, gather: Gather
+) -> Judged:
+    """Put the shards together, with what each has seen of its error."""
+    value, gradient, own = mine
+    value, gradient, absolute, info = shard.whole(value, gradient, seen.error, own)
+    norm = global_norm(gradient, gather)
+    error = GradientError(*(part / max(norm, 1e-300) for part in absolute))
+    return Judged(value, gradient, info, norm, error)
+
+
+def _holds(rules: Both, foretold: GradientError) -> bool:
+    """Whether an error need not be estimated to be accepted."""
+    accepted: bool = rules.forward.accepts(foretold.total)
+    return accepted and math.isfinite(foretold.total)
 
 
 def _estimate(

@@ -112,6 +112,7 @@ def train(
     adjoint = adjoint or MGRITOptions.serial(forward.coarsening, forward.store)
     local = local_slab(net, params, options=forward, comm=grid.layer)
     rules = Both(Fixed(forward), Fixed(adjoint))
+    integer_at_least("check_every", check_every, 1)
     ranks = grid.layer.size if ranks is None else integer_at_least("ranks", ranks, 1)
     if gradient_tolerance is not None:
         interval = cut(net, forward, grid.layer)[0].interval
@@ -124,7 +125,6 @@ def train(
         regularisation=regularisation,
         comm=grid,
     )
-    integer_at_least("check_every", check_every, 1)
     gather = own_gather(net, grid.layer)
     return _steps(find, rules, local, batches, optimiser, gather, check_every)
 

@@ -120,7 +120,7 @@ class Adjoint:
     states : ndarray, shape (n_steps, *state)
         State at the start of every step of `forward`.
     slopes : ndarray, shape (n_steps, n_stages, *state)
-        From ``layer.linearise`` at these states.
+        Of the activation, from `linearise` or a march through these states.
     """
 
     forward: Forward

@@ -9,10 +9,11 @@ parameterization of neural network controls for deep learning", arXiv:2103.00301
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-from mgresnet.layers.combine import add_combine_transposed, combine
+from mgresnet.layers.combine import combine, combine_transposed
 from mgresnet.layers.layout import Array
 
 
@@ -58,26 +59,20 @@ class BSpline:
         -------
         ndarray, shape (len(layers), n_params)
         """
-        return combine(self._basis(depth, layers), coefficients)
+        basis = _basis(self.n_coefficients, self.degree, depth)
+        return combine(basis[layers.start : layers.stop : layers.step], coefficients)
 
-    def add_pull_back(
-        self, total: Array, d_theta: Array, depth: int, layers: range
-    ) -> Array:
-        """Add the gradient for the coefficients from that for some of the layers.
+    def pull_back(self, d_theta: Array, depth: int, layers: Any) -> Array:
+        """Gradient for the coefficients from that for some of the layers.
 
         Parameters
         ----------
-        total : ndarray, shape (n_coefficients, n_params)
-            Sum over the layers before; not modified.
         d_theta : ndarray, shape (len(layers), n_params)
         depth : int
-        layers : range
+        layers : ndarray of int, or slice
         """
-        return add_combine_transposed(self._basis(depth, layers), d_theta, total)
-
-    def _basis(self, depth: int, layers: range) -> Array:
         basis = _basis(self.n_coefficients, self.degree, depth)
-        return basis[layers.start : layers.stop : layers.step]
+        return combine_transposed(basis[layers], d_theta)
 
 
 @lru_cache(maxsize=16)

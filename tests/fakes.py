@@ -10,6 +10,8 @@ from queue import SimpleQueue
 
 import numpy as np
 
+from mgresnet.parallel.comm import cut_shares, join_shares, share_length
+
 
 class OtherRankFailedError(Exception):
     """Wakes the ranks that wait for a rank that has failed."""
@@ -82,8 +84,7 @@ class ThreadComm:
         """Concatenate along axis 0 in time order; every rank gets the whole."""
         for target in self._order:
             self._mailboxes.put(self._place, target, "gather", values)
-        boxes = [(source, self._place, "gather") for source in self._order]
-        parts = [self._mailboxes.get(*box) for box in boxes]
+        parts = self._take("gather")
         for part in parts:
             _check_fits("gather", values, part, values.shape[1:], part.shape[1:])
         return np.concatenate(parts)
@@ -94,6 +95,28 @@ class ThreadComm:
         for part in others:
             total = total + part
         return total
+
+    def to_shares(self, rows):
+        """Concatenate along axis 0 in time order, for a share of the last axis."""
+        shares = cut_shares(rows, self.size)
+        for target, part in zip(sorted(self._order), shares, strict=True):
+            self._mailboxes.put(self._place, target, "share", part)
+        return np.concatenate(self._take("share"))
+
+    def from_shares(self, points, n, k):
+        """Return the points of this rank's steps for the whole last axis."""
+        stops = np.cumsum(self.gather(np.array([n])))
+        for target, stop, steps in zip(
+            self._order, stops, np.diff(stops, prepend=0), strict=True
+        ):
+            part = points[stop - steps : stop + 1]
+            self._mailboxes.put(self._place, target, "share", part)
+        assert len(points) == stops[-1] + 1
+        return join_shares(np.stack(self._take("share", sorted(self._order))), k)
+
+    def _take(self, kind, order=None):
+        sources = order or self._order
+        return [self._mailboxes.get(source, self._place, kind) for source in sources]
 
     def reversed(self):
         """The same ranks with time running backwards."""
@@ -158,10 +181,10 @@ def run_ranks(function, size, timeout=60.0):
 def check_verbs(comm):
     """Compare verbs and groups with what they promise, in both directions."""
     for dtype in ("f4", "f8", "c16", "i4", "i8", "?"):
-        _check_moves(comm, dtype)
-        _check_collectives(comm, dtype)
-        _check_moves(comm.reversed(), dtype)
-        _check_collectives(comm.reversed(), dtype)
+        for direction in (comm, comm.reversed()):
+            _check_moves(direction, dtype)
+            _check_collectives(direction, dtype)
+            _check_shares(direction, comm.rank, dtype)
     _check_groups(comm)
     _check_groups(comm.reversed())
     assert comm.reversed().rank == comm.size - 1 - comm.rank
@@ -222,6 +245,27 @@ def _check_collectives(comm, dtype):
         for summand in summands[1:]:
             total = total + summand
         _same("sum in time order", comm.sum(summands[comm.rank]), total)
+
+
+def _check_shares(comm, place, dtype):
+    """There and back: rows of all ranks, neighbours sharing a point, any last axis."""
+    ranks = range(comm.size)
+    steps = [(2 * r + 1) % 4 for r in ranks]
+    total = sum(steps)
+    for k in (1, 3, comm.size, 2 * comm.size + 1):
+        rows = np.arange(1, 2 * total * k + 1).reshape(total, 2, k).astype(dtype)
+        start = sum(steps[: comm.rank])
+        mine = rows[start : start + steps[comm.rank]]
+        share = share_length(k, comm.size)
+        got = comm.to_shares(mine)
+        wanted = np.zeros((total, 2, comm.size * share), dtype)
+        wanted[..., :k] = rows
+        parts = np.moveaxis(wanted.reshape(total, 2, comm.size, share), 2, 0)
+        _same("to_shares", got, parts[place])
+        points = np.concatenate([np.zeros_like(got[:1]), got])
+        back = comm.from_shares(points, len(mine), k)
+        before = rows[start - 1 : start] if start else np.zeros_like(rows[:1])
+        _same("from_shares", back, np.concatenate([before, mine]))
 
 
 def _same(what, got, wanted):

@@ -16,7 +16,7 @@ from propagators import Recursion, peer_factors, peer_relaxations
 
 from mgresnet import MGRITOptions, SerialComm
 from mgresnet.mgrit.cycle import CYCLES, Method, relax
-from mgresnet.mgrit.level import build_levels
+from mgresnet.mgrit.level import Level
 from mgresnet.mgrit.solver import iterate
 
 ORACLE = Path(__file__).parents[2] / "shared" / "oracles" / "xbraid.json"
@@ -202,11 +202,12 @@ class Iteration:
         return result.points, result.measures[0].residual
 
     def relaxed(self, step, guess):
-        finest, *_ = build_levels(Recursion(step, self.times), self.factors, guess[0])
+        comm, layers = SerialComm(), Recursion(step, self.times)
+        finest = Level.of(layers, self.factors, guess[0], comm)
         finest.set_points(guess)
         finest.sweep("relax")
         sweeps = self.options.sweeps(len(self.factors))
-        relax(finest, SerialComm(), Method("V", sweeps, 1.0))
+        relax(finest, comm, Method("V", sweeps, 1.0))
         return finest.points()
 
 

@@ -32,12 +32,14 @@ def _combine_transposed(factors, rows, out):
 def combine(factors: Array, rows: Array) -> Array:
     """``factors @ rows`` for factors (N, K), mostly zero, and rows (K, n)."""
     out = np.zeros((len(factors), rows.shape[1]), rows.dtype)
-    _combine(factors.astype(rows.dtype), np.ascontiguousarray(rows), out)
+    _combine(factors.astype(rows.dtype, copy=False), np.ascontiguousarray(rows), out)
     return out
 
 
-def add_combine_transposed(factors: Array, rows: Array, total: Array) -> Array:
-    """``total + factors.T @ rows``, summed over the N rows in order."""
-    out = total.copy()
-    _combine_transposed(factors.astype(rows.dtype), np.ascontiguousarray(rows), out)
+def combine_transposed(factors: Array, rows: Array) -> Array:
+    """``factors.T @ rows``, summed over the N rows in order."""
+    out = np.zeros((factors.shape[1], rows.shape[1]), rows.dtype)
+    _combine_transposed(
+        factors.astype(rows.dtype, copy=False), np.ascontiguousarray(rows), out
+    )
     return out

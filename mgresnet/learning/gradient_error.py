@@ -35,7 +35,9 @@ from mgresnet.learning.remainder import (
     retrace_back,
 )
 from mgresnet.learning.shared import own_gather, pull_back_control
+from mgresnet.mgrit.coarsest import march_together
 from mgresnet.mgrit.options import MGRITOptions
+from mgresnet.mgrit.propagator import spread
 from mgresnet.network import Network, Params, owned
 from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.solution import Solution
@@ -56,8 +58,8 @@ class Sample(NamedTuple):
 
     coarse: Forward  # one step per interval
     tail: Forward  # layers behind the last C-point
-    layers: range  # first layer of every interval
-    theta: Array  # their parameters
+    span: int  # layers in an interval
+    theta: Array  # parameters of the first layers of the intervals
     theta_tail: Array
     r: Array  # residual of the states, summed over each interval
     q: Array  # residual of the adjoints, summed over each interval
@@ -169,7 +171,7 @@ def _sample(
     sample = Sample(
         coarse=fine.part(0, n).coarsen(span),
         tail=fine.part(n, len(slab)),
-        layers=range(slab.start, slab.start + n, span),
+        span=span,
         theta=rows.body[0:n:span],
         theta_tail=rows.body[n:],
         r=_sum_intervals(r, m, span, n),
@@ -230,11 +232,12 @@ def _gradient_change(
     after = _gradients(net, s, then)
     d_theta, d_tail = (b - a for a, b in zip(before, after, strict=True))
     if net.control is None:  # as many layers change like the first of an interval
-        body = np.concatenate([math.sqrt(s.layers.step) * d_theta, d_tail])
+        body = np.concatenate([math.sqrt(s.span) * d_theta, d_tail])
     else:
-        behind = range(s.layers.stop, s.layers.stop + len(d_tail))
-        body = pull_back_control(net, s.layers.step * d_theta, s.layers, comm)
-        body = body + pull_back_control(net, d_tail, behind, comm)
+        last = net.depth // s.span * s.span
+        layers = np.r_[0 : last : s.span, last : net.depth]
+        changes = np.concatenate([s.span * d_theta, d_tail])
+        body = pull_back_control(net, changes, layers, comm)
     opening = None
     if net.opening is not None and comm.rank == 0:
         theta, inputs = owned("opening", rows.opening), forward.inputs
@@ -271,10 +274,9 @@ def _steps_back(propagator: Adjoint, starts: Array) -> Array:
 def _march(
     propagator: Forward | Adjoint, first: Array, forcing: Array, comm: TimeComm
 ) -> Array:
-    """All points of all ranks' steps, one rank after the other."""
-    u = np.empty((1, propagator.n_steps + 1, *first.shape), first.dtype)
-    u[0, 0] = comm.recv_left(first)
-    propagator.propagate(u, np.ascontiguousarray(forcing)[None])
-    comm.send_right(u[0, -1])
-    points: Array = u[0]
+    """All points of this rank's steps."""
+    points = np.empty((propagator.n_steps + 1, *first.shape), first.dtype)
+    points[0] = first
+    forcing = np.ascontiguousarray(forcing)
+    march_together(spread(propagator, comm), points, forcing, comm)
     return points

@@ -1,5 +1,7 @@
 """Coefficients of a control: every rank holds them, all layers contribute to them."""
 
+from typing import Any
+
 import numpy as np
 
 from mgresnet.layers.layout import Array
@@ -9,20 +11,28 @@ from mgresnet.parallel import TimeComm
 
 
 def pull_back_control(
-    net: Network, d_theta: Array, slab: range, comm: TimeComm
+    net: Network, d_theta: Array, layers: Any, comm: TimeComm
 ) -> Array:
-    """Gradient for what `params.body` holds, from that for the layers of a slab.
+    """Gradient for what `params.body` holds, from that for layers of all ranks.
 
-    Coefficients of a control collect their sums layer by layer through the ranks, so
-    that the result does not depend on who owns what.
+    Coefficients of a control are sums over layers.  Every rank takes these, in depth
+    order, for its share of the parameters, so that the result does not depend on who
+    owns what.
+
+    Parameters
+    ----------
+    net : Network
+    d_theta : ndarray, shape (n_local, n_params)
+        For this rank's layers.
+    layers : ndarray of int, or slice
+        Those of all ranks.
+    comm : TimeComm
     """
     if net.control is None:
         return d_theta
-    zeros = np.zeros((net.control.n_coefficients, d_theta.shape[1]), d_theta.dtype)
-    before = comm.recv_left(zeros)
-    total = net.control.add_pull_back(before, d_theta, net.depth, slab)
-    comm.send_right(total)
-    return comm.gather(total if comm.rank == comm.size - 1 else total[:0])
+    share = net.control.pull_back(comm.to_shares(d_theta), net.depth, layers)
+    whole = comm.gather(share.T)[: d_theta.shape[1]]
+    return np.ascontiguousarray(whole.T)
 
 
 def own_gather(net: Network, comm: TimeComm) -> Gather:

@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mgresnet.layers.memory import empty
-from mgresnet.mgrit.level import Array, Level, March, Segment
+from mgresnet.mgrit.coarsest import Coarsest
+from mgresnet.mgrit.level import Level, March
+from mgresnet.mgrit.propagator import Array
 from mgresnet.parallel.comm import TimeComm
 
 CYCLES = {"V": ("V",), "W": ("W", "W"), "F": ("F", "V")}  # visits of the next level
@@ -32,11 +34,11 @@ class Method(NamedTuple):
     weight: float  # of C-relaxation
 
 
-def cycle(levels: list[Level], comm: TimeComm, method: Method) -> None:
-    """Improve the finest of the given levels by one cycle."""
-    relax(levels[0], comm, method)
-    correct(levels, comm, method)
-    levels[0].sweep("relax")
+def cycle(level: Level, comm: TimeComm, method: Method) -> None:
+    """Improve a level by one cycle."""
+    relax(level, comm, method)
+    correct(level, comm, method)
+    level.sweep("relax")
 
 
 def relax(level: Level, comm: TimeComm, method: Method) -> None:
@@ -60,46 +62,45 @@ def residual(level: Level) -> Array:
     return jumps
 
 
-def correct(levels: list[Level], comm: TimeComm, method: Method) -> None:
-    """Coarse-grid correction of the finest of the given levels, not swept yet."""
-    fine, *coarser = levels
-    restrict(fine, coarser[0])
-    if len(coarser) == 1:
-        solve(coarser[0], comm)
-    else:
-        coarser[0].sweep("relax")
+def correct(fine: Level, comm: TimeComm, method: Method) -> None:
+    """Coarse-grid correction of a level, not swept yet."""
+    coarse = fine.coarser
+    restrict(fine, coarse)
+    if isinstance(coarse, Level):
+        coarse.sweep("relax")
         for visit in visits(method):
-            cycle(coarser, comm, visit)
-    fine.set_c_points(coarser[0].points())
+            cycle(coarse, comm, visit)
+    else:
+        coarse.solve(comm, coarse.forcing)
+    fine.set_c_points(coarse.points())
 
 
-def start(levels: list[Level], comm: TimeComm, method: Method) -> None:
+def start(fine: Level, comm: TimeComm, method: Method) -> None:
     """First C-points, from the coarsest level up: a cycle without its way down."""
-    fine, *coarser = levels
-    if not coarser:
-        solve(fine, comm)
-        return
+    coarse = fine.coarser
     fine.lead.march()
-    coarser[0].lead.u[0, 0] = fine.lead.u[0, -1]
-    coarser[0].forcing[:] = 0.0
-    first, *others = visits(method)
-    start(coarser, comm, first)
-    if len(coarser) > 1:
-        coarser[0].sweep("relax")
+    coarse.begin(fine.lead.u[0, -1])
+    if isinstance(coarse, Level):
+        coarse.forcing[:] = 0.0
+        first, *others = visits(method)
+        start(coarse, comm, first)
+        coarse.sweep("relax")
         for visit in others:
-            cycle(coarser, comm, visit)
-    fine.set_c_points(coarser[0].points())
+            cycle(coarse, comm, visit)
+    else:
+        coarse.solve(comm, coarse.forcing[:0])
+    fine.set_c_points(coarse.points())
 
 
-def solve(coarsest: Level, comm: TimeComm, march: March = Segment.march) -> list[Any]:
-    """March through the coarsest level, one rank after the other."""
-    coarsest.lead.u[0, 0] = comm.recv_left(coarsest.lead.u[0, 0])
-    found = coarsest.sweep("solve", march)
-    comm.send_right(coarsest.tail.u[0, -1])
+def chain(level: Level, comm: TimeComm, march: March) -> list[Any]:
+    """March through a level, one rank after the other; what `march` returned."""
+    level.begin(comm.recv_left(level.lead.u[0, 0]))
+    found = level.sweep("solve", march)
+    comm.send_right(level.tail.u[0, -1])
     return found
 
 
-def restrict(fine: Level, coarse: Level) -> None:
+def restrict(fine: Level, coarse: Level | Coarsest) -> None:
     """Pose the coarse problem, with the fine C-points as first approximation."""
     c_points = fine.c_points()
     steps = empty((len(c_points) - 1, 2, *c_points.shape[1:]), c_points.dtype)

@@ -1,37 +1,15 @@
 """A level of the hierarchy: its intervals, its remainder, and how they are swept."""
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, Self
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mgresnet.layers.memory import empty
-
-Array = NDArray[np.floating]
-
-
-class Propagator(Protocol):
-    """Recursion ``u[n+1] = Phi_n(u[n]) + g[n+1]``: what the engine sees of it."""
-
-    @property
-    def n_steps(self) -> int:
-        """Number of steps."""
-
-    def propagate(self, u: Any, forcing: Any, /) -> None:
-        """Fill columns 1..k of every block of u ``(n_blocks, k + 1, *state)`` in place.
-
-        The blocks are consecutive, a column ``n_steps / (n_blocks * k)`` steps behind
-        the one before.  Forcing is ``(n_blocks, n_steps / n_blocks, *state)``, or empty
-        for zero.
-        """
-
-    def cut(self, m: int, /) -> tuple[Self, Self, Self]:
-        """Split into what comes before, in, and after the intervals of m steps."""
-
-    def coarsen(self, m: int, /) -> "Propagator":
-        """One step for every m steps; m divides n_steps."""
+from mgresnet.mgrit.coarsest import Coarsest
+from mgresnet.mgrit.propagator import Array, Propagator
+from mgresnet.parallel.comm import TimeComm
 
 
 class Segment(NamedTuple):
@@ -65,6 +43,51 @@ class Level(NamedTuple):
     forcing: Array  # (n_steps, *state), or empty; the segments hold views of it
     work: Counter[str]
     line: Array | None  # (1, n_points, *state) of which all segments hold views
+    coarser: Any  # next Level, or the Coarsest; None of a serial propagation
+
+    @classmethod
+    def of(
+        cls,
+        propagator: Propagator,
+        factors: tuple[int, ...],
+        state: Array,
+        comm: TimeComm,
+        spacing: int = 1,
+        forcing: Array | None = None,
+    ) -> Self:
+        """Cut a rank's steps into intervals, and those of the coarser levels.
+
+        Parameters
+        ----------
+        propagator : Propagator
+        factors : tuple of int
+            Coarsening factor of this level and of all but the coarsest; without any
+            there is one interval and no other level.
+        state : ndarray
+            Gives shape and dtype of a state.
+        comm : TimeComm
+        spacing : int
+            Steps from a point that is kept to the next: 1, or those of an interval.
+        forcing : ndarray, shape (n_steps, *state), optional
+            None is zero.
+        """
+        if forcing is None:
+            forcing = np.empty((0, *state.shape), state.dtype)
+        parts = propagator.cut(factors[0] if factors else spacing)
+        steps = [part.n_steps for part in parts]
+        n_blocks = (1, steps[1] // factors[0] if factors else 1, 1)
+        columns = [-(-n // (k * spacing)) for n, k in zip(steps, n_blocks, strict=True)]
+        points, line = _points(n_blocks, columns, state, bool(factors))
+        segments = []
+        firsts = (0, steps[0], sum(steps[:2]))
+        for part, u, first in zip(parts, points, firsts, strict=True):
+            g = forcing[first : first + part.n_steps]
+            g = g.reshape(-1, max(part.n_steps // len(u), 1), *state.shape)
+            segments.append(Segment(part, u, g))
+        lead, intervals, tail = segments
+        coarser = _coarser(parts[1], factors, state, comm) if factors else None
+        work: Counter[str] = Counter()
+        return cls(propagator, lead, intervals, tail, forcing, work, line, coarser)
 
     @property
     def ends(self) -> Array:
@@ -104,7 +127,19 @@ class Level(NamedTuple):
         last = len(values) - self.tail.u.shape[1]
         m = self.intervals.u.shape[1] - 1
         self.set_c_points(values[first : last + 1 : m])
-        self.lead.u[0, 0] = values[0]
+        self.begin(values[0])
+
+    def begin(self, first: Array) -> None:
+        """Replace the first point."""
+        self.lead.u[0, 0] = first
+
+    def hierarchy(self) -> Iterator["Level | Coarsest"]:
+        """Yield this level and all coarser ones."""
+        yield self
+        if isinstance(self.coarser, Level):
+            yield from self.coarser.hierarchy()
+        elif self.coarser is not None:
+            yield self.coarser
 
     def sweep(self, kind: str, march: March = Segment.march) -> list[Any]:
         """F-relaxation: march every interval from its C-point, and the remainder.
@@ -117,49 +152,15 @@ class Level(NamedTuple):
         return [lead, march(self.intervals), march(self.tail)]
 
 
-def build_levels(
-    propagator: Propagator,
-    factors: tuple[int, ...],
-    state: Array,
-    spacing: int = 1,
-    forcing: Array | None = None,
-) -> list[Level]:
-    """Cut a propagator into levels, finest first; the coarsest is one interval.
-
-    Parameters
-    ----------
-    propagator : Propagator
-        This rank's steps of the finest level.
-    factors : tuple of int
-        Coarsening factor of every level but the coarsest.
-    state : ndarray
-        Gives shape and dtype of a state.
-    spacing : int
-        Steps from a point that is kept to the next: 1, or those of an interval.
-    forcing : ndarray, shape (n_steps, *state), optional
-        Of the finest level; none is zero.
-    """
-    if forcing is None:
-        forcing = np.empty((0, *state.shape), state.dtype)
-    parts = propagator.cut(factors[0] if factors else spacing)
-    steps = [part.n_steps for part in parts]
-    n_blocks = (1, steps[1] // factors[0] if factors else 1, 1)
-    columns = [-(-n // (k * spacing)) for n, k in zip(steps, n_blocks, strict=True)]
-    points, line = _points(n_blocks, columns, state, bool(factors))
-    segments = []
-    for part, u, first in zip(
-        parts, points, (0, steps[0], sum(steps[:2])), strict=True
-    ):
-        g = forcing[first : first + part.n_steps]
-        g = g.reshape(-1, max(part.n_steps // len(u), 1), *state.shape)
-        segments.append(Segment(part, u, g))
-    lead, intervals, tail = segments
-    level = Level(propagator, lead, intervals, tail, forcing, Counter(), line)
-    if not factors:
-        return [level]
-    coarse = level.intervals.propagator.coarsen(factors[0])
-    tau = empty((coarse.n_steps, *state.shape), state.dtype)
-    return [level, *build_levels(coarse, factors[1:], state, forcing=tau)]
+def _coarser(
+    intervals: Propagator, factors: tuple[int, ...], state: Array, comm: TimeComm
+) -> Level | Coarsest:
+    """Next level, of one step for every interval."""
+    steps = intervals.coarsen(factors[0])
+    if len(factors) == 1:
+        return Coarsest.of(steps, state, comm)
+    tau = empty((steps.n_steps, *state.shape), state.dtype)
+    return Level.of(steps, factors[1:], state, comm, forcing=tau)
 
 
 def _points(

@@ -8,16 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mgresnet.mgrit.cycle import Method, correct, relax, residual, solve, start
-from mgresnet.mgrit.level import (
-    Array,
-    Level,
-    March,
-    Propagator,
-    Segment,
-    build_levels,
-)
+from mgresnet.mgrit.cycle import Method, chain, correct, relax, residual, start
+from mgresnet.mgrit.level import Level, March, Segment
 from mgresnet.mgrit.options import MGRITOptions
+from mgresnet.mgrit.propagator import Array, Propagator
 from mgresnet.parallel.comm import TimeComm
 
 
@@ -34,6 +28,7 @@ class Measure(NamedTuple):
 
     residuals: NDArray[np.float64]
     states: NDArray[np.float64]
+    lost: bool  # whether the last point of any rank is not finite
 
     @property
     def residual(self) -> float:
@@ -43,7 +38,7 @@ class Measure(NamedTuple):
     def status(self, tolerance: float) -> Status:
         """Compare the residual with the states."""
         scale = math.sqrt(np.sum(self.states**2))
-        if not math.isfinite(self.residual + scale):
+        if self.lost or not math.isfinite(self.residual + scale):
             return Status.NON_FINITE
         close = self.residual <= tolerance * scale
         return Status.CONVERGED if close else Status.MAX_ITERATIONS
@@ -99,16 +94,15 @@ def iterate(
         What the last sweep does with a segment, if it is to do more than march.
     """
     if not factors or options.initial_guess == "serial":
-        levels = build_levels(propagator, (), initial, spacing)
-        levels[0].lead.u[0, 0] = initial
-        found = solve(levels[0], comm, last or Segment.march)
-        return _result(levels, (), 0, options, comm, found)
-    levels = build_levels(propagator, factors, initial, spacing)
-    finest = levels[0]
+        line = Level.of(propagator, (), initial, comm, spacing)
+        line.begin(initial)
+        found = chain(line, comm, last or Segment.march)
+        return _result(line, (), 0, options, comm, found)
+    finest = Level.of(propagator, factors, initial, comm, spacing)
     method = Method(
         options.cycle, options.sweeps(len(factors)), options.relaxation_weight
     )
-    _guess(levels, initial, options, comm, method, guess)
+    _guess(finest, initial, options, comm, method, guess)
     measures: list[Measure] = []
     swept = False
     while len(measures) < options.max_iterations:
@@ -121,16 +115,16 @@ def iterate(
         )
         if swept:
             break
-        correct(levels, comm, method)
+        correct(finest, comm, method)
     found = []
     if last is not None or not swept:
         found = finest.sweep("relax", last or Segment.march)
     n = len(measures) - swept
-    return _result(levels, tuple(measures), n, options, comm, found)
+    return _result(finest, tuple(measures), n, options, comm, found)
 
 
 def _guess(
-    levels: list[Level],
+    finest: Level,
     initial: Array,
     options: MGRITOptions,
     comm: TimeComm,
@@ -138,10 +132,9 @@ def _guess(
     guess: Array | None,
 ) -> None:
     """Set the C-points of the finest level."""
-    finest = levels[0]
-    finest.lead.u[0, 0] = initial
+    finest.begin(initial)
     if guess is None and options.initial_guess == "coarse":
-        start(levels, comm, method)
+        start(finest, comm, method)
         return
     if guess is None:
         guess = np.zeros_like(finest.points())
@@ -149,16 +142,18 @@ def _guess(
             guess[:] = comm.gather(initial[None][: 1 if comm.rank == 0 else 0])
     finest.set_points(guess)
     if comm.rank == 0:
-        finest.lead.u[0, 0] = initial
+        finest.begin(initial)
 
 
 def _measure(finest: Level, jumps: Array, comm: TimeComm) -> Measure:
     """Norms per C-point, gathered in time order so that all ranks see the same."""
     states = finest.intervals.u[1:, 0], finest.tail.u[:, 0]
     of_states = np.concatenate([_square_sums(u) for u in states])
-    norms = np.stack([_square_sums(jumps), of_states], axis=1)
-    gathered = np.sqrt(comm.gather(norms))
-    return Measure(gathered[:, 0], gathered[:, 1])
+    lost = not np.isfinite(finest.tail.u[0, -1]).all()
+    columns = (_square_sums(jumps), of_states, np.full(len(jumps), float(lost)))
+    gathered = comm.gather(np.stack(columns, axis=1))
+    residuals, states = np.sqrt(gathered[:, :2].T)
+    return Measure(residuals, states, bool(gathered[:, 2].any()))
 
 
 def _square_sums(values: Array) -> NDArray[np.float64]:
@@ -170,19 +165,21 @@ def _square_sums(values: Array) -> NDArray[np.float64]:
 
 
 def _result(
-    levels: list[Level],
+    finest: Level,
     measures: tuple[Measure, ...],
     iterations: int,
     options: MGRITOptions,
     comm: TimeComm,
     found: list[Any],
 ) -> Result:
-    defects = residual(levels[0])
-    final = _measure(levels[0], defects, comm)
+    defects = residual(finest)
+    final = _measure(finest, defects, comm)
+    status, points = final.status(options.tolerance), finest.points()
     work = Counter(
-        {(i, kind): n for i, lv in enumerate(levels) for kind, n in lv.work.items()}
+        {
+            (i, kind): n
+            for i, level in enumerate(finest.hierarchy())
+            for kind, n in level.work.items()
+        }
     )
-    points = levels[0].points()
-    lost = comm.sum(np.array([0.0 if np.isfinite(points[-1]).all() else 1.0]))
-    status = Status.NON_FINITE if lost.any() else final.status(options.tolerance)
     return Result(points, defects, measures, final, iterations, status, work, found)

@@ -1,7 +1,13 @@
-"""What the solver asks of a parallel machine: six verbs over slabs in time order."""
+"""What the solver asks of a parallel machine: a few verbs over slabs in time order.
+
+States of a batch live on the ranks in one of two ways: every rank has its own steps for
+all samples, or all steps for its share of the samples.  `to_shares` and `from_shares`
+change from one to the other, as a parallel transposition does.
+"""
 
 from typing import Any, Protocol, Self, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -12,8 +18,8 @@ class TimeComm(Protocol):
     """Ranks in time order, each holding one slab of the time axis.
 
     All arrays a verb receives on different ranks have the same dtype, and the same
-    shape except along axis 0 in `gather`.  Arrays that come back are new or the
-    caller's own default, never shared with another rank.
+    shape except along axis 0 in `gather` and `to_shares`.  Arrays that come back are
+    new or the caller's own, never shared with another rank.
     """
 
     @property
@@ -38,6 +44,26 @@ class TimeComm(Protocol):
 
     def sum(self, values: Array) -> Array:
         """Sum over ranks in time order; every rank gets the same bits."""
+
+    def to_shares(self, rows: Array) -> Array:
+        """Concatenate rows (n, ..., k) in time order, for this rank's share of axis -1.
+
+        Shares have ``share_length(k, size)`` entries; zeros fill the last ones up.  The
+        share of a rank is the same with time running backwards.
+        """
+
+    def from_shares(self, points: Array, n: int, k: int) -> Array:
+        """Return this rank's n + 1 points (n + 1, ..., k), from its first to its last.
+
+        Parameters
+        ----------
+        points : ndarray, shape (n_total + 1, ..., share)
+            The ends of all ranks' steps, for this rank's share.
+        n : int
+            Number of steps of this rank; neighbours both get the point between them.
+        k : int
+            Length of the last axis.
+        """
 
     def reversed(self) -> Self:
         """The same ranks with time running backwards."""
@@ -70,6 +96,30 @@ def split(comm: TimeComm, colour: int) -> TimeComm:
     return comm.split(colour)
 
 
+def share_length(k: int, size: int) -> int:
+    """Length of every rank's share of k entries: equal, and enough together."""
+    return -(-k // size)
+
+
+def cut_shares(rows: Array, size: int) -> Array:
+    """Shares of rows (n, ..., k) one after the other, (size, n, ..., share)."""
+    *inner, k = rows.shape
+    share = share_length(k, size)
+    if size * share > k:
+        whole = np.zeros((*inner, size * share), rows.dtype)
+        whole[..., :k] = rows
+        rows = whole
+    shares = np.moveaxis(rows.reshape(*inner, size, share), -2, 0)
+    return np.ascontiguousarray(shares)
+
+
+def join_shares(shares: Array, k: int) -> Array:
+    """Inverse of `cut_shares`: rows (n, ..., k)."""
+    size, *inner, share = shares.shape
+    rows = np.moveaxis(shares, 0, -2).reshape(*inner, size * share)
+    return np.ascontiguousarray(rows[..., :k])
+
+
 class SerialComm:
     """One rank that holds everything."""
 
@@ -94,6 +144,14 @@ class SerialComm:
     def sum(self, values: Array) -> Array:
         """Return the values."""
         return values
+
+    def to_shares(self, rows: Array) -> Array:
+        """Return the rows: the share of one rank is everything."""
+        return rows
+
+    def from_shares(self, points: Array, n: int, k: int) -> Array:
+        """Return the points: the share of one rank is everything."""
+        return points
 
     def reversed(self) -> Self:
         """One rank read backwards is itself."""

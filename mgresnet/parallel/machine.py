@@ -7,6 +7,9 @@ Collectives are taken as allgathers by recursive doubling [2]_: with n bytes in 
 
     \lceil \log_2 P \rceil \, \alpha + (n - \min_r n_r) / \beta .
 
+Where every rank has something for every other they exchange it pairwise, in P - 1
+rounds [2]_: :math:`(P - 1) \alpha + s / \beta` if no rank sends more than s bytes.
+
 References
 ----------
 .. [1] R. W. Hockney, "The communication challenge for MPP: Intel Paragon and Meiko
@@ -80,6 +83,17 @@ class Machine:
             Most bytes that a rank receives.
         """
         return rounds(size) * self.latency + moved / self.bandwidth
+
+    def exchange(self, size: int, sent: float) -> float:
+        """Seconds until all of `size` ranks have what every other had for them.
+
+        Parameters
+        ----------
+        size : int
+        sent : float
+            Most bytes that a rank sends.
+        """
+        return (size - 1) * self.latency + sent / self.bandwidth
 
 
 def rounds(size: int) -> int:

@@ -3,6 +3,8 @@
 The only file that imports mpi4py.
 """
 
+import itertools
+import math
 import sys
 import time
 from types import TracebackType
@@ -12,7 +14,7 @@ import numpy as np
 from mpi4py import MPI
 
 from mgresnet.parallel.blas import limit_blas
-from mgresnet.parallel.comm import Array
+from mgresnet.parallel.comm import Array, cut_shares, join_shares
 
 LAST_WORDS = 0.5  # seconds: when a job aborts, MPICH drops output it has yet to read
 
@@ -67,16 +69,11 @@ class MPIComm:
 
     def gather(self, values: Array) -> Array:
         """Concatenate along axis 0 in time order; every rank gets the whole."""
-        counts = np.empty(self.size, np.int64)
-        self._comm.Allgather(np.array([len(values)]), counts)
-        total = np.empty((counts.sum(), *values.shape[1:]), values.dtype)
-        entry = int(np.prod(values.shape[1:], dtype=np.int64))
-        received = [total, (counts * entry).tolist()]
+        counts, entry = self._lengths(len(values)), math.prod(values.shape[1:])
+        total = np.empty((sum(counts), *values.shape[1:]), values.dtype)
+        received = [total, self._places(counts, entry)]
         self._comm.Allgatherv(np.ascontiguousarray(values), received)
-        if not self._backwards:
-            return total
-        parts = np.split(total, np.cumsum(counts)[:-1])
-        return np.concatenate(parts[::-1])
+        return total
 
     def sum(self, values: Array) -> Array:
         """Sum over ranks in time order; every rank gets the same bits."""
@@ -88,6 +85,36 @@ class MPIComm:
             total += part
         return total
 
+    def to_shares(self, rows: Array) -> Array:
+        """Concatenate rows (n, ..., k) in time order, for this rank's share of axis -1.
+
+        Shares have ``share_length(k, size)`` entries; zeros fill the last ones up.
+        """
+        counts, shares = self._lengths(len(rows)), cut_shares(rows, self.size)
+        total = np.empty((sum(counts), *shares.shape[2:]), rows.dtype)
+        entry = math.prod(shares.shape[2:])
+        received = [total, self._places(counts, entry)]
+        self._comm.Alltoallv([shares, shares[0].size], received)
+        return total
+
+    def from_shares(self, points: Array, n: int, k: int) -> Array:
+        """Return this rank's n + 1 points (n + 1, ..., k), from its first to its last.
+
+        Parameters
+        ----------
+        points : ndarray, shape (n_total + 1, ..., share)
+            The ends of all ranks' steps, for this rank's share.
+        n : int
+            Number of steps of this rank; neighbours both get the point between them.
+        k : int
+            Length of the last axis.
+        """
+        counts, entry = self._lengths(n), math.prod(points.shape[1:])
+        shares = np.empty((self.size, n + 1, *points.shape[1:]), points.dtype)
+        sent = [np.ascontiguousarray(points), self._places(counts, entry, behind=1)]
+        self._comm.Alltoallv(sent, [shares, shares[0].size])
+        return join_shares(shares, k)
+
     def reversed(self) -> Self:
         """The same ranks with time running backwards."""
         return type(self)(self._comm, not self._backwards)
@@ -95,6 +122,31 @@ class MPIComm:
     def split(self, colour: int) -> Self:
         """Ranks that give the same colour, in the order they have here."""
         return type(self)(MPI.Intracomm(self._comm.Split(colour, self.rank)))
+
+    def _lengths(self, n: int) -> list[int]:
+        """What every rank gives, in time order."""
+        lengths = np.empty(self.size, np.int64)
+        self._comm.Allgather(np.array([n], np.int64), lengths)
+        return [int(lengths[rank]) for rank in self._order]
+
+    def _places(
+        self, rows: list[int], entry: int, behind: int = 0
+    ) -> tuple[list[int], list[int]]:
+        """Counts and displacements of parts in time order, as MPI orders ranks.
+
+        Parameters
+        ----------
+        rows : list of int
+            Of the part of every rank, in time order.
+        entry : int
+            Numbers in a row.
+        behind : int
+            Rows of the next part that belong to this one, too.
+        """
+        counts = [(n + behind) * entry for n in rows]
+        starts = [n * entry for n in itertools.accumulate(rows[:-1], initial=0)]
+        step = -1 if self._backwards else 1
+        return counts[::step], starts[::step]
 
 
 def _end_job_on_exception(comm: MPI.Intracomm) -> None:

@@ -19,12 +19,16 @@ With latency :math:`\alpha`, bandwidth :math:`\beta` and overhead :math:`o` of t
     \text{send:} \quad & t + o, \\
     \text{sum:} \quad & \max_r t_r + \lceil \log_2 P \rceil \alpha
         + (P - 1) b / \beta, \\
-    \text{gather:} \quad & \max_r t_r + 2 \lceil \log_2 P \rceil \alpha
-        + (n - \min_r n_r + 8 (P - 1)) / \beta .
+    \text{gather:} \quad & \max_r t_r + \ell + \lceil \log_2 P \rceil \alpha
+        + (n - \min_r n_r) / \beta, \\
+    \text{shares:} \quad & \max_r t_r + \ell + (P - 1) \alpha + s / \beta, \\
+    \ell = & \lceil \log_2 P \rceil \alpha + 8 (P - 1) / \beta .
 
-A gather of n bytes, :math:`n_r` of them from rank r, tells these lengths first, in 8
-bytes.  All ranks leave a collective at the same time.  A shift is a send and a receive
-at once.  Sends do not block, and messages do not slow each other down.
+A gather has n bytes, :math:`n_r` of them from rank r; these lengths are told first, in
+8 bytes, which takes :math:`\ell`.  So they are in an exchange of shares, in which no
+rank sends more than s bytes to the others.  All ranks leave a collective at the same
+time.  A shift is a send and a receive at once.  Sends do not block, and messages do not
+slow each other down.
 """
 
 import math
@@ -35,7 +39,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from mgresnet.parallel.choose import as_time_comm
-from mgresnet.parallel.comm import Array, split
+from mgresnet.parallel.comm import Array, share_length, split
 from mgresnet.parallel.machine import Machine, rounds
 
 LENGTH = 8  # bytes that tell the length of a part
@@ -161,12 +165,10 @@ class VirtualTimeComm:
 
     def gather(self, values: Array) -> Array:
         """Concatenate along axis 0 in time order; every rank gets the whole."""
-        entry = self._clock.enter()
-        about = self._comm.gather(np.array([[entry, values.nbytes]]))
+        start, about = self._begin(values.nbytes)
         whole = self._comm.gather(values)
-        moved = whole.nbytes - int(about[:, 1].min())
-        lengths = self._collective(float(about[:, 0].max()), LENGTH * (self.size - 1))
-        self._clock.leave(self._collective(lengths, moved))
+        moved = whole.nbytes - int(about.min())
+        self._clock.leave(self._collective(start, moved))
         return whole
 
     def sum(self, values: Array) -> Array:
@@ -176,6 +178,22 @@ class VirtualTimeComm:
         moved = values.nbytes * (self.size - 1)
         self._clock.leave(self._collective(float(entries.max()), moved))
         return total
+
+    def to_shares(self, rows: Array) -> Array:
+        """Concatenate rows in time order, for this rank's share of the last axis."""
+        share = rows[..., : share_length(rows.shape[-1], self.size)]
+        start, others = self._begin(share.nbytes)
+        total = self._comm.to_shares(rows)
+        self._clock.leave(self._exchange(start, others * (self.size - 1)))
+        return total
+
+    def from_shares(self, points: Array, n: int, k: int) -> Array:
+        """Return this rank's points from its first to its last, for the whole axis."""
+        mine = (n + 1) * points[:1].nbytes
+        start, others = self._begin(mine)
+        whole = self._comm.from_shares(points, n, k)
+        self._clock.leave(self._exchange(start, others.sum() - others))
+        return whole
 
     def reversed(self) -> Self:
         """The same ranks with time running backwards, and the same clock."""
@@ -193,6 +211,18 @@ class VirtualTimeComm:
             return entry
         self._clock.count(1, values.nbytes)
         return entry + self._machine.overhead
+
+    def _begin(self, n_bytes: int) -> tuple[float, Array]:
+        """Begin a collective with the lengths of all parts; when, and their bytes."""
+        entry = self._clock.enter()
+        about = self._comm.gather(np.array([[entry, n_bytes]]))
+        lengths = LENGTH * (self.size - 1)
+        return self._collective(float(about[:, 0].max()), lengths), about[:, 1]
+
+    def _exchange(self, start: float, sent: Array) -> float:
+        """Let every rank send something to every other."""
+        self._clock.count(self.size - 1, int(sent[self.rank]))
+        return start + self._machine.exchange(self.size, float(sent.max()))
 
     def _collective(self, start: float, moved: int) -> float:
         self._clock.count(rounds(self.size), moved)

@@ -15,6 +15,7 @@ from mgresnet.layers.layout import Array
 from mgresnet.layers.memory import empty
 from mgresnet.layers.scheme import Scheme, euler
 from mgresnet.layers.stepwise import linearise, nothing
+from mgresnet.parallel.comm import TimeComm
 from mgresnet.timeline.coarse import CoarseOperator
 
 
@@ -101,6 +102,11 @@ class Forward:
         coarse = tuple(moments)
         return replace(self, coefficients=coarse, span=self.span * m, slopes=None)
 
+    def whole(self, comm: TimeComm) -> Self:
+        """Steps of all ranks; they are the same for every sample."""
+        gathered = tuple(comm.gather(c) for c in self.coefficients)
+        return replace(self, coefficients=gathered, slopes=None)
+
     def part(self, start: int, stop: int, stride: int = 1) -> Self:
         """Keep the steps start, start + stride, ... below stop."""
         steps = slice(start, stop, stride)
@@ -164,6 +170,15 @@ class Adjoint:
     def coarsen(self, m: int) -> Self:
         """Transpose the coarse forward step at the left C-point of every interval."""
         return self.at(self.forward.coarsen(m), np.ascontiguousarray(self.states[::m]))
+
+    def whole(self, comm: TimeComm) -> Self:
+        """Steps of all ranks, from the last to the first, for a share of the samples.
+
+        It can only propagate: the states stay where they are.
+        """
+        layers = comm.reversed()
+        forward, slopes = self.forward.whole(layers), layers.to_shares(self.slopes)
+        return replace(self, forward=forward, states=self.states[:0], slopes=slopes)
 
     def part(self, start: int, stop: int) -> Self:
         """Keep the layers start..stop-1."""

@@ -1,0 +1,61 @@
+"""What the engine sees of a time stepper."""
+
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mgresnet.parallel.comm import TimeComm
+
+Array = NDArray[np.floating]
+
+
+class Propagator(Protocol):
+    """Recursion ``u[n+1] = Phi_n(u[n]) + g[n+1]``: what the engine sees of it."""
+
+    @property
+    def n_steps(self) -> int:
+        """Number of steps."""
+
+    def propagate(self, u: Any, forcing: Any, /) -> None:
+        """Fill columns 1..k of every block of u ``(n_blocks, k + 1, *state)`` in place.
+
+        The blocks are consecutive, a column ``n_steps / (n_blocks * k)`` steps behind
+        the one before.  Forcing is ``(n_blocks, n_steps / n_blocks, *state)``, or empty
+        for zero.
+        """
+
+    def cut(self, m: int, /) -> tuple[Self, Self, Self]:
+        """Split into what comes before, in, and after the intervals of m steps."""
+
+    def coarsen(self, m: int, /) -> "Propagator":
+        """One step for every m steps; m divides n_steps."""
+
+
+@runtime_checkable
+class Spreadable(Protocol):
+    """A propagator that several ranks can solve together on the coarsest level."""
+
+    def whole(self, comm: TimeComm, /) -> Propagator:
+        """Steps of all ranks in time order, for this rank's share of the samples.
+
+        Samples are independent of each other and lie along the last axis of a state.
+        """
+
+
+def spread(propagator: Propagator, comm: TimeComm) -> Propagator:
+    """Steps of all ranks, for this rank's share of the samples.
+
+    Raises
+    ------
+    TypeError
+        If this kind of propagator cannot be solved by several ranks.
+    """
+    if comm.size == 1:
+        return propagator
+    if not isinstance(propagator, Spreadable):
+        raise TypeError(
+            f"{type(propagator).__name__} cannot be solved by {comm.size} ranks; "
+            "needed a method whole(comm), as Forward and Adjoint have it, or one rank"
+        )
+    return propagator.whole(comm)

@@ -250,7 +250,7 @@ def _growth(
             continue
         rows = tuple(c[some] for c in coarse.coefficients)
         layers = replace(coarse, coefficients=rows, span=1)
-        h_lambda = eigenvalues(Adjoint.at(layers, states))
+        h_lambda = eigenvalues(Adjoint(layers, states))
         operator, n_steps = options.coarse_operator, coarse.n_steps
         psi = coarse_factor(h_lambda, coarse.span, operator)
         stable = is_stable(h_lambda, coarse.span, operator, n_intervals=n_steps)

@@ -69,7 +69,7 @@ def test_coarse_adjoints_transpose_coarse_tangents(activation, operator, factors
     coefficients = net.layer.prepare(params.body)
     fine = Forward(net.layer, coefficients, net.step, COARSE_OPERATORS[operator])
     points = mg.solve_forward(net, params, states(net)).states
-    forward, adjoint = fine, Adjoint.at(fine, samples_last(points[:-1]))
+    forward, adjoint = fine, Adjoint(fine, samples_last(points[:-1]))
     for m in factors:
         forward, adjoint = forward.coarsen(m), adjoint.coarsen(m)
     n, span = forward.n_steps, int(np.prod(factors))

@@ -294,7 +294,7 @@ def test_eigenvalues_are_those_of_the_jacobian(width):
     u = np.random.default_rng(1).standard_normal((5, width, 3))
     coefficients = net.layer.prepare(params.body)
     fine = Forward(net.layer, coefficients, net.step, COARSE_OPERATORS["mean"])
-    got = eigenvalues(Adjoint.at(fine, u))[::-1]
+    got = eigenvalues(Adjoint(fine, u))[::-1]
     weight, bias = net.layer.unpack(params.body)
     slope = 1.0 - np.tanh(weight @ u + bias[..., None]) ** 2  # (5, width, 3)
     jacobian = net.step * slope.transpose(0, 2, 1)[..., None] * weight[:, None]
@@ -308,7 +308,7 @@ def test_ritz_values_of_wide_layers_reach_the_largest():
     weight = np.diag(np.r_[-9.0, np.linspace(-1.0, 1.0, 58), 5.0])[None]
     coefficients = layer.prepare(layer.pack(weight))
     fine = Forward(layer, coefficients, 0.1, COARSE_OPERATORS["mean"])
-    got = eigenvalues(Adjoint.at(fine, np.ones((1, 60, 1))))
+    got = eigenvalues(Adjoint(fine, np.ones((1, 60, 1))))
     assert got.shape == (1, 1, 24)
     assert got.real.min() == pytest.approx(-0.9, rel=1e-10)
     assert got.real.max() == pytest.approx(0.5, rel=1e-10)

@@ -124,8 +124,8 @@ def estimate_gradient_error(
     (_, d_head_now, seed_now), (_, d_head, seed) = (
         close(net, rows, end, targets, objective, comm) for end in ends
     )
-    at_now = Adjoint.at(s.coarse, np.ascontiguousarray(now.u[:-1]))
-    at_v = Adjoint.at(s.coarse, np.ascontiguousarray(v[:-1]))
+    at_now = Adjoint(s.coarse, np.ascontiguousarray(now.u[:-1]))
+    at_v = Adjoint(s.coarse, np.ascontiguousarray(v[:-1]))
     drive = s.w[:-1] + s.q - _steps_back(at_now, s.w[1:])
     both = _correct(s, now, at_v, v, tail, drive, seed, comm)
     alone = _correct(s, now, at_now, now.u, now.u_tail, drive, seed_now, comm)

@@ -57,6 +57,6 @@ def pull_back_tail(tail: Forward, states: Array, seed: Array) -> Array:
     w = np.empty_like(states)[None]
     w[0, 0] = samples_last(seed)
     if tail.n_steps:
-        Adjoint.at(tail, np.ascontiguousarray(states[:-1])).propagate(w, w[:0])
+        Adjoint(tail, np.ascontiguousarray(states[:-1])).propagate(w, w[:0])
     points: Array = w[0, ::-1]
     return points

@@ -69,7 +69,8 @@ def march_together(
     if comm.size == 1:
         whole.propagate(points[None], forcing[None])
         return
-    start, tau = comm.to_shares(first), comm.to_shares(forcing)
+    start = comm.to_shares(first)
+    tau = comm.to_shares(forcing) if len(forcing) else forcing
     u = empty((1, whole.n_steps + 1, *start.shape[1:]), start.dtype)
     u[0, 0] = start[0]
     whole.propagate(u, tau[None])

@@ -125,20 +125,21 @@ class Adjoint:
         The propagator that is transposed, in layer order.
     states : ndarray, shape (n_steps, *state)
         State at the start of every step of `forward`.
-    slopes : ndarray, shape (n_steps, n_stages, *state)
-        Of the activation, from `linearise` or a march through these states.
+    noted : ndarray, shape (n_steps, n_stages, *state), optional
+        Slopes of the activation that a march through these states has noted.
     """
 
     forward: Forward
     states: Array
-    slopes: Array
+    noted: Array | None = None
 
-    @classmethod
-    def at(cls, forward: Forward, states: Array) -> Self:
-        """Linearise a forward propagator at the given states."""
-        f = forward
-        slopes = linearise(f.layer, states, f.stages, f.step, f.scheme)
-        return cls(forward, states, slopes)
+    @cached_property
+    def slopes(self) -> Array:
+        """Slopes of the activation, as noted or found when they are first needed."""
+        if self.noted is not None:
+            return self.noted
+        f = self.forward
+        return linearise(f.layer, self.states, f.stages, f.step, f.scheme)
 
     @property
     def n_steps(self) -> int:
@@ -169,16 +170,14 @@ class Adjoint:
 
     def coarsen(self, m: int) -> Self:
         """Transpose the coarse forward step at the left C-point of every interval."""
-        return self.at(self.forward.coarsen(m), np.ascontiguousarray(self.states[::m]))
+        starts = np.ascontiguousarray(self.states[::m])
+        return replace(self, forward=self.forward.coarsen(m), states=starts, noted=None)
 
     def whole(self, comm: TimeComm) -> Self:
-        """Steps of all ranks, from the last to the first, for a share of the samples.
-
-        It can only propagate: the states stay where they are.
-        """
+        """Steps of all ranks, from the last to the first, for a share of the samples."""
         layers = comm.reversed()
-        forward, slopes = self.forward.whole(layers), layers.to_shares(self.slopes)
-        return replace(self, forward=forward, states=self.states[:0], slopes=slopes)
+        forward, states = self.forward.whole(layers), layers.to_shares(self.states)
+        return replace(self, forward=forward, states=states, noted=None)
 
     def part(self, start: int, stop: int) -> Self:
         """Keep the layers start..stop-1."""
@@ -186,7 +185,7 @@ class Adjoint:
             self,
             forward=self.forward.part(start, stop),
             states=self.states[start:stop],
-            slopes=self.slopes[start:stop],
+            noted=self.slopes[start:stop],
         )
 
 
@@ -237,7 +236,7 @@ class RetracedAdjoint:
 
     def coarsen(self, m: int) -> Adjoint:
         """Transpose the coarse forward step at the left C-point of every interval."""
-        return Adjoint.at(self.forward.coarsen(m), self.states)
+        return Adjoint(self.forward.coarsen(m), self.states)
 
     def _part(self, layers: slice, starts: slice) -> Self:
         start, stop, _ = layers.indices(self.n_steps)

@@ -139,8 +139,8 @@ def transpose(model: SampledIntervals, points: Array) -> SampledIntervals:
     layers = march(model.fine, starts[model.chosen], model.span)[:, :-1]
     states = np.ascontiguousarray(layers).reshape(-1, *points.shape[1:])
     return SampledIntervals(
-        Adjoint.at(model.fine, states),
-        Adjoint.at(model.coarse, starts),
+        Adjoint(model.fine, states),
+        Adjoint(model.coarse, starts),
         model.n_steps - 1 - model.chosen[::-1],
     )
 

@@ -215,7 +215,7 @@ def _transpose(
     starts = forward.states[:-1]
     if len(needed) < len(forward.kept):
         starts = forward.states[np.searchsorted(forward.kept, needed[:-1])]
-    return RetracedAdjoint(fine, samples_last(starts, ndim))
+    return RetracedAdjoint(fine, samples_last(starts, ndim), grid.spacing)
 
 
 def _spacing(grid: TimeGrid, options: MGRITOptions) -> int:

@@ -58,7 +58,12 @@ def launch(
     """
     ranks = [mpiexec(), "-n", str(n_ranks)]
     command = [*ranks, sys.executable, *interpreter, str(program), *arguments]
-    process = subprocess.Popen(
+    return await_end(begin(command, **environment), timeout)
+
+
+def begin(command, **environment):
+    """Start a command in a session of its own, with the settings that MPI needs."""
+    return subprocess.Popen(
         command,
         env={**os.environ, **ENVIRONMENT, **environment},
         stdin=subprocess.DEVNULL,
@@ -67,16 +72,20 @@ def launch(
         text=True,
         start_new_session=True,
     )
+
+
+def await_end(process, timeout):
+    """What a process has left behind, which is killed if it takes too long."""
     try:
         out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
         _end(process)
         out, err = process.communicate()
         pytest.fail(
-            f"{' '.join(command)} still ran after {timeout} s\n{out[-2000:]}"
+            f"{' '.join(process.args)} still ran after {timeout} s\n{out[-2000:]}"
             f"\n{err[-2000:]}"
         )
-    return subprocess.CompletedProcess(command, process.returncode, out, err)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def _end(process):

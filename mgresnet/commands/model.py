@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mgresnet.commands.files import replacing, write_json
 from mgresnet.commands.report import say
 from mgresnet.control import BSpline
 from mgresnet.data.checks import integer_at_least
@@ -131,11 +132,11 @@ def run(setup: Setup, comm: TimeComm) -> int:
             "rows": rows,
             "rates": rates,
         }
-        text = json.dumps(content, indent=1) + "\n"
-        (setup.output / "model.json").write_text(text, encoding="utf-8")
+        write_json(setup.output / "model.json", content, indent=1)
         from mgresnet.plotting.model import save_prediction
 
-        save_prediction(setup.output / "model.png", rows, serial, even)
+        with replacing(setup.output / "model.png") as path:
+            save_prediction(path, rows, serial, even)
         say(comm, f"wrote       model.json and model.png in {setup.output}")
     return 0
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mgresnet.commands.files import replacing, write_json
 from mgresnet.commands.setup import Setup
 from mgresnet.data import peaks_class
 from mgresnet.layers.layout import Array
@@ -152,11 +153,6 @@ def append_record(folder: Path | None, record: Record) -> None:
             file.write(json.dumps(fields) + "\n")
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write a readable JSON file."""
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
 def _write_results(
     setup: Setup,
     params: Params,
@@ -176,21 +172,22 @@ def _write_results(
         outputs = predict(setup.net, params, grid, options=options, comm=layer)
     if not folder:
         return
-    np.savez(folder / "params.npz", allow_pickle=False, **whole)
+    with replacing(folder / "params.npz") as path:
+        np.savez(path, allow_pickle=False, **whole)
     write_json(folder / "epochs.json", [_row_fields(row) for row in rows])
     try:
         from mgresnet import plotting
     except ModuleNotFoundError as error:
         say(comm, f"no figures: {error}; pip install 'mgresnet[plot]'")
         return
-    plotting.save_curves(
-        folder / "curves.png", records, rows, setup.objective.score_name
-    )
+    with replacing(folder / "curves.png") as path:
+        plotting.save_curves(path, records, rows, setup.objective.score_name)
     if outputs is not None:
         predicted = outputs.argmax(axis=1).reshape(len(x), -1)
         truth = peaks_class(*np.meshgrid(x, x))
         points = setup.problem.validation
-        plotting.save_regions(folder / "regions.png", x, predicted, truth, points)
+        with replacing(folder / "regions.png") as path:
+            plotting.save_regions(path, x, predicted, truth, points)
     names = sorted(file.name for file in folder.iterdir())
     say(comm, f"written to {folder}: {', '.join(names)}")
 

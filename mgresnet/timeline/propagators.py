@@ -199,10 +199,13 @@ class RetracedAdjoint:
         Fine layers, in layer order.
     states : ndarray, shape (n_starts, *state)
         State at the start of every interval, and of the remainder if there is one.
+    spacing : int
+        Number of layers in an interval, if it may be cut into shorter ones.
     """
 
     forward: Forward
     states: Array
+    spacing: int = 1
 
     @property
     def n_steps(self) -> int:
@@ -228,7 +231,11 @@ class RetracedAdjoint:
         return d
 
     def cut(self, m: int) -> tuple[Self, Self, Self]:
-        """Split into what comes before, in, and after the intervals of m steps."""
+        """Split into what comes before, in, and after the intervals of m steps.
+
+        Intervals are never shorter than `spacing`: the states between are not known.
+        """
+        m = max(m, self.spacing)
         k = self.n_steps // m
         intervals = self._part(slice(k * m), slice(k))
         remainder = self._part(slice(k * m, None), slice(k, None))

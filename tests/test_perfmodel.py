@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,11 @@ from fakes import run_ranks
 
 import mgresnet as mg
 from mgresnet.__main__ import main
+from mgresnet.parallel.comm import share_length
 from mgresnet.parallel.machine import MACHINES
+from mgresnet.parallel.virtual import VirtualClock
 from mgresnet.perfmodel.clocks import Ranks
-from mgresnet.perfmodel.cost import FREE, Cost, Costs, Rates
+from mgresnet.perfmodel.cost import FREE, BatchCost, Cost, Costs, Rates
 from mgresnet.perfmodel.measure import measure_rates
 from mgresnet.perfmodel.rivals import bubble, data_parallel, pipeline
 from mgresnet.perfmodel.search import best_coarsening, break_even
@@ -28,22 +31,25 @@ INFINITY = float("inf")
 NO_NETWORK = mg.Machine("none", 0.0, INFINITY, "made up")
 PLAIN = mg.Machine("plain", 1e-6, 1e9, "made up")
 BUSY = mg.Machine("busy", 1e-3, 1e6, "made up", 2e-4)
+SLOW = mg.Machine("slow", 1e2, INFINITY, "made up")
 LAYER = Cost.rate(1.0)
 BATCH, WIDTH = 5, 3
 
 
 def rates(sweep=LAYER, coarse=FREE, serial=LAYER):
-    """Only sweeps, coarse steps and serial layers cost anything."""
-    free = dict.fromkeys(Costs._fields, FREE)
-    costs = Costs(**free | dict(serial=serial, sweep=sweep, last=sweep, coarse=coarse))
-    return Rates({}, costs, costs, FREE, FREE, FREE, FREE, ((BATCH, serial),))
+    """Only sweeps, coarse steps and serial layers cost anything; samples alike."""
+    costs = Costs(BatchCost((BATCH,), (coarse,)), *[FREE] * (len(Costs._fields) - 1))
+    costs = costs._replace(serial=serial, sweep=sweep, last=sweep, coarse=coarse)
+    whole = BatchCost((BATCH,), (serial,))
+    return Rates({}, costs, costs, FREE, FREE, FREE, FREE, whole)
 
 
-def configuration(depth, coarsening, k=1, *, control=None, ends=False, **options):
+def configuration(
+    depth, coarsening, k=1, *, control=None, ends=False, bias="vector", **options
+):
     opening, head = (mg.Linear(2, WIDTH), mg.Linear(WIDTH, 2)) if ends else (None, None)
-    net = mg.Network(
-        mg.Dense(WIDTH), depth, opening=opening, head=head, control=control
-    )
+    layer = mg.Dense(WIDTH, bias=bias)
+    net = mg.Network(layer, depth, opening=opening, head=head, control=control)
     same = mg.MGRITOptions(coarsening, max_iterations=k, tolerance=0.0, **options)
     return Configuration(net, BATCH, 8, same, same)
 
@@ -60,6 +66,8 @@ CONFIGURATIONS = {
     "control": configuration(24, (4,), control=SPLINE),
     "opening and head": configuration(24, (4,), ends=True, store="c-points"),
     "both": configuration(26, (3,), 2, control=SPLINE, ends=True),
+    "slope": configuration(24, (2, 2), coarse_operator="third_order"),
+    "one bias": configuration(24, (4,), control=SPLINE, bias="scalar"),
     "constant": configuration(24, (4,), 1, initial_guess="constant"),
     "serial": configuration(24, (4,), 0, initial_guess="serial"),
     "one level": configuration(24, ()),
@@ -127,12 +135,52 @@ def test_without_coarse_cost_and_network_ranks_share_the_sweeps(k, relaxations):
         assert speedup == pytest.approx(size / sweeps, rel=1e-14)
 
 
-def test_coarse_solve_is_sequential():
-    """A chain through all ranks: no less on many than on one, and messages."""
-    config = configuration(256, (4,), 1)
-    for size in (1, 4, 64):
-        found = predict("forward", config, rates(FREE, LAYER), NO_NETWORK, size)
-        assert found.seconds == 2 * 64
+@pytest.mark.parametrize("task", ["forward", "adjoint"])
+def test_ranks_share_the_coarse_solve(task):
+    """Without network and calls, samples alike: time is that of one rank, shared."""
+    config = replace(configuration(256, (4,), 1), batch=64)
+    steps = rates(FREE, LAYER)
+    for size in (1, 4, 32, 64):
+        found = predict(task, config, steps, NO_NETWORK, size)
+        assert found.seconds == pytest.approx(2 * 64 * 64 / BATCH / size, rel=1e-14)
+
+
+def test_a_rank_has_at_least_one_sample():
+    """So that the march through the coarsest level is a bound from below."""
+    config, steps = configuration(256, (4,), 1), rates(FREE, LAYER)
+    for size in (BATCH, 2 * BATCH, 64):
+        found = predict("forward", config, steps, NO_NETWORK, size)
+        assert found.seconds == pytest.approx(2 * 64 / BATCH, rel=1e-14)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_exchanges_take_as_long_as_on_virtual_clocks(size):
+    """Ranks enter one after the other, each with more steps than the one before."""
+    steps, entries = np.arange(2, 2 + size), 1e-4 * np.arange(1, 1 + size)
+    share = share_length(BATCH, size)
+
+    def exchange(comm):
+        clock = VirtualClock(lambda: 0.0)
+        clock.computed = entries[comm.rank]
+        virtual = mg.VirtualTimeComm(comm, BUSY, clock)
+        virtual.to_shares(np.zeros((steps[comm.rank], WIDTH, BATCH)))
+        after = virtual.account
+        points = np.zeros((steps.sum() + 1, WIDTH, share))
+        virtual.from_shares(points, steps[comm.rank], BATCH)
+        return after, virtual.account
+
+    ranks = Ranks.start(size, BUSY)
+    ranks.compute(entries)
+    accounts = list(zip(*run_ranks(exchange, size), strict=True))
+    row = 8 * WIDTH * share
+    for verb, books in (
+        (lambda: ranks.to_shares(row * steps), accounts[0]),
+        (lambda: ranks.from_shares(row * (steps + 1)), accounts[1]),
+    ):
+        verb()
+        assert ranks.messages.tolist() == [b.messages for b in books]
+        assert ranks.bytes.tolist() == [b.bytes for b in books]
+        np.testing.assert_allclose(ranks.seconds, [b.seconds for b in books], 1e-14)
 
 
 def test_chain_is_the_recursion_it_solves():
@@ -180,20 +228,28 @@ def test_cost_is_linear_between_sizes_and_beyond():
     )
 
 
+def test_batch_cost_is_linear_between_batches():
+    cost = BatchCost((1, 4, 16), (Cost.rate(1.0), Cost.rate(1.5), Cost.rate(4.5)))
+    found = [cost.at(10, batch) for batch in (1, 2, 4, 10, 16)]
+    np.testing.assert_allclose(found, [10.0, 35 / 3, 15.0, 30.0, 45.0], rtol=1e-14)
+    alone = BatchCost((8,), (LAYER,))
+    assert [alone.at(10, batch) for batch in (2, 8, 16)] == [2.5, 10.0, 20.0]
+
+
 def test_break_even_is_the_first_that_is_faster():
     config = configuration(1024, (4,), 3)
-    coarse = Cost.rate(0.5)  # 4 coarse solves: half of a serial one
+    coarse = Cost.rate(0.5)  # 4 coarse solves: on one rank, half of a serial one
     size = break_even("forward", config, rates(coarse=coarse), NO_NETWORK)
     times = [
         predict("forward", config, rates(coarse=coarse), NO_NETWORK, p).seconds
         for p in range(1, size + 1)
     ]
     assert [t < 1024 for t in times] == [False] * (size - 1) + [True]
-    assert break_even("forward", config, rates(coarse=LAYER), BUSY) is None
+    assert break_even("forward", config, rates(coarse=LAYER), SLOW) is None
 
 
 def test_best_coarsening_weighs_sweeps_against_the_coarse_solve():
-    """On one rank there is nothing to win; on many, k + 1 times n / m steps to lose."""
+    """Long intervals: the coarse solves take k + 1 times n / m steps of a sample."""
     config, size = configuration(4096, (4,), 1), 32
     best = best_coarsening("forward", config, rates(coarse=LAYER), NO_NETWORK, size)
     assert np.prod(best.coarsening) <= 4096 // size
@@ -225,19 +281,27 @@ def test_data_parallel_sums_gradients():
 
 
 def test_memory_falls_with_ranks_and_with_c_points_only():
-    totals = [
-        sum(memory(configuration(4096, (16,), store=store), size).values())
+    kept = [
+        memory(replace(configuration(4096, (16,), store=store), batch=64), size)
         for store, size in (("all", 1), ("all", 16), ("c-points", 1), ("c-points", 16))
     ]
+    shares = [found.pop("shares of the coarsest level") for found in kept]
+    gathered = [found.pop("coarse coefficients") for found in kept]
+    totals = [sum(found.values()) for found in kept]
     assert totals[1] < totals[0] / 15
     assert totals[2] < totals[0]
     assert totals[3] < totals[2] / 10
+    steps = 4096 // 16
+    assert shares == [0, 4 * steps * WIDTH * 4 * 8] * 2  # u, forcing, slopes
+    assert gathered == [steps * WIDTH * (WIDTH + 1) * 8] * 4  # on every rank
 
 
 def test_measured_rates_are_positive_and_survive_json():
     found = measure_rates(configuration(32, (4,), control=SPLINE))
     for costs in (found.forward, found.adjoint):
         assert min(costs.sweep.seconds + costs.coarse.seconds) > 0.0
+        assert costs.march.batches == found.serial.batches == (1, BATCH)
+        assert costs.march.costs[-1] == costs.coarse
     assert Rates.read(json.loads(json.dumps(found))) == found
     with pytest.raises(ValueError, match="without a coarse level"):
         measure_rates(configuration(8, (16,)))

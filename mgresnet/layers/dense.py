@@ -6,6 +6,7 @@ Layer n of a network with step h maps
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -57,7 +58,7 @@ class Dense:
         check_size("width", self.width)
         _ = self.map  # checks the names
 
-    @property
+    @cached_property
     def map(self) -> Linear:
         """The affine map and activation inside the layer."""
         return Linear(self.width, self.width, self.activation, self.bias)

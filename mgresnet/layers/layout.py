@@ -10,12 +10,15 @@ Array = NDArray[np.floating]
 
 def samples_last(states: Array, feature_ndim: int = 1) -> Array:
     """Contiguous copy ``(..., *features, batch)`` of ``(..., batch, *features)``."""
-    return np.ascontiguousarray(np.moveaxis(states, -1 - feature_ndim, -1))
+    batch = states.ndim - 1 - feature_ndim
+    axes = (*range(batch), *range(batch + 1, states.ndim), batch)
+    return np.ascontiguousarray(states.transpose(axes))
 
 
 def samples_first(states: Array, feature_ndim: int = 1) -> Array:
     """View ``(..., batch, *features)`` of ``(..., *features, batch)``."""
-    return np.moveaxis(states, -1, -1 - feature_ndim)
+    batch = states.ndim - 1 - feature_ndim
+    return states.transpose(*range(batch), -1, *range(batch, states.ndim - 1))
 
 
 def check_states(

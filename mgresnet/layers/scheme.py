@@ -11,6 +11,7 @@ with it through :math:`H^2`, or :math:`H^3`, if their sums do:
     \sum_{ij} b_i a_{ij} c_j = \tfrac16 (1 - \tfrac1m)(1 - \tfrac2m).
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -36,16 +37,19 @@ class Scheme(NamedTuple):
         return shifts
 
 
+@cache
 def euler(m: int = 1) -> Scheme:
     """One stage."""
     return Scheme(np.zeros((1, 1)), np.ones(1))
 
 
+@cache
 def second_order(m: int) -> Scheme:
     """Two stages, of which the second alone counts; agrees through H^2."""
     return Scheme(np.array([[0.0, 0.0], [0.5 - 0.5 / m, 0.0]]), np.array([0.0, 1.0]))
 
 
+@cache
 def third_order(m: int) -> Scheme:
     """Three stages with nodes 0, 1/2, 3/4; agrees through H^3."""
     nodes = np.array([0.5, 0.75])

@@ -97,7 +97,7 @@ def iterate(
         line = Level.of(propagator, (), initial, comm, spacing)
         line.begin(initial)
         found = chain(line, comm, last or Segment.march)
-        return _result(line, (), 0, options, comm, found)
+        return _result(line, (), 0, options, comm, [line.work], found)
     finest = Level.of(propagator, factors, initial, comm, spacing)
     method = Method(
         options.cycle, options.sweeps(len(factors)), options.relaxation_weight
@@ -116,11 +116,13 @@ def iterate(
         if swept:
             break
         correct(finest, comm, method)
+    work = [level.work for level in finest.hierarchy()]
+    finest = finest._replace(coarser=None)  # its memory is free for the last sweep
     found = []
     if last is not None or not swept:
         found = finest.sweep("relax", last or Segment.march)
     n = len(measures) - swept
-    return _result(finest, tuple(measures), n, options, comm, found)
+    return _result(finest, tuple(measures), n, options, comm, work, found)
 
 
 def _guess(
@@ -170,16 +172,12 @@ def _result(
     iterations: int,
     options: MGRITOptions,
     comm: TimeComm,
+    work: list[Counter[str]],
     found: list[Any],
 ) -> Result:
     defects = residual(finest)
     final = _measure(finest, defects, comm)
     status, points = final.status(options.tolerance), finest.points()
-    work = Counter(
-        {
-            (i, kind): n
-            for i, level in enumerate(finest.hierarchy())
-            for kind, n in level.work.items()
-        }
-    )
-    return Result(points, defects, measures, final, iterations, status, work, found)
+    kinds = {(i, kind): n for i, level in enumerate(work) for kind, n in level.items()}
+    total = Counter(kinds)
+    return Result(points, defects, measures, final, iterations, status, total, found)

@@ -7,8 +7,9 @@ change from one to the other, as a parallel transposition does.
 
 from typing import Any, Protocol, Self, runtime_checkable
 
-import numpy as np
 from numpy.typing import NDArray
+
+from mgresnet.layers.memory import empty
 
 Array = NDArray[Any]
 
@@ -105,19 +106,22 @@ def cut_shares(rows: Array, size: int) -> Array:
     """Shares of rows (n, ..., k) one after the other, (size, n, ..., share)."""
     *inner, k = rows.shape
     share = share_length(k, size)
-    if size * share > k:
-        whole = np.zeros((*inner, size * share), rows.dtype)
-        whole[..., :k] = rows
-        rows = whole
-    shares = np.moveaxis(rows.reshape(*inner, size, share), -2, 0)
-    return np.ascontiguousarray(shares)
+    shares = empty((size, *inner, share), rows.dtype)
+    for i, part in enumerate(shares):
+        own = rows[..., i * share : (i + 1) * share]
+        part[..., : own.shape[-1]] = own
+        part[..., own.shape[-1] :] = 0
+    return shares
 
 
 def join_shares(shares: Array, k: int) -> Array:
     """Inverse of `cut_shares`: rows (n, ..., k)."""
-    size, *inner, share = shares.shape
-    rows = np.moveaxis(shares, 0, -2).reshape(*inner, size * share)
-    return np.ascontiguousarray(rows[..., :k])
+    *inner, share = shares.shape[1:]
+    rows = empty((*inner, k), shares.dtype)
+    for i, part in enumerate(shares):
+        own = rows[..., i * share : (i + 1) * share]
+        own[:] = part[..., : own.shape[-1]]
+    return rows
 
 
 class SerialComm:

@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 from mpi4py import MPI
 
+from mgresnet.layers.memory import empty
 from mgresnet.parallel.blas import limit_blas
 from mgresnet.parallel.comm import Array, cut_shares, join_shares
 
@@ -70,7 +71,7 @@ class MPIComm:
     def gather(self, values: Array) -> Array:
         """Concatenate along axis 0 in time order; every rank gets the whole."""
         counts, entry = self._lengths(len(values)), math.prod(values.shape[1:])
-        total = np.empty((sum(counts), *values.shape[1:]), values.dtype)
+        total = empty((sum(counts), *values.shape[1:]), values.dtype)
         received = [total, self._places(counts, entry)]
         self._comm.Allgatherv(np.ascontiguousarray(values), received)
         return total
@@ -91,7 +92,7 @@ class MPIComm:
         Shares have ``share_length(k, size)`` entries; zeros fill the last ones up.
         """
         counts, shares = self._lengths(len(rows)), cut_shares(rows, self.size)
-        total = np.empty((sum(counts), *shares.shape[2:]), rows.dtype)
+        total = empty((sum(counts), *shares.shape[2:]), rows.dtype)
         entry = math.prod(shares.shape[2:])
         received = [total, self._places(counts, entry)]
         self._comm.Alltoallv([shares, shares[0].size], received)
@@ -110,7 +111,7 @@ class MPIComm:
             Length of the last axis.
         """
         counts, entry = self._lengths(n), math.prod(points.shape[1:])
-        shares = np.empty((self.size, n + 1, *points.shape[1:]), points.dtype)
+        shares = empty((self.size, n + 1, *points.shape[1:]), points.dtype)
         sent = [np.ascontiguousarray(points), self._places(counts, entry, behind=1)]
         self._comm.Alltoallv(sent, [shares, shares[0].size])
         return join_shares(shares, k)

@@ -94,12 +94,31 @@ class Ranks:
     def gather(self, n_bytes: Any) -> None:
         """Gather so many bytes from every rank; their lengths go first."""
         parts = np.broadcast_to(n_bytes, self.seconds.shape)
-        self._collective(LENGTH * (self.size - 1))
+        self._tell_lengths()
         self._collective(int(parts.sum() - parts.min()))
 
     def sum(self, n_bytes: int) -> None:
         """Sum arrays of so many bytes."""
         self._collective(n_bytes * (self.size - 1))
+
+    def to_shares(self, shares: Ints) -> None:
+        """Give every other rank its share; so many bytes are one of what a rank has."""
+        self._tell_lengths()
+        self._exchange((self.size - 1) * shares)
+
+    def from_shares(self, points: Ints) -> None:
+        """Give every rank a share of its points, which has so many bytes."""
+        self._tell_lengths()
+        self._exchange(points.sum() - points)
+
+    def _tell_lengths(self) -> None:
+        self._collective(LENGTH * (self.size - 1))
+
+    def _exchange(self, sent: Ints) -> None:
+        self.messages[:] += self.size - 1
+        self.bytes[:] += sent
+        took = self.machine.exchange(self.size, float(sent.max()))
+        self.seconds[:] = self.elapsed + took
 
     def _send(self, n_bytes: int) -> None:
         self.seconds[:-1] += self.machine.overhead

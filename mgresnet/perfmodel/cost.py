@@ -41,14 +41,38 @@ class Cost(NamedTuple):
 FREE = Cost.rate(0.0)
 
 
+class BatchCost(NamedTuple):
+    """A cost at several batch sizes, piecewise linear between them.
+
+    Of one batch size alone it is proportional to the batch.
+    """
+
+    batches: tuple[int, ...]  # increasing
+    costs: tuple[Cost, ...]
+
+    @classmethod
+    def read(cls, found: Any) -> Self:
+        """From JSON."""
+        batches, costs = found
+        return cls(tuple(batches), tuple(map(Cost.read, costs)))
+
+    def at(self, n: float, batch: float) -> float:
+        """Seconds at a size and a number of samples."""
+        seconds = tuple(float(cost.at(n)) for cost in self.costs)
+        if len(seconds) == 1:
+            return seconds[0] * batch / self.batches[0]
+        return float(Cost(self.batches, seconds).at(batch))
+
+
 class Costs(NamedTuple):
     """What a solve in one direction is made of; sizes count what the comment says."""
 
+    march: BatchCost  # coarse steps: all, for a share of the samples
     serial: Cost  # layers: a whole serial solve
     rest: Cost  # layers: all of a parallel solve that is not listed below
     sweep: Cost  # layers: F-relaxation of the finest level
     last: Cost  # layers: the last sweep; backwards it also finds the gradient
-    coarse: Cost  # coarse steps: march
+    coarse: Cost  # coarse steps: F-relaxation of a level between
     restrict: Cost  # coarse steps: pose the coarse problem
     relax: Cost  # C-points: C-relaxation
     correct: Cost  # C-points: coarse-grid correction
@@ -57,7 +81,8 @@ class Costs(NamedTuple):
     @classmethod
     def read(cls, found: Any) -> Self:
         """From JSON."""
-        return cls(*map(Cost.read, found))
+        march, *costs = found
+        return cls(BatchCost.read(march), *map(Cost.read, costs))
 
 
 class Rates(NamedTuple):
@@ -70,7 +95,7 @@ class Rates(NamedTuple):
     collect: Cost  # layers: add to the gradient for the coefficients of a control
     estimate: Cost  # coarsest intervals: estimate of the gradient's error, no marches
     update: Cost  # layers: norms, optimiser, and what else is between gradients
-    serial: tuple[tuple[int, Cost], ...]  # per batch size; layers: best serial step
+    serial: BatchCost  # layers: best serial step
 
     @classmethod
     def read(cls, found: Any) -> Self:
@@ -84,13 +109,5 @@ class Rates(NamedTuple):
             Cost.read(collect),
             Cost.read(estimate),
             Cost.read(update),
-            tuple((batch, Cost.read(cost)) for batch, cost in serial),
+            BatchCost.read(serial),
         )
-
-    def serial_step(self, depth: float, batch: float) -> float:
-        """Seconds of a serial training step, between batch sizes that were timed."""
-        sizes = tuple(size for size, _ in self.serial)
-        seconds = tuple(float(cost.at(depth)) for _, cost in self.serial)
-        if len(sizes) == 1:
-            return seconds[0] * batch / sizes[0]
-        return float(Cost(sizes, seconds).at(batch))

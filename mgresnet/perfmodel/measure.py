@@ -7,18 +7,19 @@ whole one.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from mgresnet.perfmodel.cost import FREE, Cost, Costs, Rates
+from mgresnet.perfmodel.cost import FREE, BatchCost, Cost, Costs, Rates
 from mgresnet.perfmodel.steps import Configuration
 from mgresnet.perfmodel.trial import Runs, Trial
 
 LARGEST = 2**21  # numbers in the states of a network that is timed in full
 FEWEST, MOST = 5, 21  # rounds
 BUDGET = 0.04  # seconds after which no further round starts
+SHARES = 3  # batches that are timed beside the whole, each a quarter of the last
 PER_LAYER = ("serial", "rest", "sweep", "last")
 WAYS = ("forward", "adjoint")
 Times = dict[str, float]
@@ -44,18 +45,20 @@ def measure_rates(config: Configuration) -> Rates:
             "without a coarse level, needed a factor of at most the depth"
         )
     m = config.grid.factors[0]
-    counts = list(_counts(config))
+    batches = _batches(config.batch)
+    shares = [_marches(config, batch) for batch in batches[:-1]]
+    counts = list(_counts(config, config.batch))
     trials = [Trial.draw(config, m * n, config.batch) for n in counts]
     found = [_parts(_times(trial)) for trial in trials]
 
     def cost(name: str, each: int) -> Cost:
-        sizes = tuple(n * each for n in counts)
-        seconds = np.maximum.accumulate([max(t[name], 0.0) for t in found])
-        return Cost(sizes, tuple(seconds.tolist()))
+        return _cost([n * each for n in counts], [t[name] for t in found])
 
     def costs(way: str) -> Costs:
-        fields = Costs._fields
-        return Costs(*(cost(f"{way} {f}", m if f in PER_LAYER else 1) for f in fields))
+        march = *(share[way] for share in shares), cost(f"{way} coarse", 1)
+        fields = Costs._fields[1:]
+        parts = [cost(f"{way} {f}", m if f in PER_LAYER else 1) for f in fields]
+        return Costs(BatchCost(batches, march), *parts)
 
     return Rates(
         about=about(config),
@@ -65,7 +68,7 @@ def measure_rates(config: Configuration) -> Rates:
         collect=FREE if config.net.control is None else cost("collect", m),
         estimate=cost("estimate", 1),
         update=cost("update", m),
-        serial=tuple(_serial_steps(config, (m * counts[0], m * counts[-1]))),
+        serial=_serial_steps(config, batches, (m * counts[0], m * counts[-1])),
     )
 
 
@@ -98,15 +101,35 @@ def take_turns(runs: Runs) -> Times:
     return {name: float(np.median(found)) for name, found in times.items()}
 
 
-def _counts(config: Configuration) -> Iterator[int]:
+def _batches(batch: int) -> tuple[int, ...]:
+    """Numbers of samples to time, from one to all."""
+    shares = (max(batch // 4**k, 1) for k in range(SHARES + 1))
+    return tuple(sorted({1, *shares}))
+
+
+def _counts(config: Configuration, batch: int) -> Iterator[int]:
     """Numbers of intervals to time: powers of four, up to all or as memory allows."""
-    numbers = config.grid.factors[0] * config.state // config.itemsize
+    numbers = config.grid.factors[0] * batch * config.sample // config.itemsize
     most = max(min(config.grid.steps[1], LARGEST // numbers), 2)
     n = 1
     while 2 * n < most:
         yield n
         n *= 4
     yield most
+
+
+def _cost(sizes: Sequence[int], seconds: Sequence[float]) -> Cost:
+    """Cost that never falls."""
+    rising = np.maximum.accumulate([max(t, 0.0) for t in seconds])
+    return Cost(tuple(sizes), tuple(rising.tolist()))
+
+
+def _marches(config: Configuration, batch: int) -> dict[str, Cost]:
+    """Marches through a coarsest level for so many samples, by way."""
+    m, counts = config.grid.factors[0], list(_counts(config, batch))
+    trials = [Trial.draw(config, m * n, batch) for n in counts]
+    found = [take_turns(trial.marches()) for trial in trials]
+    return {way: _cost(counts, [t[way] for t in found]) for way in WAYS}
 
 
 def _times(trial: Trial) -> Times:
@@ -132,20 +155,21 @@ def _parts(times: Times) -> Times:
         gradient -= times[f"{way} 0"]
     marches = times["forward coarse"] + 2 * times["adjoint coarse"]
     parts["ends"] = gradient
-    parts["estimate"] = times["estimate"] - marches - 4 * times["collect"]
+    parts["estimate"] = times["estimate"] - marches
     parts["update"] = times["step"] - times["gradient"] - times["estimate"]
     return parts
 
 
 def _serial_steps(
-    config: Configuration, depths: tuple[int, int]
-) -> Iterable[tuple[int, Cost]]:
-    """Best serial steps for the batch and shares of it, smallest first."""
-    for batch in sorted({max(config.batch // 4**k, 1) for k in range(4)}):
+    config: Configuration, batches: tuple[int, ...], depths: tuple[int, int]
+) -> BatchCost:
+    """Best serial steps for the batch and shares of it."""
+    costs, stores = [], ("all", "c-points")
+    for batch in batches:
         trials = [Trial.draw(config, depth, batch) for depth in depths]
-        stores = ("all", "c-points")
         best = [
             min(take_turns({s: t.step(t.serial(s)) for s in stores}).values())
             for t in trials
         ]
-        yield batch, Cost(depths, tuple(best))
+        costs.append(Cost(depths, tuple(best)))
+    return BatchCost(batches, tuple(costs))

@@ -45,12 +45,12 @@ def pipeline(
     depth, batch = config.net.depth, config.batch
     if stages > depth:
         return None
-    once = rates.serial_step(0, batch)
+    once = rates.serial.at(0, batch)
     calls = float(rates.forward.sweep.at(0) + rates.adjoint.last.at(0))
     choices = []
     n = 1
     while n <= batch:
-        layers = rates.serial_step(depth, batch / n) - rates.serial_step(0, batch / n)
+        layers = rates.serial.at(depth, batch / n) - rates.serial.at(0, batch / n)
         messages = 2 * machine.message(config.state / n) if stages > 1 else 0.0
         each = layers / stages + calls + messages
         seconds = once + (n + stages - 1) * each
@@ -74,5 +74,5 @@ def data_parallel(
     if config.net.control is not None:
         rows = config.net.control.n_coefficients
     moved = rows * config.net.layer.n_params * config.itemsize * (size - 1) / size
-    seconds = rates.serial_step(config.net.depth, shard)
+    seconds = rates.serial.at(config.net.depth, shard)
     return seconds + 2 * machine.allgather(size, moved)

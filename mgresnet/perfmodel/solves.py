@@ -1,43 +1,94 @@
 """The phases of a solve on P clocks, function by function as `mgrit` has them.
 
-Where `mgrit.cycle` or `mgrit.solver` changes, the function of the same name here does.
+Where `mgrit.cycle`, `mgrit.coarsest` or `mgrit.solver` changes, the function of the
+same name here does.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from mgresnet.mgrit.cycle import Method, visits
 from mgresnet.mgrit.options import MGRITOptions
+from mgresnet.parallel.comm import share_length
 from mgresnet.perfmodel.clocks import Ints, Ranks
 from mgresnet.perfmodel.cost import Cost, Costs
 from mgresnet.timeline.grid import TimeGrid
 
-NORMS = 16  # bytes for each C-point: those of its residual and of its state
 NUMBER = 8  # bytes
+NORMS = 3 * NUMBER  # for each C-point: of its residual and its state; whether finite
 Work = dict[tuple[int, str], Ints]  # steps of every rank, by level and kind
 
 
+class Solve(NamedTuple):
+    """Where a solve happens, what its parts cost, and what changes hands."""
+
+    ranks: Ranks
+    costs: Costs
+    sample: int  # bytes of the state of a sample between two layers
+    batch: int  # samples
+    coefficients: tuple[int, ...]  # bytes of those of a coarse step
+    linearised: bool  # whether coarse steps need to know the states: backwards
+
+    @property
+    def state(self) -> int:
+        """Bytes of the states of the batch between two layers."""
+        return self.sample * self.batch
+
+    @property
+    def share(self) -> int:
+        """Samples of a rank on the coarsest level."""
+        return share_length(self.batch, self.ranks.size)
+
+
+class Coarsest(NamedTuple):
+    """The coarsest level on all ranks in order of propagation."""
+
+    steps: Ints  # (size,)
+    work: dict[str, Ints]  # steps by kind, (size,)
+
+    @classmethod
+    def of(cls, steps: Ints, run: Solve) -> Self:
+        """Level of the ranks' steps."""
+        spread(run, steps)
+        run.ranks.charge("coarse solve")
+        return cls(steps, {})
+
+
 class Level(NamedTuple):
-    """A level on all ranks in order of propagation; the coarsest is one interval."""
+    """A level on all ranks in order of propagation."""
 
     steps: Ints  # (size,)
     c_points: Ints  # (size,), those of a rank but its first
     lead: Ints  # (size,), steps before the first C-point
     cost: Cost  # of a sweep
     work: dict[str, Ints]  # steps by kind, (size,)
+    coarser: Any  # next Level, or the Coarsest; None of a serial propagation
 
-    def tally(self, kind: str) -> None:
-        """Count the steps of a sweep."""
-        self.work[kind] = self.work.get(kind, 0) + self.steps
+    @classmethod
+    def of(cls, steps: Ints, factors: tuple[int, ...], run: Solve, cost: Cost) -> Self:
+        """Cut the ranks' steps into intervals, and those of the coarser levels."""
+        if not factors:
+            one, none = np.ones_like(steps), np.zeros_like(steps)
+            return cls(steps, one, none, cost, {}, None)
+        m, *others = factors
+        lead, coarse = steps % m, steps // m
+        lead[1:] = 0  # only the adjoint meets the remainder first
+        coarser: Any = (
+            Level.of(coarse, tuple(others), run, run.costs.coarse)
+            if others
+            else Coarsest.of(coarse, run)
+        )
+        return cls(steps, coarse, lead, cost, {}, coarser)
 
-
-class Solve(NamedTuple):
-    """Where a solve happens and what its parts cost."""
-
-    ranks: Ranks
-    costs: Costs
-    state: int  # bytes
+    def hierarchy(self) -> Iterator["Level | Coarsest"]:
+        """Yield this level and all coarser ones."""
+        yield self
+        if isinstance(self.coarser, Level):
+            yield from self.coarser.hierarchy()
+        elif self.coarser is not None:
+            yield self.coarser
 
 
 def slabs(grid: TimeGrid, size: int) -> Ints:
@@ -49,31 +100,48 @@ def slabs(grid: TimeGrid, size: int) -> Ints:
     return layers
 
 
-def build_levels(steps: Ints, factors: tuple[int, ...], costs: Costs) -> list[Level]:
-    """Levels of slabs in the order of propagation, finest first."""
-    levels, cost = [], costs.sweep
-    for m in factors:
-        remainder = steps % m
-        remainder[1:] = 0  # only the adjoint meets it first
-        levels.append(Level(steps, steps // m, remainder, cost, {}))
-        steps, cost = steps // m, costs.coarse
-    last = cost if factors else costs.serial
-    one, none = np.ones_like(steps), np.zeros_like(steps)
-    return [*levels, Level(steps, one, none, last, {})]
+def spread(run: Solve, steps: Ints) -> None:
+    """Let every rank have the coarse steps of all, for its share of the samples."""
+    for n_bytes in run.coefficients:
+        run.ranks.gather(n_bytes * steps)
+    if run.linearised:
+        run.ranks.to_shares(run.sample * run.share * steps)
+
+
+def march_together(run: Solve, steps: Ints, forced: bool = True) -> None:
+    """March through the coarsest level, every rank for its share of the samples."""
+    share = run.sample * run.share
+    run.ranks.to_shares(share * (np.arange(run.ranks.size) == 0))
+    if forced:
+        run.ranks.to_shares(share * steps)
+    run.ranks.compute(run.costs.march.at(int(steps.sum()), run.share))
+    run.ranks.from_shares(share * (steps + 1))
+
+
+def solve(coarsest: Coarsest, run: Solve, forced: bool = True) -> None:
+    """Solve the coarsest level, with a forcing or without."""
+    march_together(run, coarsest.steps, forced)
+    tally(coarsest, "solve")
+    run.ranks.charge("coarse solve")
+
+
+def tally(level: Level | Coarsest, kind: str) -> None:
+    """Count all steps of a level."""
+    level.work[kind] = level.work.get(kind, 0) + level.steps
 
 
 def sweep(level: Level, run: Solve, kind: str, cost: Cost | None = None) -> None:
     """F-relaxation."""
     run.ranks.compute((cost or level.cost).at(level.steps))
-    level.tally(kind)
+    tally(level, kind)
     run.ranks.charge("relaxation")
 
 
-def cycle(levels: list[Level], run: Solve, method: Method) -> None:
-    """One cycle from the given level down."""
-    relax(levels[0], run, method)
-    correct(levels, run, method)
-    sweep(levels[0], run, "relax")
+def cycle(level: Level, run: Solve, method: Method) -> None:
+    """Improve a level by one cycle."""
+    relax(level, run, method)
+    correct(level, run, method)
+    sweep(level, run, "relax")
 
 
 def relax(level: Level, run: Solve, method: Method) -> None:
@@ -84,46 +152,45 @@ def relax(level: Level, run: Solve, method: Method) -> None:
         sweep(level, run, "relax")
 
 
-def correct(levels: list[Level], run: Solve, method: Method) -> None:
+def correct(fine: Level, run: Solve, method: Method) -> None:
     """Coarse-grid correction."""
-    fine, *coarser = levels
-    restrict(coarser[0], run)
-    if len(coarser) == 1:
-        solve(coarser[0], run)
-    else:
-        sweep(coarser[0], run, "relax")
+    coarse = fine.coarser
+    restrict(coarse, run)
+    if isinstance(coarse, Level):
+        sweep(coarse, run, "relax")
         for visit in visits(method):
-            cycle(coarser, run, visit)
+            cycle(coarse, run, visit)
+    else:
+        solve(coarse, run)
     set_c_points(fine, run)
 
 
-def start(levels: list[Level], run: Solve, method: Method) -> None:
-    """First C-points from the coarsest level up."""
-    fine, *coarser = levels
-    if not coarser:
-        solve(fine, run)
-        return
+def start(fine: Level, run: Solve, method: Method) -> None:
+    """First C-points, from the coarsest level up."""
+    coarse = fine.coarser
     run.ranks.compute(np.where(fine.lead > 0, fine.cost.at(fine.lead), 0.0))
-    first, *others = visits(method)
-    start(coarser, run, first)
-    if len(coarser) > 1:
-        sweep(coarser[0], run, "relax")
+    if isinstance(coarse, Level):
+        first, *others = visits(method)
+        start(coarse, run, first)
+        sweep(coarse, run, "relax")
         for visit in others:
-            cycle(coarser, run, visit)
+            cycle(coarse, run, visit)
+    else:
+        solve(coarse, run, forced=False)
     set_c_points(fine, run)
 
 
-def solve(coarsest: Level, run: Solve, cost: Cost | None = None) -> None:
-    """March through the coarsest level, one rank after the other."""
-    run.ranks.chain((cost or coarsest.cost).at(coarsest.steps), run.state)
-    coarsest.tally("solve")
-    run.ranks.charge("coarse solve")
+def chain(level: Level, run: Solve) -> None:
+    """March through a level, one rank after the other."""
+    run.ranks.chain(level.cost.at(level.steps), run.state)
+    tally(level, "solve")
+    run.ranks.charge("chain")
 
 
-def restrict(coarse: Level, run: Solve) -> None:
+def restrict(coarse: Level | Coarsest, run: Solve) -> None:
     """Pose the coarse problem."""
     run.ranks.compute(run.costs.restrict.at(coarse.steps))
-    coarse.tally("restrict")
+    tally(coarse, "restrict")
     run.ranks.charge("restriction")
 
 
@@ -161,40 +228,36 @@ def iterate(
         All ``max_iterations`` are done.
     """
     if not factors or options.initial_guess == "serial":
-        levels = build_levels(steps, (), run.costs)
-        solve(levels[0], run)
-        return _result(levels, run)
-    levels = build_levels(steps, factors, run.costs)
-    finest, sweeps = levels[0], options.sweeps(len(factors))
-    method = Method(options.cycle, sweeps, options.relaxation_weight)
+        line = Level.of(steps, (), run, run.costs.serial)
+        chain(line, run)
+        return _result(line, run)
     run.ranks.compute(run.costs.rest.at(steps))
     run.ranks.charge("rest")
-    _guess(levels, run, options, method)
+    finest = Level.of(steps, factors, run, run.costs.sweep)
+    sweeps = options.sweeps(len(factors))
+    method = Method(options.cycle, sweeps, options.relaxation_weight)
+    _guess(finest, run, options, method)
     for _ in range(options.max_iterations):
         sweep(finest, run, "relax")
         relax(finest, run, method)
         measure(finest, run)
-        correct(levels, run, method)
+        correct(finest, run, method)
     sweep(finest, run, "relax", run.costs.last)
-    return _result(levels, run)
+    return _result(finest, run)
 
 
-def _guess(
-    levels: list[Level], run: Solve, options: MGRITOptions, method: Method
-) -> None:
+def _guess(finest: Level, run: Solve, options: MGRITOptions, method: Method) -> None:
     """Set the first C-points."""
     if options.initial_guess == "coarse":
-        start(levels, run, method)
+        start(finest, run, method)
     if options.initial_guess == "constant":
         run.ranks.gather(run.state * (np.arange(run.ranks.size) == 0))
 
 
-def _result(levels: list[Level], run: Solve) -> Work:
-    gather_norms(levels[0], run)  # measuring them is part of the rest
-    run.ranks.sum(NUMBER)
-    run.ranks.charge("norms")
+def _result(finest: Level, run: Solve) -> Work:
+    gather_norms(finest, run)  # measuring them is part of the rest
     return {
         (i, kind): steps
-        for i, level in enumerate(levels)
+        for i, level in enumerate(finest.hierarchy())
         for kind, steps in level.work.items()
     }

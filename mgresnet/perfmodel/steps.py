@@ -4,6 +4,7 @@ Where `learning.gradients`, `learning.gradient_error` or `learning.trainer` chan
 function that names it here does.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,10 +13,19 @@ import numpy as np
 
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network
+from mgresnet.parallel.comm import share_length
 from mgresnet.parallel.machine import Machine
 from mgresnet.perfmodel.clocks import Ints, Ranks
 from mgresnet.perfmodel.cost import Rates
-from mgresnet.perfmodel.solves import NUMBER, Solve, Work, iterate, slabs
+from mgresnet.perfmodel.solves import (
+    NUMBER,
+    Solve,
+    Work,
+    iterate,
+    march_together,
+    slabs,
+    spread,
+)
 from mgresnet.timeline.coarse import COARSE_OPERATORS
 from mgresnet.timeline.grid import TimeGrid
 
@@ -47,10 +57,28 @@ class Configuration:
         return TimeGrid(self.net.depth, self.net.final_time, self.forward.coarsening)
 
     @property
+    def sample(self) -> int:
+        """Bytes of the state of a sample between two layers."""
+        return math.prod(self.net.layer.feature_shape) * self.itemsize
+
+    @property
     def state(self) -> int:
         """Bytes of the states of a batch between two layers."""
-        features = int(np.prod(self.net.layer.feature_shape))
-        return features * self.batch * self.itemsize
+        return self.sample * self.batch
+
+    @property
+    def coefficients(self) -> tuple[int, ...]:
+        """Bytes of the coefficients of a coarse step."""
+        operator = COARSE_OPERATORS[self.forward.coarse_operator]
+        n_moments = operator.moments(np.zeros((2, 1, 1)), 2, 1).size
+        prepared = self.net.layer.prepare(np.zeros((0, self.net.layer.n_params)))
+        per_step = (n_moments * math.prod(c.shape[1:]) for c in prepared)
+        return tuple(n * self.itemsize for n in per_step)
+
+    @property
+    def stages(self) -> int:
+        """Stages of a coarse step."""
+        return len(COARSE_OPERATORS[self.forward.coarse_operator].scheme(2).b)
 
     @property
     def serial(self) -> bool:
@@ -77,6 +105,19 @@ class Course(NamedTuple):
     ranks: Ranks
     layers: Ints  # of every rank
     work: dict[str, Work]
+
+    @property
+    def ahead(self) -> Solve:
+        """For solves forward."""
+        config = self.config
+        sizes = config.sample, config.batch, config.coefficients
+        return Solve(self.ranks, self.rates.forward, *sizes, linearised=False)
+
+    @property
+    def back(self) -> Solve:
+        """For adjoint solves, whose coarse steps are linearised at states."""
+        ranks, costs = self.ranks.reversed(), self.rates.adjoint
+        return self.ahead._replace(ranks=ranks, costs=costs, linearised=True)
 
 
 def predict(
@@ -112,15 +153,14 @@ def predict(
 
 def forward(c: Course) -> None:
     """`solve_forward`."""
-    run = Solve(c.ranks, c.rates.forward, c.config.state)
-    c.work["forward"] = iterate(run, c.layers, c.config.grid.factors, c.config.forward)
+    factors, options = c.config.grid.factors, c.config.forward
+    c.work["forward"] = iterate(c.ahead, c.layers, factors, options)
 
 
 def adjoint(c: Course) -> None:
     """`solve_adjoint_with_gradient`."""
-    run = Solve(c.ranks.reversed(), c.rates.adjoint, c.config.state)
-    layers, factors = c.layers[::-1], c.config.grid.factors
-    c.work["adjoint"] = iterate(run, layers, factors, c.config.adjoint)
+    factors, options = c.config.grid.factors, c.config.adjoint
+    c.work["adjoint"] = iterate(c.back, c.layers[::-1], factors, options)
 
 
 def value_and_gradient(c: Course) -> None:
@@ -131,7 +171,8 @@ def value_and_gradient(c: Course) -> None:
     close(c)
     c.ranks.charge("ends")
     adjoint(c)
-    pull_back_control(c)
+    c.ranks.compute(c.rates.collect.at(c.layers.mean()))
+    pull_back_control(c, c.layers)
     c.ranks.charge("control")
 
 
@@ -140,32 +181,32 @@ def close(c: Course) -> None:
     c.ranks.sum(NUMBER)
 
 
-def pull_back_control(c: Course) -> None:
-    """`learning.shared.pull_back_control`: coefficients collect rank by rank."""
-    if c.config.net.control is None:
+def pull_back_control(c: Course, rows: Ints) -> None:
+    """Messages of `learning.shared.pull_back_control`, for so many rows of a rank."""
+    net = c.config.net
+    if net.control is None:
         return
-    shape = (c.config.net.control.n_coefficients, c.config.net.layer.n_params)
-    n_bytes = int(np.prod(shape)) * c.config.itemsize
-    c.ranks.chain(c.rates.collect.at(c.layers), n_bytes)
-    c.ranks.gather(n_bytes * (np.arange(c.ranks.size) == c.ranks.size - 1))
+    share = share_length(net.layer.n_params, c.ranks.size) * c.config.itemsize
+    c.ranks.to_shares(share * rows)
+    c.ranks.gather(share * net.control.n_coefficients)
 
 
 def estimate_gradient_error(c: Course) -> None:
     """`learning.gradient_error`: a coarse solve forward, two back, three norms."""
     intervals = c.layers // c.config.grid.interval
     c.ranks.compute(c.rates.estimate.at(intervals))
-    c.ranks.chain(c.rates.forward.coarse.at(intervals), c.config.state)
+    spread(c.ahead, intervals)
+    march_together(c.ahead, intervals)
     for _ in ("now", "corrected"):
         close(c)
     for _ in ("both", "alone"):
-        back = c.ranks.reversed()
-        back.chain(c.rates.adjoint.coarse.at(intervals[::-1]), c.config.state)
+        spread(c.back, intervals[::-1])
+        march_together(c.back, intervals[::-1])
+    rows = intervals + c.layers % c.config.grid.interval
     for _ in ("both", "alone"):
-        for _ in ("intervals", "tail"):
-            pull_back_control(c)
-    tail = c.layers - intervals * c.config.grid.interval
+        pull_back_control(c, rows)
     for _ in ("total", "forward", "adjoint"):
-        global_norm(c, intervals + tail)
+        global_norm(c, rows)
     c.ranks.charge("estimate")
 
 
@@ -202,7 +243,7 @@ def serial_seconds(task: str, config: Configuration, rates: Rates) -> float:
     """Seconds of the same task on one rank, layer after layer, no estimate needed."""
     depth = config.net.depth
     if task == "step":
-        return rates.serial_step(depth, config.batch)
+        return rates.serial.at(depth, config.batch)
     parts = {
         "forward": (rates.forward.serial,),
         "adjoint": (rates.adjoint.serial,),
@@ -222,17 +263,19 @@ def memory(config: Configuration, size: int) -> dict[str, int]:
     Notes
     -----
     Of both solves, which live together until the gradient is there, and of the finest
-    level down to the coarsest; without the optimiser's state and without the padded
+    level down to the coarsest, which several ranks hold once more, all steps for a
+    share of the samples; without the optimiser's state and without the padded
     workspace of kernels, which hold one tile of at most 256 samples.
     """
     layers = int(slabs(config.grid, size).max())
     m, everything = config.grid.spacing, config.forward.store == "all"
     kept = layers if everything else -(-layers // m)
-    stages = len(COARSE_OPERATORS[config.forward.coarse_operator].scheme(2).b)
     steps, coarse = layers, 0
     for factor in config.grid.factors:
         steps //= factor
         coarse += steps
+    coarsest = config.grid.steps[-1] if config.grid.factors else 0
+    share = share_length(config.batch, size) * config.sample if size > 1 else 0
     body = layers * config.net.layer.n_params * config.itemsize
     if config.net.control is not None:
         coefficients = config.net.control.n_coefficients
@@ -240,7 +283,9 @@ def memory(config: Configuration, size: int) -> dict[str, int]:
     return {
         "states and adjoints": 2 * (kept + 1) * config.state,
         "slopes": layers * config.state * everything,
-        "coarse levels": (4 + stages) * coarse * config.state,
+        "coarse levels": (4 + config.stages) * coarse * config.state,
+        "shares of the coarsest level": (2 + config.stages) * coarsest * share,
+        "coarse coefficients": coarsest * sum(config.coefficients),
         "interval": (0 if everything else 2 * m) * config.state,
         "parameters": body,
         "gradient": body,

@@ -16,7 +16,7 @@ from mgresnet.learning.optimisers import adam, tree_map
 from mgresnet.learning.shared import pull_back_control
 from mgresnet.learning.trainer import train
 from mgresnet.mgrit import cycle
-from mgresnet.mgrit.level import Level, March, Segment, build_levels
+from mgresnet.mgrit.level import Level, March, Segment
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import SerialComm
@@ -71,27 +71,41 @@ class Trial:
         body = self.net.layer_params(self.params.body, range(self.net.depth))
         return self.params._replace(body=body)
 
+    @property
+    def plain(self) -> Self:
+        """The same layers without a control."""
+        net = replace(self.net, control=None)
+        return replace(self, net=net, params=self.rows)
+
     def serial(self, store: str) -> MGRITOptions:
         """Options of serial solves."""
         return MGRITOptions.serial(self.options.coarsening, store)
 
     def runs(self) -> list[Runs]:
         """Everything to be timed, by name; those of a group work on the same arrays."""
-        plain = replace(self, net=replace(self.net, control=None), params=self.rows)
+        plain = self.plain
         forward = partial(_forward, plain)
         adjoint = partial(_adjoint, plain, forward(self.options))
         exact = self.serial(self.options.store)
         back = partial(_adjoint, plain, forward(exact), exact)
         solution = forward(self.options)
         return [
-            _solve("forward", _forward_levels(plain), Segment.march),
-            _solve("adjoint", _adjoint_levels(plain, solution), _with_gradient),
+            _solve("forward", _forward_level(plain), Segment.march),
+            _solve("adjoint", _adjoint_level(plain, solution), _with_gradient),
             self._wholes("forward", forward),
             self._wholes("adjoint", adjoint),
             {"forward serial": partial(forward, self.serial("all"))},
             {"adjoint serial": back},
             {**self._around(), "step": self.step(self.options)},
         ]
+
+    def marches(self) -> Runs:
+        """Coarse solves, by way."""
+        plain = self.plain
+        solution = _forward(plain, self.options)
+        levels = _forward_level(plain), _adjoint_level(plain, solution)
+        ways = ("forward", "adjoint")
+        return {way: _coarse_solve(f) for way, f in zip(ways, levels, strict=True)}
 
     def _wholes(self, way: str, solve: Callable[[MGRITOptions], Any]) -> Runs:
         return {
@@ -141,17 +155,22 @@ class Trial:
         }
 
 
-def _solve(way: str, levels: list[Level], last: March) -> Runs:
+def _solve(way: str, fine: Level, last: March) -> Runs:
     """The functions of a cycle."""
-    fine, coarse = levels
+    coarse = fine.coarser
     return {
         f"{way} sweep": lambda: fine.sweep("relax"),
         f"{way} last": lambda: fine.sweep("relax", last),
         f"{way} restrict": lambda: cycle.restrict(fine, coarse),
-        f"{way} coarse": lambda: cycle.solve(coarse, ONE),
+        f"{way} coarse": _coarse_solve(fine),
         f"{way} relax": lambda: cycle.relax(fine, ONE, FCF),
         f"{way} correct": lambda: fine.set_c_points(coarse.points()),
     }
+
+
+def _coarse_solve(fine: Level) -> Callable[[], Any]:
+    coarse = fine.coarser
+    return lambda: coarse.solve(ONE, coarse.forcing)
 
 
 def _forward(trial: Trial, options: MGRITOptions) -> Solution:
@@ -165,7 +184,7 @@ def _adjoint(trial: Trial, forward: Solution, options: MGRITOptions) -> Any:
     )
 
 
-def _forward_levels(trial: Trial) -> list[Level]:
+def _forward_level(trial: Trial) -> Level:
     options, slab = trial.options, range(trial.net.depth)
     propagator = forward_propagator(trial.net, trial.params, slab, options)
     state = samples_last(trial.net.open(trial.params, trial.inputs))
@@ -174,7 +193,7 @@ def _forward_levels(trial: Trial) -> list[Level]:
     return _swept(propagator, state, options)
 
 
-def _adjoint_levels(trial: Trial, forward: Solution) -> list[Level]:
+def _adjoint_level(trial: Trial, forward: Solution) -> Level:
     options, slab = trial.options, range(trial.net.depth)
     fine = forward_propagator(trial.net, trial.params, slab, options)
     states = samples_last(forward.states[:-1])
@@ -184,17 +203,17 @@ def _adjoint_levels(trial: Trial, forward: Solution) -> list[Level]:
     return _swept(propagator, np.ones_like(states[0]), options)
 
 
-def _swept(propagator: Any, state: Array, options: MGRITOptions) -> list[Level]:
-    """Levels on which all phases can be timed."""
+def _swept(propagator: Any, state: Array, options: MGRITOptions) -> Level:
+    """Level on which all phases can be timed."""
     (m,) = options.coarsening
     spacing = 1 if options.store == "all" else m
-    levels = build_levels(propagator, (m,), state, spacing)
-    levels[0].lead.u[0, 0] = state
-    levels[1].forcing[:] = 0.0
-    cycle.start(levels, ONE, FCF)
-    levels[0].sweep("relax")
-    cycle.relax(levels[0], ONE, FCF)
-    return levels
+    fine = Level.of(propagator, (m,), state, ONE, spacing)
+    fine.begin(state)
+    fine.coarser.forcing[:] = 0.0
+    cycle.start(fine, ONE, FCF)
+    fine.sweep("relax")
+    cycle.relax(fine, ONE, FCF)
+    return fine
 
 
 def _with_gradient(segment: Segment) -> Any:

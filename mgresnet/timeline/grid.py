@@ -1,8 +1,8 @@
 """How depth is cut: levels, intervals, remainders, and who owns which layers."""
 
+import math
 from dataclasses import dataclass
-
-import numpy as np
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class TimeGrid:
     final_time: float
     coarsening: tuple[int, ...] = ()
 
-    @property
+    @cached_property
     def factors(self) -> tuple[int, ...]:
         """Coarsening factors in use, one per level but the coarsest."""
         factors: list[int] = []
@@ -53,7 +53,7 @@ class TimeGrid:
     @property
     def interval(self) -> int:
         """Number of layers in one step of the coarsest level."""
-        return int(np.prod(self.factors, dtype=np.int64))
+        return math.prod(self.factors)
 
     @property
     def spacing(self) -> int:

@@ -174,7 +174,7 @@ class Adjoint:
         return replace(self, forward=self.forward.coarsen(m), states=starts, noted=None)
 
     def whole(self, comm: TimeComm) -> Self:
-        """Steps of all ranks, from the last to the first, for a share of the samples."""
+        """Steps of all ranks, last ones first, for this rank's share of the samples."""
         layers = comm.reversed()
         forward, states = self.forward.whole(layers), layers.to_shares(self.states)
         return replace(self, forward=forward, states=states, noted=None)

@@ -1,7 +1,7 @@
 """How the time of a training step falls with the number of ranks.
 
     two-cores   one and two ranks, depths 256 and 1024, widths 8 and 32
-    virtual     up to 64 ranks on few cores, by virtual time on a machine with messages
+    virtual     up to 128 ranks on few cores, by virtual time on a machine with messages
                 as fast as here, or of a given profile; one and two ranks by the wall
     cores N     1, 2, 4, ... N ranks on a machine with N cores
 
@@ -9,7 +9,7 @@ Every parallel job stands between serial ones: the best serial step of this pack
 if installed, PyTorch's are measured before and after it in single processes.
 
     python benchmarks/scaling.py two-cores
-    python benchmarks/scaling.py virtual --machine infiniband --largest 128
+    python benchmarks/scaling.py virtual --machine infiniband --largest 64
     python benchmarks/scaling.py cores 16
     python benchmarks/scaling.py two-cores --quick     small networks, under a minute
     python benchmarks/scaling.py two-cores --stored    show what is there
@@ -51,25 +51,24 @@ def two_cores(quick: bool) -> Iterable[Job]:
 
 
 def virtual(profile: str, largest: int, quick: bool) -> Iterable[Job]:
-    """Many ranks on few cores; the fewer ranks, the more steps."""
-    strong = partial(Job, "strong", 256 if quick else 4096, 8, BATCH)
-    weak = partial(Job, "weak", 64, 8, BATCH)
+    """Many ranks on few cores; the more ranks, the fewer steps."""
+    widths, depth = ((8,), 256) if quick else ((8, 32), 4096)
     largest = min(largest, 4) if quick else largest
-    for clock in (None, profile):
-        yield strong(1, ALONE, ((16,),), 2, 5, clock)
-    for ranks, clock in product((1, 2), (None, profile)):
-        yield strong(ranks, METHODS, ((16,), (32,)), 2, 5, clock)
-    for ranks in powers(4, min(largest, 64)):
-        rounds = 2 if ranks <= 16 else 1
-        plain, deep = ((16,), (32,)), ((16, 4), (16, 8))
-        factors = (*plain, *deep) if ranks >= 16 else plain
-        methods = ("0", "1") if ranks <= 16 else ("0",)
-        yield strong(ranks, methods, factors, rounds, 5, profile)
-    yield strong(1, ALONE, ((16,),), 2, 5, profile)
-    for ranks in powers(1, largest):
-        yield weak(ranks, SERIAL, ((16,),), 2, 5, profile)
-        rounds = 2 if ranks <= 16 else 1
-        yield weak(ranks, ("0",), ((16,), (16, 4)), rounds, 5, profile)
+    factors = ((16,), (32,), (64,))
+    for width in widths:
+        strong = partial(Job, "strong", depth, width, BATCH)
+        for clock in (None, profile):
+            yield strong(1, ALONE, ((64,),), 2, 5, clock)
+        for ranks, clock in product((1, 2), (None, profile)):
+            yield strong(ranks, METHODS, factors, 2, 5, clock)
+        for ranks in powers(4, min(largest, 64)):
+            methods, rounds = (METHODS, 2) if ranks <= 16 else (("0",), 1)
+            yield strong(ranks, methods, factors, rounds, 5, profile)
+        yield strong(1, ALONE, ((64,),), 2, 5, profile)
+    for width, ranks in product(widths, powers(1, largest)):
+        weak = partial(Job, "weak", 64, width, BATCH, ranks)
+        yield weak(SERIAL, ((64,),), 2, 5, profile)
+        yield weak(("0",), ((16,), (64,)), 1 + (ranks <= 16), 5, profile)
 
 
 def cores(largest: int, quick: bool) -> Iterable[Job]:
@@ -127,7 +126,7 @@ def arguments() -> argparse.Namespace:
     presets.add_parser("two-cores", parents=[shared])
     simulated = presets.add_parser("virtual", parents=[shared])
     simulated.add_argument("--machine", metavar="PROFILE", help="name, or JSON file")
-    simulated.add_argument("--largest", type=int, default=64, help="number of ranks")
+    simulated.add_argument("--largest", type=int, default=128, help="number of ranks")
     real = presets.add_parser("cores", parents=[shared])
     real.add_argument("n", type=int)
     return parser.parse_args()

@@ -29,7 +29,8 @@ def save_figures(points: Points, path: Path) -> None:
     parallel = [p for p in points if not p.alone]
     groups: dict[str, Points] = {}
     for p in parallel:
-        sizes = f"n{p.depth}-w{p.width}" if p.kind == "strong" else f"w{p.width}"
+        sizes = f"w{p.width}-b{p.batch_size}"
+        sizes = f"n{p.depth}-{sizes}" if p.kind == "strong" else sizes
         groups.setdefault(f"{p.kind}-{sizes}-{p.clock}", []).append(p)
     for name, group in groups.items():
         figure = draw_scaling(points, sorted(group, key=lambda p: p.ranks))

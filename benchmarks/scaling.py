@@ -35,6 +35,7 @@ from tqdm import tqdm
 BATCH = 256
 ALONE = (*SERIAL, *((PEER,) if importlib.util.find_spec("torch") else ()))
 METHODS = ("0", "1", "adaptive")
+WEAK = ((32, BATCH), (32, 1000), (64, 1000))  # widths and batches
 
 
 def two_cores(quick: bool) -> Iterable[Job]:
@@ -65,10 +66,11 @@ def virtual(profile: str, largest: int, quick: bool) -> Iterable[Job]:
             methods, rounds = (METHODS, 2) if ranks <= 16 else (("0",), 1)
             yield strong(ranks, methods, factors, rounds, 5, profile)
         yield strong(1, ALONE, ((64,),), 2, 5, profile)
-    for width, ranks in product(widths, powers(1, largest)):
-        weak = partial(Job, "weak", 64, width, BATCH, ranks)
-        yield weak(SERIAL, ((64,),), 2, 5, profile)
-        yield weak(("0",), ((16,), (64,)), 1 + (ranks <= 16), 5, profile)
+    for (width, batch), ranks in product(WEAK[:1] if quick else WEAK, (1, 8, 32, 128)):
+        if ranks <= largest:
+            weak = partial(Job, "weak", 64, width, batch, ranks)
+            yield weak(SERIAL[1:], ((64,),), 2, 5, profile)
+            yield weak(("0",), ((64,),), 1 + (ranks <= 8), 5, profile)
 
 
 def cores(largest: int, quick: bool) -> Iterable[Job]:

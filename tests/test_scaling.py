@@ -60,7 +60,7 @@ def test_strong_scaling_is_measured_put_together_and_drawn(
     assert len(capsys.readouterr().out.splitlines()) == 1 + len(points)
     save_figures(points, output)
     assert [path.name for path in tmp_path.glob("*.png")] == [
-        "scaling-strong-n32-w2-wall.png"
+        "scaling-strong-n32-w2-b8-wall.png"
     ]
 
 

@@ -22,8 +22,10 @@ from mpi_program import (
     problem,
     run,
 )
+from propagators import Recursion
 
 import mgresnet as mg
+from mgresnet.mgrit.solver import iterate
 from mgresnet.parallel import as_time_comm
 from mgresnet.timeline.grid import TimeGrid
 
@@ -246,6 +248,16 @@ def test_too_many_ranks_is_an_error_on_all_of_them(entry):
         return True
 
     assert run_ranks(attempt, 3) == [True] * 3
+
+
+def test_a_propagator_that_ranks_cannot_share_is_refused():
+    def attempt(comm):
+        layers = Recursion(lambda start, stop, u: u, np.arange(9.0))
+        with pytest.raises(TypeError, match=r"Recursion cannot be solved by 2 ranks"):
+            iterate(layers, np.ones((1, 1)), (2,), mg.MGRITOptions((2,)), comm)
+        return True
+
+    assert run_ranks(attempt, 2) == [True] * 2
 
 
 def test_serial_comm_keeps_the_contract():

@@ -62,9 +62,10 @@ def virtual(profile: str, largest: int, quick: bool) -> Iterable[Job]:
             yield strong(1, ALONE, ((64,),), 2, 5, clock)
         for ranks, clock in product((1, 2), (None, profile)):
             yield strong(ranks, METHODS, factors, 2, 5, clock)
-        for ranks in powers(4, min(largest, 64)):
-            methods, rounds = (METHODS, 2) if ranks <= 16 else (("0",), 1)
-            yield strong(ranks, methods, factors, rounds, 5, profile)
+        for ranks in powers(4, min(largest, 16)):
+            yield strong(ranks, METHODS, factors, 2, 5, profile)
+        for ranks, m in product(powers(32, min(largest, 64)), factors):
+            yield strong(ranks, ("0",), (m,), 1, 5, profile)  # caches for one alone
         yield strong(1, ALONE, ((64,),), 2, 5, profile)
     for (width, batch), ranks in product(WEAK[:1] if quick else WEAK, (1, 8, 32, 128)):
         if ranks <= largest:

@@ -9,12 +9,14 @@ parameterization of neural network controls for deep learning", arXiv:2103.00301
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mgresnet.layers.combine import combine, combine_transposed
+from mgresnet.layers.combine import combine, combine_blocks
 from mgresnet.layers.layout import Array
+
+Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -59,20 +61,51 @@ class BSpline:
         -------
         ndarray, shape (len(layers), n_params)
         """
-        basis = _basis(self.n_coefficients, self.degree, depth)
-        return combine(basis[layers.start : layers.stop : layers.step], coefficients)
+        some = self.basis(depth)[layers.start : layers.stop : layers.step]
+        return combine(some, coefficients)
 
-    def pull_back(self, d_theta: Array, depth: int, layers: Any) -> Array:
-        """Gradient for the coefficients from that for some of the layers.
+    def basis(self, depth: int) -> Array:
+        """B-splines at the middles of all layers, (depth, n_coefficients)."""
+        return _basis(self.n_coefficients, self.degree, depth)
+
+    def reach(self, depth: int, block: int) -> int:
+        """Largest number of B-splines that a block of so many layers sees."""
+        return _blocks(self.n_coefficients, self.degree, depth, block)[1]
+
+    def condense(
+        self, d_theta: Array, depth: int, layers: range, block: int
+    ) -> tuple[Array, Array]:
+        """Rows, fewer than layers, whose sum is the gradient for the coefficients.
+
+        A block of layers sees few splines; its sums over them do not depend on how many
+        blocks a rank has.
 
         Parameters
         ----------
         d_theta : ndarray, shape (len(layers), n_params)
+            Gradient for some of the layers.
         depth : int
-        layers : ndarray of int, or slice
+        layers : range
+            They start with a block, and end with one or with the last layer.
+        block : int
+            Number of layers in a block.
+
+        Returns
+        -------
+        rows : ndarray, shape (n_own, n_params)
+            Of these blocks; of the layers, if blocks are too short to make them fewer.
+        factors : ndarray, shape (n_all, n_coefficients)
+            With those of all layers, ``factors.T @ rows`` is the gradient.
         """
-        basis = _basis(self.n_coefficients, self.degree, depth)
-        return combine_transposed(basis[layers], d_theta)
+        basis = self.basis(depth)
+        firsts, reach = _blocks(self.n_coefficients, self.degree, depth, block)
+        if block <= reach:
+            return d_theta, basis
+        some = firsts[layers.start // block : -(-layers.stop // block)]
+        own = basis[layers.start : layers.stop]
+        rows = combine_blocks(own, some, reach, block, d_theta)
+        places = firsts[:, None] + np.arange(reach)
+        return rows, np.eye(self.n_coefficients)[places.ravel()]
 
 
 @lru_cache(maxsize=16)
@@ -85,3 +118,15 @@ def _basis(n_coefficients: int, degree: int, depth: int) -> Array:
     middles = (np.arange(depth) + 0.5) / depth
     basis: Array = ScipySpline.design_matrix(middles, knots, degree).toarray()
     return basis
+
+
+@lru_cache(maxsize=16)
+def _blocks(
+    n_coefficients: int, degree: int, depth: int, block: int
+) -> tuple[Indices, int]:
+    """First spline of every block of layers, and how many a block needs at most."""
+    seen = _basis(n_coefficients, degree, depth) != 0.0
+    seen = np.logical_or.reduceat(seen, np.arange(0, depth, block))
+    firsts = seen.argmax(axis=1)
+    reach = int((n_coefficients - seen[:, ::-1].argmax(axis=1) - firsts).max())
+    return np.minimum(firsts, n_coefficients - reach), reach

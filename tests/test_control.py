@@ -9,6 +9,8 @@ import pytest
 from fakes import run_ranks
 
 import mgresnet as mg
+from mgresnet.layers.combine import combine_transposed
+from mgresnet.learning.shared import add_over_ranks
 
 SHAPES = [(1, 0), (5, 0), (2, 1), (7, 1), (3, 2), (9, 2), (4, 3), (12, 3), (9, 5)]
 shapes = pytest.mark.parametrize(("n_coefficients", "degree"), SHAPES)
@@ -75,7 +77,7 @@ def test_pull_back_is_the_transpose(n_coefficients, degree):
     rng = np.random.default_rng(6401)
     spline = mg.BSpline(n_coefficients, degree)
     c, g = rng.standard_normal((n_coefficients, 5)), rng.standard_normal((37, 5))
-    back = spline.pull_back(g, 37, slice(None))
+    back = combine_transposed(spline.basis(37), g)
     size = np.linalg.norm(values(spline, c)) * np.linalg.norm(g)
     assert abs(np.sum(values(spline, c) * g) - np.sum(c * back)) <= 1e-15 * size
 
@@ -92,24 +94,46 @@ def test_slab_by_slab_is_bitwise_the_whole(cuts, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_pull_back_of_some_parameters_is_bitwise_that_part_of_the_whole(dtype):
-    g = np.random.default_rng(6404).standard_normal((37, 5)).astype(dtype)
+@pytest.mark.parametrize("block", [1, 2, 7, 16, 37, 50])
+@pytest.mark.parametrize(("n_coefficients", "degree"), [(6, 2), (9, 3), (1, 0), (4, 3)])
+def test_condensed_rows_add_up_to_the_gradient(n_coefficients, degree, block, dtype):
+    g = np.random.default_rng(6403).standard_normal((37, 5)).astype(dtype)
+    spline = mg.BSpline(n_coefficients, degree)
+    rows, factors = spline.condense(g, 37, range(37), block)
+    assert len(rows) == len(factors) <= 37
+    found, desired = factors.T @ rows, values(spline, np.eye(n_coefficients)).T @ g
+    atol = 20 * np.finfo(dtype).eps
+    np.testing.assert_allclose(found, desired, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("cuts", [(0, 37), (0, 8, 37), (0, 16, 24, 37), (0, 32, 37)])
+def test_rows_of_slabs_are_bitwise_those_of_the_whole(cuts):
+    g = np.random.default_rng(6404).standard_normal((37, 5))
     spline = mg.BSpline(9)
-    whole = spline.pull_back(g, 37, slice(None))
-    for part in (slice(0, 1), slice(1, 4), slice(4, 5)):
-        found = spline.pull_back(g[:, part], 37, slice(None))
-        np.testing.assert_array_equal(found, whole[:, part], strict=True)
+    whole, factors = spline.condense(g, 37, range(37), 8)
+    assert len(whole) < 37
+    parts = []
+    for start, stop in pairwise(cuts):
+        rows, same = spline.condense(g[start:stop], 37, range(start, stop), 8)
+        parts.append(rows)
+        np.testing.assert_array_equal(same, factors)
+    np.testing.assert_array_equal(np.concatenate(parts), whole, strict=True)
 
 
-def test_pull_back_takes_some_layers():
-    rng = np.random.default_rng(6403)
-    spline, layers = mg.BSpline(6, 2), np.r_[4:31:3, 33:37]
-    g = rng.standard_normal((len(layers), 2))
-    sparse = np.zeros((37, 2))
-    sparse[layers] = g
-    desired = values(spline, np.eye(6)).T @ sparse
-    found = spline.pull_back(g, 37, layers)
-    np.testing.assert_allclose(found, desired, rtol=0, atol=1e-15)
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_rows_add_up_to_the_same_bits_on_any_number_of_ranks(size):
+    rng = np.random.default_rng(6406)
+    rows, factors = rng.standard_normal((20, 11)), rng.standard_normal((20, 4))
+    whole = add_over_ranks(rows, factors, mg.SerialComm())
+    np.testing.assert_allclose(whole, factors.T @ rows, rtol=0, atol=1e-14)
+    ends = [20 * rank // size for rank in range(size + 1)]
+
+    def add(comm):
+        own = rows[ends[comm.rank] : ends[comm.rank + 1]]
+        return add_over_ranks(own, factors, comm)
+
+    for found in run_ranks(add, size):
+        np.testing.assert_array_equal(found, whole, strict=True)
 
 
 def problem(depth=24, dtype=np.float64, **options):

@@ -3,6 +3,8 @@
 A matrix product would do, but its rounding may depend on the shape of a rank's part.
 """
 
+from typing import Any
+
 import numpy as np
 
 from mgresnet.layers.compiled import kernel
@@ -29,6 +31,17 @@ def _combine_transposed(factors, rows, out):
                     out[k, i] += b * rows[n, i]
 
 
+@kernel
+def _combine_blocks(factors, firsts, block, rows, out):
+    for n in range(rows.shape[0]):
+        j = n // block
+        for k in range(out.shape[1]):
+            b = factors[n, firsts[j] + k]
+            if b != 0.0:
+                for i in range(rows.shape[1]):
+                    out[j, k, i] += b * rows[n, i]
+
+
 def combine(factors: Array, rows: Array) -> Array:
     """``factors @ rows`` for factors (N, K), mostly zero, and rows (K, n)."""
     out = np.zeros((len(factors), rows.shape[1]), rows.dtype)
@@ -43,3 +56,29 @@ def combine_transposed(factors: Array, rows: Array) -> Array:
         factors.astype(rows.dtype, copy=False), np.ascontiguousarray(rows), out
     )
     return out
+
+
+def combine_blocks(
+    factors: Array, firsts: Any, reach: int, block: int, rows: Array
+) -> Array:
+    """Transposed combinations of every block of rows, one after the other.
+
+    Parameters
+    ----------
+    factors : ndarray, shape (N, K)
+        In block j zero but for columns ``firsts[j], .., firsts[j] + reach - 1``.
+    firsts : ndarray of int, shape (n_blocks,)
+    reach : int
+    block : int
+        Number of rows in every block; the last one may have fewer.
+    rows : ndarray, shape (N, n)
+
+    Returns
+    -------
+    ndarray, shape (n_blocks * reach, n)
+    """
+    n = rows.shape[1]
+    out = np.zeros((len(firsts), reach, n), rows.dtype)
+    factors = factors.astype(rows.dtype, copy=False)
+    _combine_blocks(factors, firsts, block, np.ascontiguousarray(rows), out)
+    return out.reshape(-1, n)

@@ -34,7 +34,7 @@ from mgresnet.learning.remainder import (
     retrace,
     retrace_back,
 )
-from mgresnet.learning.shared import own_gather, pull_back_control
+from mgresnet.learning.shared import add_over_ranks, own_gather
 from mgresnet.mgrit.coarsest import march_together
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.propagator import spread
@@ -237,7 +237,7 @@ def _gradient_change(
         last = net.depth // s.span * s.span
         layers = np.r_[0 : last : s.span, last : net.depth]
         changes = np.concatenate([s.span * d_theta, d_tail])
-        body = pull_back_control(net, changes, layers, comm)
+        body = add_over_ranks(changes, net.control.basis(net.depth)[layers], comm)
     opening = None
     if net.opening is not None and comm.rank == 0:
         theta, inputs = owned("opening", rows.opening), forward.inputs

@@ -71,7 +71,7 @@ def parameter_gradient(
     body = _body_gradient(net, theta, forward, adjoint)
     opening = _opening_gradient(net, params, forward, adjoint)
     comm = as_time_comm(comm)
-    return Params(opening, pull_back_control(net, body, slice(None), comm), None)
+    return Params(opening, pull_back_control(net, body, forward.slab, 1, comm), None)
 
 
 def _body_gradient(
@@ -165,7 +165,7 @@ def value_and_gradient(
     adjoint = adjoint or MGRITOptions.serial(forward.coarsening, forward.store)
     objective.check(net.n_outputs, targets, len(inputs))
     own = local_slab(net, params, options=forward, comm=comm)
-    _, slab = cut(net, forward, comm)
+    grid, slab = cut(net, forward, comm)
     rows = own._replace(body=net.layer_params(own.body, slab))
     plain = replace(net, control=None)
     clock = [time.perf_counter()]
@@ -192,7 +192,7 @@ def value_and_gradient(
         penalty, d_penalty = regularisation.value_and_gradient(rows, net.step, comm)
         value += penalty
         gradient = tree_map(np.add, gradient, d_penalty)
-    body = pull_back_control(net, gradient.body, slice(None), comm)
+    body = pull_back_control(net, gradient.body, slab, grid.interval, comm)
     clock.append(time.perf_counter())
     phases = ("forward", "head", "adjoint", "gradient")
     seconds = dict(zip(phases, np.diff(clock).tolist(), strict=True))

@@ -1,9 +1,8 @@
 """Coefficients of a control: every rank holds them, all layers contribute to them."""
 
-from typing import Any
-
 import numpy as np
 
+from mgresnet.layers.combine import combine_transposed
 from mgresnet.layers.layout import Array
 from mgresnet.learning.optimisers import Gather
 from mgresnet.network import Network
@@ -11,27 +10,39 @@ from mgresnet.parallel import TimeComm
 
 
 def pull_back_control(
-    net: Network, d_theta: Array, layers: Any, comm: TimeComm
+    net: Network, d_theta: Array, slab: range, block: int, comm: TimeComm
 ) -> Array:
-    """Gradient for what `params.body` holds, from that for layers of all ranks.
-
-    Coefficients of a control are sums over layers.  Every rank takes these, in depth
-    order, for its share of the parameters, so that the result does not depend on who
-    owns what.
+    """Gradient for what `params.body` holds, from that for the layers of a slab.
 
     Parameters
     ----------
     net : Network
-    d_theta : ndarray, shape (n_local, n_params)
-        For this rank's layers.
-    layers : ndarray of int, or slice
-        Those of all ranks.
+    d_theta : ndarray, shape (len(slab), n_params)
+    slab : range
+    block : int
+        Slabs consist of so many layers, or a multiple; the last one may have a rest.
     comm : TimeComm
     """
     if net.control is None:
         return d_theta
-    share = net.control.pull_back(comm.to_shares(d_theta), net.depth, layers)
-    whole = comm.gather(share.T)[: d_theta.shape[1]]
+    rows, factors = net.control.condense(d_theta, net.depth, slab, block)
+    return add_over_ranks(rows, factors, comm)
+
+
+def add_over_ranks(rows: Array, factors: Array, comm: TimeComm) -> Array:
+    """``factors.T @ rows`` for the rows of all ranks, the same on every rank.
+
+    Every rank adds all rows, in their order, for its share of the columns; so the
+    result does not depend on who has which rows.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n_local, n)
+    factors : ndarray, shape (n_total, K)
+    comm : TimeComm
+    """
+    share = combine_transposed(factors, comm.to_shares(rows))
+    whole = comm.gather(share.T)[: rows.shape[1]]
     return np.ascontiguousarray(whole.T)
 
 

@@ -24,9 +24,9 @@ def as_time_comm(comm: Any) -> TimeComm:
             f"comm is {comm!r}; needed None, an mpi4py communicator or a TimeComm, as "
             "the layer of a ProcessGrid is"
         )
-    from mgresnet.parallel.mpi import MPIComm
+    from mgresnet.parallel.mpi import time_comm
 
-    return MPIComm(comm)
+    return time_comm(comm)
 
 
 def launched_ranks() -> TimeComm:

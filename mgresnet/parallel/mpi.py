@@ -15,7 +15,13 @@ from mpi4py import MPI
 
 from mgresnet.layers.memory import empty
 from mgresnet.parallel.blas import limit_blas
-from mgresnet.parallel.comm import Array, cut_shares, join_shares
+from mgresnet.parallel.comm import (
+    Array,
+    SerialComm,
+    TimeComm,
+    cut_shares,
+    join_shares,
+)
 
 LAST_WORDS = 0.5  # seconds: when a job aborts, MPICH drops output it has yet to read
 
@@ -120,9 +126,9 @@ class MPIComm:
         """The same ranks with time running backwards."""
         return type(self)(self._comm, not self._backwards)
 
-    def split(self, colour: int) -> Self:
+    def split(self, colour: int) -> TimeComm:
         """Ranks that give the same colour, in the order they have here."""
-        return type(self)(MPI.Intracomm(self._comm.Split(colour, self.rank)))
+        return time_comm(MPI.Intracomm(self._comm.Split(colour, self.rank)))
 
     def _lengths(self, n: int) -> list[int]:
         """What every rank gives, in time order."""
@@ -168,6 +174,11 @@ def _end_job_on_exception(comm: MPI.Intracomm) -> None:
     sys.excepthook = end_job
 
 
-def world() -> MPIComm:
+def time_comm(comm: MPI.Intracomm) -> TimeComm:
+    """Ranks of a communicator in time order; one alone needs no messages."""
+    return MPIComm(comm) if comm.size > 1 else SerialComm()
+
+
+def world() -> TimeComm:
     """All ranks of the job."""
-    return MPIComm(MPI.COMM_WORLD)
+    return time_comm(MPI.COMM_WORLD)

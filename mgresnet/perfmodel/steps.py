@@ -172,7 +172,7 @@ def value_and_gradient(c: Course) -> None:
     c.ranks.charge("ends")
     adjoint(c)
     c.ranks.compute(c.rates.collect.at(c.layers.mean()))
-    pull_back_control(c, c.layers)
+    pull_back_control(c)
     c.ranks.charge("control")
 
 
@@ -181,8 +181,16 @@ def close(c: Course) -> None:
     c.ranks.sum(NUMBER)
 
 
-def pull_back_control(c: Course, rows: Ints) -> None:
-    """Messages of `learning.shared.pull_back_control`, for so many rows of a rank."""
+def pull_back_control(c: Course) -> None:
+    """Messages of `learning.shared.pull_back_control`."""
+    net, block = c.config.net, c.config.grid.interval
+    if net.control is not None:
+        reach = net.control.reach(net.depth, block)
+        add_over_ranks(c, -(-c.layers // block) * reach if reach < block else c.layers)
+
+
+def add_over_ranks(c: Course, rows: Ints) -> None:
+    """Messages of `learning.shared.add_over_ranks`, for so many rows of a rank."""
     net = c.config.net
     if net.control is None:
         return
@@ -204,7 +212,7 @@ def estimate_gradient_error(c: Course) -> None:
         march_together(c.back, intervals[::-1])
     rows = intervals + c.layers % c.config.grid.interval
     for _ in ("both", "alone"):
-        pull_back_control(c, rows)
+        add_over_ranks(c, rows)
     for _ in ("total", "forward", "adjoint"):
         global_norm(c, rows)
     c.ranks.charge("estimate")

@@ -138,11 +138,11 @@ class Trial:
             adjoint=self.options,
         )
         _, _, info = gradient()
-        slab = range(self.net.depth)
+        slab, (m,) = range(self.net.depth), self.options.coarsening
         rows = np.ones_like(self.rows.body)
         return {
             "gradient": gradient,
-            "collect": lambda: pull_back_control(self.net, rows, slab, ONE),
+            "collect": lambda: pull_back_control(self.net, rows, slab, m, ONE),
             "estimate": lambda: estimate_gradient_error(
                 self.net,
                 self.params,

@@ -56,8 +56,9 @@ def draw_scaling(points: Points, group: Points) -> Figure:
         low_left.set_title(f"all on {ranks[-1]} ranks")
         _stacks(low_right, best, [f"P = {p.ranks}: {p.label}" for p in best])
         low_right.set_title("the fastest on every number of ranks")
-        for axis, shown in ((low_left, many), (low_right, best)):
-            _serial_line(axis, points, shown)
+        if first.kind == "strong":  # else it is far away
+            for axis, shown in ((low_left, many), (low_right, best)):
+                _serial_line(axis, points, shown)
         low_right.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
         figure.suptitle(title, fontsize=10)
     return figure

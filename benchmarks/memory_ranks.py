@@ -31,7 +31,7 @@ from mgresnet.plotting.style import STYLE
 DEPTH, BATCH = 4096, 1000
 FACTORS = (16, 64)
 CORRECTIONS = (0, 1)
-RANKS = (1, 2, 4, 8, 16, 32, 64)
+RANKS = (1, 2, 4, 8, 16)
 GOAL = 1.3  # over what has to be held
 
 
@@ -118,7 +118,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             axes.set(title=f"m = {m}", xlabel="ranks", xticks=ranks, xticklabels=ranks)
             axes.minorticks_off()
         figure.axes[0].set_ylabel("MB on a rank")
-        figure.axes[0].legend()
+        figure.axes[-1].legend()
         figure.savefig(path)
 
 

@@ -74,15 +74,19 @@ def resident(which: str) -> int:
     raise ValueError(f"no {which} in /proc/self/status; Linux is needed")
 
 
-def peak(m: int, corrections: int | None, store: str) -> int:
-    """Bytes that one gradient needs at most, in this process."""
-    given = options(m, corrections, store)
-    gradient(4 * m, 8, given)()
-    run = gradient(DEPTH, BATCH, given)
+def needed(run: Callable[[], Any]) -> int:
+    """Bytes that a call needs at most, in this process."""
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     run()
     return resident("VmHWM") - before
+
+
+def peak(m: int, corrections: int | None, store: str) -> int:
+    """Bytes that one gradient needs at most, in this process."""
+    given = options(m, corrections, store)
+    gradient(4 * m, 8, given)()
+    return needed(gradient(DEPTH, BATCH, given))
 
 
 def in_fresh_process(*case: Any) -> int:
@@ -96,12 +100,12 @@ def in_fresh_process(*case: Any) -> int:
     return int(done.stdout)
 
 
-def needed(m: int) -> dict[str, float]:
-    """Megabytes that C-point storage has to hold."""
+def held(m: int, depth: int = DEPTH, ranks: int = 1) -> dict[str, float]:
+    """Megabytes that C-point storage has to hold on a rank."""
     state = 8 * WIDTH * BATCH / MB
-    params = 8 * DEPTH * WIDTH * (WIDTH + 1) / MB
+    params = 8 * depth * WIDTH * (WIDTH + 1) / MB / ranks
     return {
-        "c-points": 2 * (DEPTH // m + 1) * state,
+        "c-points": 2 * (depth // m // ranks + 1) * state,
         "interval": m * state,
         "parameters": params,
         "gradient": params,
@@ -112,7 +116,7 @@ def measure(m: int, corrections: int | None, budget: float) -> list[dict[str, An
     """Both ways of one case."""
     runs = {s: gradient(DEPTH, BATCH, options(m, corrections, s)) for s in STORES}
     times = take_turns(runs, budget)
-    sums = needed(m)
+    sums = held(m)
     return [
         {
             "m": m,

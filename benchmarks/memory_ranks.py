@@ -16,58 +16,48 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from _machine import stamp
 from _scaling_launch import ENVIRONMENT, on
 from matplotlib.figure import Figure
-from memory import MB, RESULTS, WIDTH, options, resident
+from memory import BATCH, MB, RESULTS, WIDTH, held, needed, options
 
 import mgresnet as mg
 from mgresnet.plotting.style import STYLE
 
-DEPTH, BATCH = 4096, 1000
+DEPTH = 4096
 FACTORS = (16, 64)
 CORRECTIONS = (0, 1)
 RANKS = (1, 2, 4, 8, 16)
 GOAL = 1.3  # over what has to be held
 
 
-def held(m: int, ranks: int, depth: int) -> dict[str, float]:
-    """Megabytes that C-point storage has to hold on a rank."""
-    state = 8 * WIDTH * BATCH / MB
-    params = 8 * depth * WIDTH * (WIDTH + 1) / MB / ranks
-    return {
-        "c-points": 2 * (depth // m // ranks + 1) * state,
-        "interval": m * state,
-        "parameters": params,
-        "gradient": params,
-    }
-
-
 def peak(m: int, corrections: int, depth: int, comm: mg.TimeComm) -> float:
     """Megabytes of the rank that needs most."""
     given = options(m, corrections, "c-points")
-    small, large = (m * comm.size, comm.size), (depth, BATCH)
-    for layers, samples in (small, large):
+    for layers, samples in ((m * comm.size, comm.size), (depth, BATCH)):
         net = mg.Network(mg.Dense(WIDTH), layers)
         params = mg.local_slab(net, net.init(), options=given, comm=comm)
         batch = np.random.default_rng(7).normal(size=(2, samples, WIDTH))
-        before = resident("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
-        mg.value_and_gradient(
-            net,
-            params,
-            *batch,
-            objective=mg.LeastSquares(),
-            forward=given,
-            adjoint=given,
-            comm=comm,
+        grown = needed(
+            partial(
+                mg.value_and_gradient,
+                net,
+                params,
+                *batch,
+                objective=mg.LeastSquares(),
+                forward=given,
+                adjoint=given,
+                comm=comm,
+            )
         )
-    needed = resident("VmHWM") - before + params.body.nbytes
-    return float(comm.gather(np.array([needed])).max()) / MB
+    total = np.array([grown + params.body.nbytes])
+    return float(comm.gather(total).max()) / MB
 
 
 def cases(quick: bool) -> Iterator[tuple[int, int, int, int]]:
@@ -84,9 +74,14 @@ def measure(case: tuple[int, int, int, int]) -> dict[str, Any]:
     command = on(ranks, __file__, "--case", json.dumps([m, corrections, depth]))
     environment = {**os.environ, **ENVIRONMENT}
     done = subprocess.run(
-        command, env=environment, check=True, text=True, stdout=subprocess.PIPE
+        command,
+        env=environment,
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        timeout=600.0,
     )
-    sums = held(m, ranks, depth)
+    sums = held(m, depth, ranks)
     megabytes = float(done.stdout)
     return {
         "m": m,
@@ -101,8 +96,6 @@ def measure(case: tuple[int, int, int, int]) -> dict[str, Any]:
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Memory over ranks, beside what has to be held."""
-    import matplotlib as mpl
-
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.0, 3.6), layout="constrained")
         for axes, m in zip(figure.subplots(1, 2, sharey=True), FACTORS, strict=True):

@@ -331,6 +331,10 @@ def test_command_prints_writes_and_reads_again(tmp_path, capsys):
     assert table in out
     assert main([*again, "--machine", str(folder / "model.json")]) == 2
     assert "lacks one of" in capsys.readouterr().err
+    found["rates"][1].pop()
+    (folder / "older.json").write_text(json.dumps(found))
+    assert main([*asked, "--rates", str(folder / "older.json")]) == 2
+    assert "older.json has costs of another version" in capsys.readouterr().err
     assert main([*again, "--width", "4"]) == 2
     assert "measured for width 3, needed 4" in capsys.readouterr().err
 

@@ -149,7 +149,13 @@ def read_rates(path: Path, config: Configuration) -> Rates:
             f"--rates {path} has no costs, needed a model.json that mgresnet model "
             "--output has written; a file from mgresnet scale is for --machine"
         )
-    rates, needed = Rates.read(found["rates"]), about(config)
+    try:
+        rates, needed = Rates.read(found["rates"]), about(config)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"--rates {path} has costs of another version of mgresnet; leave --rates "
+            "out to measure again"
+        ) from error
     wrong = [name for name in needed if rates.about.get(name) != needed[name]]
     if wrong:
         pairs = (f"{n} {rates.about.get(n)}, needed {needed[n]}" for n in wrong)

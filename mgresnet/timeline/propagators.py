@@ -107,9 +107,9 @@ class Forward:
         gathered = tuple(comm.gather(c) for c in self.coefficients)
         return replace(self, coefficients=gathered, slopes=None)
 
-    def part(self, start: int, stop: int, stride: int = 1) -> Self:
-        """Keep the steps start, start + stride, ... below stop."""
-        steps = slice(start, stop, stride)
+    def part(self, start: int, stop: int) -> Self:
+        """Keep the steps start..stop-1."""
+        steps = slice(start, stop)
         parts = tuple(np.ascontiguousarray(c[steps]) for c in self.coefficients)
         slopes = None if self.slopes is None else self.slopes[steps]
         return replace(self, coefficients=parts, slopes=slopes)

@@ -43,6 +43,7 @@ from _machine import stamp  # noqa: E402
 from fakes import run_ranks  # noqa: E402
 
 import mgresnet as mg  # noqa: E402
+from mgresnet.parallel.clock import Stretches, VirtualClock  # noqa: E402
 from mgresnet.parallel.machine import MACHINES  # noqa: E402
 from mgresnet.perfmodel.measure import measure_rates  # noqa: E402
 from mgresnet.perfmodel.steps import Configuration, predict  # noqa: E402
@@ -125,7 +126,8 @@ def measured(case: Case, task: str, size: int) -> dict[str, Any]:
     """Virtual seconds of the last rank, and most CPU seconds of a rank; medians."""
 
     def work(plain: Any) -> Any:
-        comm = mg.VirtualTimeComm(plain, MACHINE)
+        clock = VirtualClock(stretches=Stretches())
+        comm = mg.VirtualTimeComm(plain, MACHINE, clock)
         run = task_of(task, case, comm)
         run()
         accounts = []

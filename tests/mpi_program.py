@@ -9,6 +9,7 @@ bytes in layer order.  The lines are the same for any number of ranks, and those
 
 import hashlib
 import sys
+import time
 from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ import numpy as np
 from fakes import check_verbs
 
 import mgresnet as mg
+
+WORK = 0.2  # seconds
 
 
 class Case(NamedTuple):
@@ -324,6 +327,28 @@ def grid(world, shape):
             print(repr(record.loss))
 
 
+def patience(world):
+    """Every verb waits, on all ranks but one, for a rank that works for a while."""
+    from mgresnet.parallel import as_time_comm
+
+    comm = as_time_comm(world)
+    for verb in (
+        lambda: comm.gather(np.zeros(1)),
+        lambda: comm.sum(np.zeros(1)),
+        lambda: comm.to_shares(np.zeros((1, comm.size))),
+        lambda: comm.from_shares(np.zeros((comm.size + 1, 1)), 1, comm.size),
+        lambda: comm.send_right(comm.recv_left(np.zeros(1))),
+    ):
+        world.Barrier()
+        if world.rank == 0:
+            time.sleep(WORK)
+        before = time.process_time()
+        verb()
+        used = world.gather(time.process_time() - before)
+        if world.rank == 0:
+            print(max(used[1:]) / WORK)
+
+
 def hang(world):
     """Wait for a message that nobody sends."""
     world.recv(source=world.rank)
@@ -336,6 +361,7 @@ ACTIONS = {
     "grid": grid,
     "fail": fail,
     "hang": hang,
+    "patience": patience,
 }
 
 if __name__ == "__main__":

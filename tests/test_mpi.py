@@ -1,5 +1,6 @@
 """The tests of parallelism under mpiexec: same bits, and no rank is left waiting."""
 
+import os
 import time
 
 import pytest
@@ -75,3 +76,17 @@ def test_ranks_that_compile_at_once_compute_the_same_bits(serial_digests, tmp_pa
     assert job.returncode == 0, job.stderr
     assert job.stdout.splitlines() == serial_digests
     assert list(tmp_path.rglob("*.nbc")), "nothing was compiled into the new cache"
+
+
+def test_ranks_that_share_cores_sleep_while_they_wait():
+    """A core is for those who compute."""
+    ranks = (os.cpu_count() or 1) + 1
+    if ranks > 9:
+        pytest.skip(
+            f"{ranks - 1} cores, needed at most 8 to start more ranks than that"
+        )
+    job = launch(ranks, "patience")
+    assert job.returncode == 0, job.stderr
+    shares = [float(line) for line in job.stdout.split()]
+    assert len(shares) == 5
+    assert max(shares) < 0.5, "of the time that they waited"

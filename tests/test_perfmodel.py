@@ -10,9 +10,9 @@ from fakes import run_ranks
 
 import mgresnet as mg
 from mgresnet.__main__ import main
+from mgresnet.parallel.clock import VirtualClock
 from mgresnet.parallel.comm import share_length
 from mgresnet.parallel.machine import MACHINES
-from mgresnet.parallel.virtual import VirtualClock
 from mgresnet.perfmodel.clocks import Ranks
 from mgresnet.perfmodel.cost import FREE, BatchCost, Cost, Costs, Rates
 from mgresnet.perfmodel.measure import measure_rates

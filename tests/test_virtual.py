@@ -10,8 +10,8 @@ from mpi_program import CASES, as_bits, assemble, run
 
 import mgresnet as mg
 from mgresnet.parallel.calibrate import SIZES, fit_machine, ping_pong
+from mgresnet.parallel.clock import Stretches, VirtualClock
 from mgresnet.parallel.machine import MACHINES
-from mgresnet.parallel.virtual import VirtualClock
 
 # Powers of two, so that all sums below are exact.
 ALPHA, BETA, OVERHEAD = 2.0**-10, 2.0**20, 2.0**-12
@@ -149,6 +149,36 @@ def test_reset_starts_anew():
         return w.comm.clock
 
     assert on_ranks(work, 2) == [C, C]
+
+
+class Repeated:
+    """A run that is repeated; its stretches take what they are told to."""
+
+    def __init__(self):
+        self.cpu = 0.0
+        self.clock = VirtualClock(lambda: self.cpu, Stretches())
+
+    def seconds(self, *stretches):
+        self.clock.reset()
+        for verb, seconds in stretches:
+            self.cpu += seconds
+            self.clock.leave(self.clock.enter(verb))
+        return self.clock.account().seconds
+
+
+def test_a_repeated_run_takes_what_its_stretches_usually_take():
+    """Medians of each, not of their sum: one is disturbed here, the other there."""
+    run = Repeated()
+    assert run.seconds(("sum", 1.0), ("sum", 2.0)) == 3.0
+    assert run.seconds(("sum", 9.0), ("sum", 2.0)) == 5.0 + 2.0
+    assert run.seconds(("sum", 1.0), ("sum", 8.0)) == 1.0 + 2.0
+
+
+def test_runs_that_part_have_stretches_of_their_own():
+    run = Repeated()
+    assert run.seconds(("sum", 1.0), ("gather", 2.0)) == 3.0
+    assert run.seconds(("sum", 1.0), ("shift", 8.0)) == 9.0
+    assert run.seconds(("sum", 1.0), ("gather", 4.0)) == 1.0 + 3.0
 
 
 def test_time_within_the_transport_does_not_count():

@@ -2,10 +2,10 @@
 
 from mgresnet.parallel.choose import as_time_comm as as_time_comm
 from mgresnet.parallel.choose import launched_ranks as launched_ranks
+from mgresnet.parallel.clock import Account as Account
 from mgresnet.parallel.comm import SerialComm as SerialComm
 from mgresnet.parallel.comm import TimeComm as TimeComm
 from mgresnet.parallel.grid import ProcessGrid as ProcessGrid
 from mgresnet.parallel.machine import MACHINES as MACHINES
 from mgresnet.parallel.machine import Machine as Machine
-from mgresnet.parallel.virtual import Account as Account
 from mgresnet.parallel.virtual import VirtualTimeComm as VirtualTimeComm

@@ -9,6 +9,8 @@ import os
 
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from mgresnet.parallel.crowd import ranks_here
+
 # The user's own choice, which stands.
 CHOICES = (
     "OMP_NUM_THREADS",
@@ -16,8 +18,6 @@ CHOICES = (
     "MKL_NUM_THREADS",
     "BLIS_NUM_THREADS",
 )
-# Set by the launchers of Open MPI and of MPICH and its kin: ranks on this node.
-NEIGHBOURS = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
 
 
 @functools.cache
@@ -26,9 +26,7 @@ def limit_blas(n_ranks: int) -> None:
 
     Without word from the launcher all ranks are taken to be on one node.
     """
-    known = (os.environ[name] for name in NEIGHBOURS if name in os.environ)
-    here = int(next(known, n_ranks))
-    if here > 1 and not any(name in os.environ for name in CHOICES):
+    if ranks_here(n_ranks) > 1 and not any(name in os.environ for name in CHOICES):
         threadpool_limits(1, user_api="blas")
 
 

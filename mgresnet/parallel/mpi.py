@@ -22,6 +22,7 @@ from mgresnet.parallel.comm import (
     cut_shares,
     join_shares,
 )
+from mgresnet.parallel.crowd import await_asleep, crowded
 
 LAST_WORDS = 0.5  # seconds: when a job aborts, MPICH drops output it has yet to read
 
@@ -40,7 +41,8 @@ class MPIComm:
     -----
     With several ranks, an exception that nobody catches ends the whole job at once: the
     others would wait forever for messages of the rank that died.  Ranks that share a
-    node leave one thread to BLAS each, unless the environment says otherwise.
+    node leave one thread to BLAS each, unless the environment says otherwise.  Where
+    they share cores as well, those that wait sleep.
     """
 
     def __init__(self, comm: MPI.Intracomm, backwards: bool = False) -> None:
@@ -61,13 +63,15 @@ class MPIComm:
         """Send to the right, return what comes from the left (rank 0: `first`)."""
         received = first.copy()
         sent = np.ascontiguousarray(values)
-        self._comm.Sendrecv(sent, self._right, recvbuf=received, source=self._left)
+        arrival = self._comm.Irecv(received, self._left)
+        self._comm.Send(sent, self._right)
+        _await(arrival)
         return received
 
     def recv_left(self, first: Array) -> Array:
         """Return what the left neighbour sends (rank 0: `first`)."""
         received = first.copy()
-        self._comm.Recv(received, self._left)
+        _await(self._comm.Irecv(received, self._left))
         return received
 
     def send_right(self, values: Array) -> None:
@@ -76,6 +80,7 @@ class MPIComm:
 
     def gather(self, values: Array) -> Array:
         """Concatenate along axis 0 in time order; every rank gets the whole."""
+        self._meet()
         counts, entry = self._lengths(len(values)), math.prod(values.shape[1:])
         total = empty((sum(counts), *values.shape[1:]), values.dtype)
         received = [total, self._places(counts, entry)]
@@ -84,6 +89,7 @@ class MPIComm:
 
     def sum(self, values: Array) -> Array:
         """Sum over ranks in time order; every rank gets the same bits."""
+        self._meet()
         parts = np.empty((self.size, *values.shape), values.dtype)
         self._comm.Allgather(np.ascontiguousarray(values), parts)
         ordered = parts[::-1] if self._backwards else parts
@@ -97,6 +103,7 @@ class MPIComm:
 
         Shares have ``share_length(k, size)`` entries; zeros fill the last ones up.
         """
+        self._meet()
         counts, shares = self._lengths(len(rows)), cut_shares(rows, self.size)
         total = empty((sum(counts), *shares.shape[2:]), rows.dtype)
         entry = math.prod(shares.shape[2:])
@@ -116,6 +123,7 @@ class MPIComm:
         k : int
             Length of the last axis.
         """
+        self._meet()
         counts, entry = self._lengths(n), math.prod(points.shape[1:])
         shares = empty((self.size, n + 1, *points.shape[1:]), points.dtype)
         sent = [np.ascontiguousarray(points), self._places(counts, entry, behind=1)]
@@ -129,6 +137,11 @@ class MPIComm:
     def split(self, colour: int) -> TimeComm:
         """Ranks that give the same colour, in the order they have here."""
         return time_comm(MPI.Intracomm(self._comm.Split(colour, self.rank)))
+
+    def _meet(self) -> None:
+        """Where ranks share cores, sleep until all are there."""
+        if crowded():
+            await_asleep(self._comm.Ibarrier())
 
     def _lengths(self, n: int) -> list[int]:
         """What every rank gives, in time order."""
@@ -154,6 +167,14 @@ class MPIComm:
         starts = [n * entry for n in itertools.accumulate(rows[:-1], initial=0)]
         step = -1 if self._backwards else 1
         return counts[::step], starts[::step]
+
+
+def _await(arrival: MPI.Request) -> None:
+    """Wait for a message."""
+    if crowded():
+        await_asleep(arrival)
+    else:
+        arrival.Wait()
 
 
 def _end_job_on_exception(comm: MPI.Intracomm) -> None:

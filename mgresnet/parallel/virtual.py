@@ -32,70 +32,16 @@ slow each other down.
 """
 
 import math
-import time
-from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
 from mgresnet.parallel.choose import as_time_comm
+from mgresnet.parallel.clock import Account, VirtualClock
 from mgresnet.parallel.comm import Array, share_length, split
 from mgresnet.parallel.machine import Machine, rounds
 
 LENGTH = 8  # bytes that tell the length of a part
-
-
-class Account(NamedTuple):
-    """Books of one rank since the last reset."""
-
-    seconds: float  # on the virtual clock
-    computed: float  # part of them between verbs
-    waited: float  # part of them within verbs
-    messages: int  # sent, those of collectives included
-    bytes: int  # in these messages
-
-
-class VirtualClock:
-    """Virtual time of one rank, shared by all its communicators.
-
-    Parameters
-    ----------
-    cpu_clock : callable
-        Seconds of CPU time that the rank has used.
-    """
-
-    def __init__(self, cpu_clock: Callable[[], float] = time.thread_time) -> None:
-        self._cpu_clock = cpu_clock
-        self.reset()
-
-    def reset(self) -> None:
-        """Start at zero."""
-        self.waited = 0.0
-        self.computed = 0.0
-        self.messages = 0
-        self.bytes = 0
-        self._started = self._cpu_clock()
-
-    def enter(self) -> float:
-        """Stop computing; return the time."""
-        self.computed += self._cpu_clock() - self._started
-        return self.computed + self.waited
-
-    def leave(self, at: float) -> None:
-        """Compute from a later time on."""
-        self.waited = max(self.waited, at - self.computed)
-        self._started = self._cpu_clock()
-
-    def count(self, messages: int, n_bytes: int) -> None:
-        """Enter messages into the books."""
-        self.messages += messages
-        self.bytes += n_bytes
-
-    def account(self) -> Account:
-        """Books up to now."""
-        computed = self.computed + self._cpu_clock() - self._started
-        seconds = computed + self.waited
-        return Account(seconds, computed, self.waited, self.messages, self.bytes)
 
 
 class VirtualTimeComm:
@@ -107,13 +53,20 @@ class VirtualTimeComm:
         Moves the data.
     machine : Machine
     clock : VirtualClock, optional
-        To be shared with other communicators of this rank; a new one by default.
+        To be shared with other communicators of this rank; a new one by default.  With
+        ``VirtualClock(stretches=Stretches())`` a run that is repeated, with a `reset`
+        before each time, takes what the stretches between verbs usually take.
 
     Notes
     -----
     All numbers are bitwise those of `comm` alone.  The clock starts at zero on every
     rank; compile kernels before, or `reset` on all ranks after a first run.  Copies and
     sums that a verb makes are not compute.
+
+    Where ranks share cores the CPU time of a stretch varies, as others have used the
+    caches in between.  Every collective waits for the slowest, so that hundreds of
+    ranks wait for what none of them would do on a core of its own.  That is what
+    `Stretches` are for; jitter that the other machine has is then missing, too.
     """
 
     def __init__(
@@ -141,7 +94,7 @@ class VirtualTimeComm:
 
     def shift(self, values: Array, first: Array) -> Array:
         """Send to the right, return what comes from the left (rank 0: `first`)."""
-        entry = self._clock.enter()
+        entry = self._clock.enter("shift", values.nbytes)
         sent = self._comm.shift(np.array([entry]), np.array([-math.inf]))
         received = self._comm.shift(values, first)
         free = self._after_sending(values, entry)
@@ -150,7 +103,7 @@ class VirtualTimeComm:
 
     def recv_left(self, first: Array) -> Array:
         """Return what the left neighbour sends (rank 0: `first`)."""
-        entry = self._clock.enter()
+        entry = self._clock.enter("recv_left", first.nbytes)
         sent = self._comm.recv_left(np.array([-math.inf]))
         received = self._comm.recv_left(first)
         self._clock.leave(max(entry, self._arrival(sent, received)))
@@ -158,14 +111,14 @@ class VirtualTimeComm:
 
     def send_right(self, values: Array) -> None:
         """Send to the right neighbour, if there is one."""
-        entry = self._clock.enter()
+        entry = self._clock.enter("send_right", values.nbytes)
         self._comm.send_right(np.array([entry]))
         self._comm.send_right(values)
         self._clock.leave(self._after_sending(values, entry))
 
     def gather(self, values: Array) -> Array:
         """Concatenate along axis 0 in time order; every rank gets the whole."""
-        start, about = self._begin(values.nbytes)
+        start, about = self._begin("gather", values.nbytes)
         whole = self._comm.gather(values)
         moved = whole.nbytes - int(about.min())
         self._clock.leave(self._collective(start, moved))
@@ -173,7 +126,8 @@ class VirtualTimeComm:
 
     def sum(self, values: Array) -> Array:
         """Sum over ranks in time order; every rank gets the same bits."""
-        entries = self._comm.gather(np.array([self._clock.enter()]))
+        entry = self._clock.enter("sum", values.nbytes)
+        entries = self._comm.gather(np.array([entry]))
         total = self._comm.sum(values)
         moved = values.nbytes * (self.size - 1)
         self._clock.leave(self._collective(float(entries.max()), moved))
@@ -182,7 +136,7 @@ class VirtualTimeComm:
     def to_shares(self, rows: Array) -> Array:
         """Concatenate rows in time order, for this rank's share of the last axis."""
         share = rows[..., : share_length(rows.shape[-1], self.size)]
-        start, others = self._begin(share.nbytes)
+        start, others = self._begin("to_shares", share.nbytes)
         total = self._comm.to_shares(rows)
         self._clock.leave(self._exchange(start, others * (self.size - 1)))
         return total
@@ -190,7 +144,7 @@ class VirtualTimeComm:
     def from_shares(self, points: Array, n: int, k: int) -> Array:
         """Return this rank's points from its first to its last, for the whole axis."""
         mine = (n + 1) * points[:1].nbytes
-        start, others = self._begin(mine)
+        start, others = self._begin("from_shares", mine)
         whole = self._comm.from_shares(points, n, k)
         self._clock.leave(self._exchange(start, others.sum() - others))
         return whole
@@ -212,9 +166,9 @@ class VirtualTimeComm:
         self._clock.count(1, values.nbytes)
         return entry + self._machine.overhead
 
-    def _begin(self, n_bytes: int) -> tuple[float, Array]:
+    def _begin(self, verb: str, n_bytes: int) -> tuple[float, Array]:
         """Begin a collective with the lengths of all parts; when, and their bytes."""
-        entry = self._clock.enter()
+        entry = self._clock.enter(verb, n_bytes)
         about = self._comm.gather(np.array([[entry, n_bytes]]))
         lengths = LENGTH * (self.size - 1)
         return self._collective(float(about[:, 0].max()), lengths), about[:, 1]

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 import mgresnet as mg
 from mgresnet.solve import forward_propagator
+from mgresnet.timeline.sampled import march
 
 M, CLASSES, BATCH, SOLVES = 16, 5, 100, 4
 CHECKED = (1, 30, 150)  # steps of training
@@ -207,10 +208,7 @@ def _coarse_steps(net: mg.Network, params: mg.Params) -> list[Callable[..., Floa
     coarse = fine.coarsen(M)
 
     def step(j: int, u: Floats) -> Floats:
-        pair = np.zeros((1, 2, *u.T.shape))
-        pair[0, 0] = u.T
-        coarse.part(j, j + 1).propagate(pair, np.empty((0, 1, *u.T.shape)))
-        return pair[0, 1].T
+        return march(coarse.part(j, j + 1), u.T[None], 1)[0, 0].T
 
     return [lambda u, j=j: step(j, u) for j in range(coarse.n_steps)]
 

@@ -127,13 +127,14 @@ class Steps:
             self, theta=self.theta[steps], extra=self.extra[steps], added=added
         )
 
-    def propagate(self, u: Array, forcing: Array) -> None:
+    def propagate(self, starts: Array, u: Array, forcing: Array) -> None:
         """March all blocks at once."""
-        blocks = np.arange(self.n_steps).reshape(len(u), -1)
-        for n in range(u.shape[1] - 1):
-            u[:, n + 1] = self.part(blocks[:, n]).step(u[:, n])
+        blocks, now = np.arange(self.n_steps).reshape(len(u), -1), starts
+        for n in range(u.shape[1]):
+            now = self.part(blocks[:, n]).step(now)
             if forcing.size:
-                u[:, n + 1] += forcing[:, n]
+                now = now + forcing[:, n]
+            u[:, n] = now
 
     def step(self, u: Array) -> Array:
         """Every step from its own state."""
@@ -187,14 +188,16 @@ class Transposed:
             Transposed(none, self.states[:0]),
         )
 
-    def propagate(self, w: Array, forcing: Array) -> None:
+    def propagate(self, starts: Array, w: Array, forcing: Array) -> None:
         """March all blocks at once."""
         blocks = np.arange(self.n_steps)[::-1].reshape(len(w), -1)
-        for n in range(w.shape[1] - 1):
+        now = starts
+        for n in range(w.shape[1]):
             steps = self.forward.part(blocks[:, n])
-            w[:, n + 1] = _pull_back(steps, self.states[blocks[:, n]], w[:, n])
+            now = _pull_back(steps, self.states[blocks[:, n]], now)
             if forcing.size:
-                w[:, n + 1] += forcing[:, n]
+                now = now + forcing[:, n]
+            w[:, n] = now
 
 
 def _pull_back(steps: Steps, u: Array, w: Array) -> Array:

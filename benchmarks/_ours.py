@@ -31,8 +31,8 @@ def sweeps(task: Task, interval: int, activation: int = TANH) -> Rival:
     layers, (a, b) = (theta[:, None], task.h), euler()
     depth, batch = len(weight), u.shape[-1]
     kept = -(-depth // interval)
-    states, adjoints = (np.zeros((1, n, *u.shape), u.dtype) for n in (kept + 1, 2))
-    states[0, 0], adjoints[0, 0] = u, seed
+    states, back = np.zeros((kept + 1, *u.shape), u.dtype), np.zeros_like(u)
+    states[0], behind = u, seed[None]
     nothing = np.empty((0, 1, *u.shape), u.dtype)
     slopes = np.zeros((depth, 1, *u.shape), u.dtype) if interval == 1 else nothing
     d_theta = np.empty_like(theta)
@@ -40,12 +40,13 @@ def sweeps(task: Task, interval: int, activation: int = TANH) -> Rival:
     d_weight = d_weight.reshape(weight.shape)
 
     def march(noted):
-        kernels.march(states, nothing, noted, *layers, a, b, activation, 0, batch)
-        return states[0, -1]
+        points = states[:1], states[None, 1:]
+        kernels.march(*points, nothing, noted, *layers, a, b, activation, 0, batch)
+        return states[-1]
 
     def gradient():
         march(slopes)
-        known = adjoints, states[0, :-1], slopes
+        known = behind, back[None, None], states[:-1], slopes
         pulling.pull_back(*known, *layers, activation, d_theta, 0, batch)
         return d_weight, d_bias
 

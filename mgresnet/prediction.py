@@ -21,7 +21,8 @@ from mgresnet.mgrit.theory import coarse_factor, is_stable
 from mgresnet.network import Network, Params
 from mgresnet.parallel import SerialComm
 from mgresnet.solve import cut, forward_propagator
-from mgresnet.timeline.propagators import Adjoint, Forward
+from mgresnet.timeline.adjoints import Adjoint
+from mgresnet.timeline.propagators import Forward
 from mgresnet.timeline.sampled import SampledIntervals, sample, transpose
 from mgresnet.timeline.spectrum import eigenvalues
 

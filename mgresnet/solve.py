@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mgresnet.layers.layout import Array, check_finite, check_states, samples_last
-from mgresnet.mgrit.level import March, Segment
 from mgresnet.mgrit.options import MGRITOptions
+from mgresnet.mgrit.segment import March, Segment
 from mgresnet.mgrit.solver import Result, iterate
 from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm, as_time_comm
@@ -21,9 +21,10 @@ from mgresnet.solution import (
     kept_points,
     span,
 )
+from mgresnet.timeline.adjoints import Adjoint, RetracedAdjoint
 from mgresnet.timeline.coarse import COARSE_OPERATORS
 from mgresnet.timeline.grid import TimeGrid
-from mgresnet.timeline.propagators import Adjoint, Forward, RetracedAdjoint
+from mgresnet.timeline.propagators import Forward
 
 
 def solve_forward(
@@ -147,7 +148,8 @@ def solve_adjoint_with_gradient(
     """
     arguments = (net, params, forward, seed, options, comm, guess)
     solution, result = _adjoint(*arguments, _march_with_gradient)
-    return solution, np.concatenate(result.last[::-1])
+    parts = [part for part in result.last[::-1] if len(part)]
+    return solution, parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _adjoint(
@@ -193,7 +195,7 @@ def _adjoint(
 
 def _march_with_gradient(segment: Segment) -> Array:
     propagator: Any = segment.propagator
-    gradient: Array = propagator.gradient(segment.u)
+    gradient: Array = propagator.gradient(segment.starts, segment.u)
     return gradient
 
 

@@ -38,11 +38,13 @@ class Scalar:
     psi: float
     n_steps: int
 
-    def propagate(self, u, forcing):
-        for i in range(u.shape[1] - 1):
-            u[:, i + 1] = self.phi * u[:, i]
+    def propagate(self, starts, u, forcing):
+        now = starts
+        for i in range(u.shape[1]):
+            now = self.phi * now
             if forcing.size:
-                u[:, i + 1] += forcing[:, i]
+                now = now + forcing[:, i]
+            u[:, i] = now
 
     def cut(self, m) -> tuple[Self, Self, Self]:
         rest = self.n_steps % m

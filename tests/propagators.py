@@ -22,13 +22,15 @@ class Recursion:
     def n_steps(self) -> int:
         return len(self.times) - 1
 
-    def propagate(self, u: np.ndarray, forcing: np.ndarray) -> None:
-        blocks = (len(u), u.shape[1] - 1)
-        starts, stops = self.times[:-1].reshape(blocks), self.times[1:].reshape(blocks)
-        for n in range(blocks[1]):
-            u[:, n + 1] = self.step(starts[:, n], stops[:, n], u[:, n])
+    def propagate(self, starts: np.ndarray, u: np.ndarray, forcing: np.ndarray) -> None:
+        times = self.times[:-1].reshape(len(u), -1), self.times[1:].reshape(len(u), -1)
+        now, every = starts, times[0].shape[1] // u.shape[1]
+        for n, (begin, end) in enumerate(zip(*(t.T for t in times), strict=True)):
+            now = self.step(begin, end, now)
             if forcing.size:
-                u[:, n + 1] += forcing[:, n]
+                now = now + forcing[:, n]
+            if (n + 1) % every == 0:
+                u[:, n // every] = now
 
     def cut(self, m: int) -> tuple[Self, Self, Self]:
         last = self.n_steps - self.n_steps % m
@@ -38,6 +40,13 @@ class Recursion:
 
     def coarsen(self, m: int) -> Self:
         return replace(self, times=self.times[::m])
+
+
+def what_follows(propagator, starts: np.ndarray, k: int) -> np.ndarray:
+    """Blocks (n_blocks, k, *state) behind their starts, without forcing."""
+    u = np.zeros((len(starts), k, *starts.shape[1:]), starts.dtype)
+    propagator.propagate(np.ascontiguousarray(starts), u, u[:0])
+    return u
 
 
 def peer_factors(settings: dict[str, int], n_steps: int) -> tuple[int, ...]:

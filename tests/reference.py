@@ -196,10 +196,10 @@ class HandWritten:
         weight, bias = self.unpack(theta)
         return weight[:, None].copy(), bias[:, None, None, None].copy()
 
-    def march(self, u, forcing, slopes, coefficients, h, scheme):
-        n_blocks, k = len(u), u.shape[1] - 1
+    def march(self, starts, u, forcing, slopes, coefficients, h, scheme):
+        n_blocks, k = u.shape[:2]
         per_block = len(coefficients[0]) // n_blocks
-        every, now = per_block // max(k, 1), u[:, 0].copy()
+        every, now = per_block // max(k, 1), starts.copy()
         for i in range(per_block):
             weight, bias = (c[i::per_block, 0] for c in coefficients)
             rates, inner = [], []
@@ -216,12 +216,12 @@ class HandWritten:
             if slopes.size:
                 slopes[i::per_block] = self.d_sigma(np.stack(inner, axis=1))
             if k and (i + 1) % every == 0:
-                u[:, (i + 1) // every] = now
+                u[:, i // every] = now
 
-    def march_adjoint(self, w, forcing, slopes, coefficients, h, scheme):
-        n_blocks, k = len(w), w.shape[1] - 1
+    def march_adjoint(self, starts, w, forcing, slopes, coefficients, h, scheme):
+        n_blocks, k = w.shape[:2]
         per_block = len(coefficients[0]) // n_blocks
-        every, now = per_block // k, w[:, 0].copy()
+        every, now = per_block // k, starts.copy()
         for i in range(per_block):
             weight, slope = (
                 x[::-1][i::per_block] for x in (coefficients[0][:, 0], slopes)
@@ -236,31 +236,31 @@ class HandWritten:
             if forcing.size:
                 now += forcing[:, i]
             if (i + 1) % every == 0:
-                w[:, (i + 1) // every] = now
+                w[:, i // every] = now
 
-    def pull_back(self, w, u, coefficients, h):
-        self._pull_back(w, u, coefficients, h)
+    def pull_back(self, starts, w, u, coefficients, h):
+        self._pull_back(starts, w, u, coefficients, h)
 
-    def gradient(self, w, u, slopes, coefficients, h):
-        return self._pull_back(w, u, coefficients, h)
+    def gradient(self, starts, w, u, slopes, coefficients, h):
+        return self._pull_back(starts, w, u, coefficients, h)
 
-    def _pull_back(self, w, u, coefficients, h):
+    def _pull_back(self, starts, w, u, coefficients, h):
         weight, bias = (c[:, 0] for c in coefficients)
         n, states, z, now = len(weight) // len(u), [], None, None
         for i in range(len(weight)):
             start = u[i // n] if i % n == 0 else states[-1] + h * self.sigma(z)
             z = weight[i] @ start + bias[i]
             states.append(start)
-        per_block, columns = len(weight) // len(w), w.shape[1] - 1
+        per_block, columns = len(weight) // len(w), w.shape[1]
         every, parts = per_block // max(columns, 1), []
         for i in range(len(weight)):
             layer, (block, step) = len(weight) - 1 - i, divmod(i, per_block)
-            now = w[block, 0].copy() if step == 0 else now
+            now = starts[block].copy() if step == 0 else now
             z = weight[layer] @ states[layer] + bias[layer]
             pulled = h * self.d_sigma(z) * now
             parts.append((pulled @ states[layer].T, pulled.sum()))
             now = now + weight[layer].T @ pulled
             if columns and (step + 1) % every == 0:
-                w[block, (step + 1) // every] = now
+                w[block, step // every] = now
         d_weight, d_bias = (np.array(part[::-1]) for part in zip(*parts, strict=True))
         return self.pack(d_weight, d_bias)

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import reference as ref
 from cases import rough_network, smooth_network, states
+from propagators import what_follows
 
 import mgresnet as mg
 from mgresnet.layers.layout import samples_first, samples_last
+from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.coarse import COARSE_OPERATORS
-from mgresnet.timeline.propagators import Adjoint, Forward
+from mgresnet.timeline.propagators import Forward
 
 ACTIVATIONS = ("tanh", "sigmoid", "smooth_relu", "relu", "identity")
 
@@ -75,10 +77,8 @@ def test_coarse_adjoints_transpose_coarse_tangents(activation, operator, factors
     n, span = forward.n_steps, int(np.prod(factors))
     rng = np.random.default_rng(4409)
     v, w = rng.standard_normal((2, n, *points.shape[1:]))
-    marched = np.zeros((n, 2, *samples_last(w).shape[1:]))
-    marched[:, 0] = samples_last(w[::-1])
-    adjoint.propagate(marched, np.empty((0, 1, *marched.shape[2:])))
-    transposed = samples_first(marched[::-1, 1])
+    marched = what_follows(adjoint, samples_last(w[::-1]), 1)
+    transposed = samples_first(marched[::-1, 0])
     parts = net.layer.unpack(forward.stages[0])
     for j, (weight, bias) in enumerate(zip(*parts, strict=True)):
         arguments = (activation, weight, bias, points[j * span])

@@ -42,15 +42,16 @@ def test_march_is_the_gold_twin(layer, batch, scheme):
     theta, u, _ = draw(layer, 6, batch, 90210)
     forcing = np.random.default_rng(17290).standard_normal((6, batch, layer.width))
     weight, bias = ref.unpack(theta, layer.width, layer.bias)
-    points = np.zeros((2, 4, layer.width, batch))
-    points[:, 0] = samples_last(u[[0, 3]])
+    starts, points = samples_last(u[[0, 3]]), np.zeros((2, 3, layer.width, batch))
     blocked = samples_last(forcing).reshape(2, 3, layer.width, batch)
-    layer.march(points, blocked, points[:0], layer.prepare(theta), 0.625, scheme)
+    steps = layer.prepare(theta), 0.625, scheme
+    layer.march(starts, points, blocked, points[:0], *steps)
+    np.testing.assert_array_equal(samples_first(starts), u[[0, 3]])
+    points = np.concatenate([starts[:, None], points], axis=1)
     for n in range(6):
         start = samples_first(points[n // 3, n % 3])
         step = ref.step(layer.activation, weight[n], bias[n], start, 0.625, scheme)
         assert_close(samples_first(points[n // 3, n % 3 + 1]), step + forcing[n])
-    np.testing.assert_array_equal(samples_first(points[:, 0]), u[[0, 3]])
 
 
 @each_layer
@@ -62,10 +63,11 @@ def test_march_adjoint_is_the_gold_twin(layer, batch, scheme):
     weight, bias = ref.unpack(theta, layer.width, layer.bias)
     coefficients = layer.prepare(theta)
     slopes = linearise(layer, samples_last(u[:-1]), coefficients, 0.625, scheme)
-    points = np.zeros((3, 3, layer.width, batch))
-    points[:, 0] = samples_last(w[:3])
+    starts, points = samples_last(w[:3]), np.zeros((3, 2, layer.width, batch))
     blocked = samples_last(forcing).reshape(3, 2, layer.width, batch)
-    layer.march_adjoint(points, blocked, slopes, coefficients, 0.625, scheme)
+    steps = coefficients, 0.625, scheme
+    layer.march_adjoint(starts, points, blocked, slopes, *steps)
+    points = np.concatenate([starts[:, None], points], axis=1)
     for i in range(6):
         n, start = 5 - i, samples_first(points[i // 2, i % 2])
         step = ref.adjoint_step(

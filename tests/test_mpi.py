@@ -82,9 +82,7 @@ def test_ranks_that_share_cores_sleep_while_they_wait():
     """A core is for those who compute."""
     ranks = (os.cpu_count() or 1) + 1
     if ranks > 9:
-        pytest.skip(
-            f"{ranks - 1} cores: too many to start more ranks"
-        )
+        pytest.skip(f"{ranks - 1} cores: too many to start more ranks")
     job = launch(ranks, "patience")
     assert job.returncode == 0, job.stderr
     shares = [float(line) for line in job.stdout.split()]

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from cases import rough_network, smooth_network, states
+from propagators import what_follows
 
 import mgresnet as mg
 from mgresnet.layers.layout import samples_last
@@ -71,16 +72,10 @@ def test_residuals_are_what_the_documentation_says():
         history = mg.solve_forward(net, params, inputs, options=options)
         stopped = mg.MGRITOptions((8,), max_iterations=k, tolerance=0.0)
         now = mg.solve_forward(net, params, inputs, options=stopped)
-        u = np.zeros((12, 9, layer.width, 3))
-        u[:, 0] = samples_last(now.states[:96:8])
-        layer.march(
-            u,
-            u[:0],
-            u[:0],
-            layer.prepare(params.body[:96]),
-            0.05,
-            euler(),
-        )
+        u = np.zeros((12, 1, layer.width, 3))
+        coefficients = layer.prepare(params.body[:96])
+        starts = samples_last(now.states[:96:8])
+        layer.march(starts, u, u[:0], u[:0], coefficients, 0.05, euler())
         jumps = u[:, -1] - samples_last(now.states[8::8])
         by_point = np.linalg.norm(jumps.reshape(12, -1), axis=1)
         total = np.linalg.norm(by_point)
@@ -144,10 +139,10 @@ def test_initial_guesses_are_what_their_names_say(operator, cycle):
     fine = Forward(
         net.layer, net.layer.prepare(params.body), net.step, COARSE_OPERATORS[operator]
     )
-    coarse = np.zeros((1, 9, *first.shape))
-    coarse[0, 0] = first
-    fine.coarsen(8).propagate(coarse, np.empty((0, 8, *first.shape)))
-    np.testing.assert_array_equal(samples_last(c_points("coarse", (8,))), coarse[0])
+    coarse = samples_last(c_points("coarse", (8,)))
+    np.testing.assert_array_equal(coarse[0], first)
+    (behind,) = what_follows(fine.coarsen(8), first[None], 8)
+    np.testing.assert_array_equal(coarse[1:], behind)
     np.testing.assert_array_equal(c_points("constant", (8, 2)), [inputs] * 9)
     zero = c_points("zero", (8, 2))
     np.testing.assert_array_equal(zero[0], inputs)
@@ -166,14 +161,12 @@ def test_the_coarse_guess_refines_level_by_level():
         net.step,
         COARSE_OPERATORS["matched"],
     ).coarsen(4)
-    coarse = np.zeros((1, 5, *got.shape[1:]))
-    coarse[0, 0] = got[0]
-    middle.coarsen(4).propagate(coarse, np.empty((0, 4, *got.shape[1:])))
-    blocks = np.zeros((4, 5, *got.shape[1:]))
-    blocks[:, 0] = coarse[0, :-1]
-    middle.propagate(blocks, np.empty((0, 4, *got.shape[1:])))
+    (coarse,) = what_follows(middle.coarsen(4), got[:1], 4)
+    starts = np.concatenate([got[:1], coarse[:-1]])
+    blocks = what_follows(middle, starts, 4)
     for j in range(4):
-        np.testing.assert_array_equal(got[16 * j : 16 * j + 16 : 4], blocks[j, :-1])
+        needed = np.concatenate([starts[j : j + 1], blocks[j, :-1]])
+        np.testing.assert_array_equal(got[16 * j : 16 * j + 16 : 4], needed)
 
 
 def test_warm_starts_take_a_solution_or_an_array():

@@ -187,13 +187,11 @@ def test_samples_that_are_not_finite_stay_alone(dtype):
     strange[:, odd] = [np.nan, np.inf, np.finfo(dtype).max, tiny, -np.inf]
     found = []
     for start in (u, strange):
-        states, back = (np.empty((1, 3, width, batch), dtype) for _ in range(2))
-        states[0, 0], back[0, 0] = start, w
-        none = nothing(start.shape, dtype)
-        few = theta, 0.25
-        kernels.march(states, none, none, *few, *euler(), 0, 0, batch)
-        d_theta = np.empty_like(theta[:, 0])
-        pulling.pull_back(back, states[0, :-1], none, *few, 0, d_theta, 0, batch)
+        states, back = (np.empty((1, 2, width, batch), dtype) for _ in range(2))
+        none, few = nothing(start.shape, dtype), (theta, 0.25)
+        kernels.march(start[None], states, none, none, *few, *euler(), 0, 0, batch)
+        d_theta, known = np.empty_like(theta[:, 0]), np.stack([start, states[0, 0]])
+        pulling.pull_back(w[None], back, known, none, *few, 0, d_theta, 0, batch)
         found.append((states, back))
     others = np.delete(np.arange(batch), odd)
     for got, needed in zip(*found, strict=True):

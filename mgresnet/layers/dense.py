@@ -116,6 +116,7 @@ class Dense:
 
     def march(
         self,
+        starts: Array,
         u: Array,
         forcing: Array,
         slopes: Array,
@@ -123,16 +124,17 @@ class Dense:
         h: float,
         scheme: Scheme,
     ) -> None:
-        """Fill columns 1..k of every block of u (see `kernels.march`)."""
+        """Fill every block of u with what follows its start (see `kernels.march`)."""
 
         def run(start: int, stop: int) -> None:
             arguments = (*coefficients, h, *scheme, self.map.kind, start, stop)
-            kernels.march(u, forcing, slopes, *arguments)
+            kernels.march(starts, u, forcing, slopes, *arguments)
 
         over_samples(run, u.shape[-1])
 
     def march_adjoint(
         self,
+        starts: Array,
         w: Array,
         forcing: Array,
         slopes: Array,
@@ -140,37 +142,45 @@ class Dense:
         h: float,
         scheme: Scheme,
     ) -> None:
-        """Fill columns 1..k of every block of w (see `kernels.march_adjoint`)."""
+        """Fill every block of w, backwards (see `kernels.march_adjoint`)."""
 
         def run(start: int, stop: int) -> None:
             arguments = (*coefficients, h, *scheme, start, stop)
-            kernels.march_adjoint(w, forcing, slopes, *arguments)
+            kernels.march_adjoint(starts, w, forcing, slopes, *arguments)
 
         over_samples(run, w.shape[-1])
 
     def pull_back(
-        self, w: Array, u: Array, coefficients: Coefficients, h: float
+        self, starts: Array, w: Array, u: Array, coefficients: Coefficients, h: float
     ) -> None:
-        """Fill columns 1..k of every block of w, with states computed again from u.
+        """Fill every block of w, backwards, with states computed again from u.
 
         Parameters
         ----------
-        w : ndarray, shape (n_blocks, k + 1, width, batch)
+        starts : ndarray, shape (n_blocks, width, batch)
+            Adjoints behind the last layer of every block.
+        w : ndarray, shape (n_blocks, k, width, batch)
             In pseudo-time.
         u : ndarray, shape (n_starts, width, batch)
             States at the start of every ``n_layers / n_starts`` layers, in layer order.
         """
         none = nothing(u.shape[1:], u.dtype)
-        self._pull_back(w, u, none, coefficients, h, 0)
+        self._pull_back(starts, w, u, none, coefficients, h, 0)
 
     def gradient(
-        self, w: Array, u: Array, slopes: Array, coefficients: Coefficients, h: float
+        self,
+        starts: Array,
+        w: Array,
+        u: Array,
+        slopes: Array,
+        coefficients: Coefficients,
+        h: float,
     ) -> Array:
         """Do the same, and return the gradient for every layer.
 
         Parameters
         ----------
-        w, u
+        starts, w, u
             As in `pull_back`; w may have no column to fill.
         slopes : ndarray, shape (n_layers, 1, width, batch), or empty
             From `march`, if u has the states of all layers.
@@ -179,7 +189,8 @@ class Dense:
         -------
         ndarray, shape (n_layers, n_params)
         """
-        d_theta = self._pull_back(w, u, slopes, coefficients, h, len(coefficients[0]))
+        n = len(coefficients[0])
+        d_theta = self._pull_back(starts, w, u, slopes, coefficients, h, n)
         if self.bias == "vector":
             return d_theta
         d_weight, d_bias = np.split(d_theta, [self.width**2], axis=1)
@@ -188,6 +199,7 @@ class Dense:
 
     def _pull_back(
         self,
+        starts: Array,
         w: Array,
         u: Array,
         slopes: Array,
@@ -200,7 +212,7 @@ class Dense:
         def run(start: int, stop: int) -> Array:
             d_theta = empty((n_gradients, self.width * (self.width + 1)), u.dtype)
             arguments = (*coefficients, h, self.map.kind, d_theta, start, stop)
-            pulling.pull_back(w, u, slopes, *arguments)
+            pulling.pull_back(starts, w, u, slopes, *arguments)
             return d_theta
 
         d_theta, *others = over_samples(run, u.shape[-1])

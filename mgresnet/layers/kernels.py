@@ -84,12 +84,13 @@ def _step_back(stages, x, z, q, d, batch, n, width):
 
 
 @kernel
-def march(u, forcing, slopes, theta, step, a, b, activation, start, stop):
-    """Fill columns 1..k of every block from its column 0.
+def march(starts, u, forcing, slopes, theta, step, a, b, activation, start, stop):
+    """Fill the columns of every block with the states behind its start.
 
     Parameters
     ----------
-    u : ndarray, shape (n_blocks, k + 1, width, batch)
+    starts : ndarray, shape (n_blocks, width, batch)
+    u : ndarray, shape (n_blocks, k, width, batch)
         Modified in place; k may be 0.
     forcing : ndarray, shape (n_blocks, n_steps / n_blocks, width, batch), or empty
         Added after each step.
@@ -107,7 +108,7 @@ def march(u, forcing, slopes, theta, step, a, b, activation, start, stop):
     n_blocks, columns, width, batch = u.shape
     (n_steps, own, size), n_stages, state = theta.shape, len(b), width * batch
     per_block = n_steps // n_blocks
-    every = per_block // max(columns - 1, 1)
+    every = per_block // max(columns, 1)
     row, group = samples(address(u)), fitting(address(u), width, TILE, 2)
     tile_size, room = (min(stop - start, TILE) + row) * width, group * row * width
     space = np.empty(tile_size + (n_stages + 1) * room + BYTES, u.dtype)
@@ -116,16 +117,14 @@ def march(u, forcing, slopes, theta, step, a, b, activation, start, stop):
     forced, kept = forcing.size > 0, slopes.size > 0
     for first in range(start, stop, TILE):
         last = min(first + TILE, stop)
-        p, done, until = address(u) + first, 0, every
+        p, x0, done, until = address(u) + first, address(starts) + first, 0, every
         f, d = address(forcing), address(slopes)
         v = address(theta)
         for _ in range(n_steps):
             if done == 0:
-                read_panels(p, batch, last - first, width, tile, width * row)
+                read_panels(x0, batch, last - first, width, tile, width * row)
             done, until = done + 1, until - 1
-            due = until == 0 and columns > 1
-            if due:
-                p = p + state
+            due = until == 0 and columns > 0
             for s in range(first, last, group * row):
                 n, x = min(last - s, group * row), tile + (s - first) * width
                 stages = v, size, own, step, address(a), address(b), n_stages
@@ -136,20 +135,23 @@ def march(u, forcing, slopes, theta, step, a, b, activation, start, stop):
                     write_panels(x, width * row, p + (s - first), batch, n, width)
             f, d = f + state, d + n_stages * state
             v = v + own * size
+            if due:
+                p = p + state
             if until == 0:
                 until = every
             if done == per_block:
-                p, done = p + state, 0
+                x0, done = x0 + state, 0
     keep(space)
 
 
 @kernel
-def march_adjoint(w, forcing, slopes, theta, step, a, b, start, stop):
-    """Fill columns 1..k of every block of the adjoint w, in pseudo-time.
+def march_adjoint(starts, w, forcing, slopes, theta, step, a, b, start, stop):
+    """Fill the columns of every block of the adjoint w, in pseudo-time.
 
     Parameters
     ----------
-    w : ndarray, shape (n_blocks, k + 1, width, batch)
+    starts : ndarray, shape (n_blocks, width, batch)
+    w : ndarray, shape (n_blocks, k, width, batch)
         Modified in place.
     forcing : ndarray, shape (n_blocks, n_steps / n_blocks, width, batch), or empty
         In pseudo-time.
@@ -163,7 +165,7 @@ def march_adjoint(w, forcing, slopes, theta, step, a, b, start, stop):
     n_blocks, columns, width, batch = w.shape
     (n_steps, own, size), n_stages, state = theta.shape, len(b), width * batch
     per_block = n_steps // n_blocks
-    every = per_block // (columns - 1)
+    every = per_block // columns
     row, group = samples(address(w)), fitting(address(w), width, TILE, 2)
     tile_size, room = (min(stop - start, TILE) + row) * width, group * row * width
     space = np.empty(tile_size + (n_stages + 1) * room + BYTES, w.dtype)
@@ -174,14 +176,13 @@ def march_adjoint(w, forcing, slopes, theta, step, a, b, start, stop):
     for first in range(start, stop, TILE):
         last = min(first + TILE, stop)
         p, f, done, until = address(w) + first, address(forcing), 0, every
+        x0 = address(starts) + first
         for layer in range(n_steps - 1, -1, -1):
             d = address(slopes) + layer * n_stages * state
             v = address(theta) + layer * own * size
             if done == 0:
-                read_panels(p, batch, last - first, width, tile, width * row)
+                read_panels(x0, batch, last - first, width, tile, width * row)
             done, until = done + 1, until - 1
-            if until == 0:
-                p = p + state
             for s in range(first, last, group * row):
                 n, x = min(last - s, group * row), tile + (s - first) * width
                 stages = v, size, nothing, own, step, address(a), address(b), n_stages
@@ -192,9 +193,9 @@ def march_adjoint(w, forcing, slopes, theta, step, a, b, start, stop):
                     write_panels(x, width * row, p + (s - first), batch, n, width)
             f = f + state
             if until == 0:
-                until = every
+                p, until = p + state, every
             if done == per_block:
-                p, done = p + state, 0
+                x0, done = x0 + state, 0
     keep(space)
     keep(zero)
 

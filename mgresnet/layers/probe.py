@@ -25,11 +25,12 @@ class Probe(NamedTuple):
     def march(
         self, u: Array, forcing: Array, scheme: Scheme, theta: Array | None = None
     ) -> Array:
-        """March blocks u (n_blocks, *features, batch); return (n_blocks, k + 1, ..)."""
+        """What follows the starts u (n_blocks, *features, batch), (n_blocks, k, ..)."""
         theta = self.theta if theta is None else theta
-        points = self.blocks(u)
-        coefficients = self.layer.prepare(theta)
-        self.layer.march(points, forcing, self.nothing, coefficients, STEP, scheme)
+        points, starts = self.blocks(u), u.copy()
+        steps = self.layer.prepare(theta), STEP, scheme
+        self.layer.march(starts, points, forcing, self.nothing, *steps)
+        self._untouched("march", starts, u)
         return points
 
     def march_adjoint(self, w: Array, forcing: Array, scheme: Scheme) -> Array:
@@ -37,15 +38,20 @@ class Probe(NamedTuple):
         points = self.blocks(w)
         coefficients = self.layer.prepare(self.theta)
         slopes = linearise(self.layer, self.u[:-1].copy(), coefficients, STEP, scheme)
-        self.layer.march_adjoint(points, forcing, slopes, coefficients, STEP, scheme)
+        starts, steps = w.copy(), (coefficients, STEP, scheme)
+        self.layer.march_adjoint(starts, points, forcing, slopes, *steps)
+        self._untouched("march_adjoint", starts, w)
         return points
 
+    def _untouched(self, name: str, starts: Array, before: Array) -> None:
+        change = np.abs(starts - before).max()
+        identity = f"{name} leaves its starts alone"
+        require(change == 0.0, self.layer, identity, f"they change by {change:.1e}")
+
     def blocks(self, first: Array) -> Array:
-        """Blocks that start with the given states and wait to be filled."""
+        """Blocks behind the given states that wait to be filled."""
         k = len(self.theta) // len(first)
-        points = np.full((len(first), k + 1, *first.shape[1:]), np.nan, first.dtype)
-        points[:, 0] = first
-        return points
+        return np.full((len(first), k, *first.shape[1:]), np.nan, first.dtype)
 
     def only(self, n: int) -> "Probe":
         """Keep layer n."""
@@ -53,7 +59,7 @@ class Probe(NamedTuple):
 
     def step(self, u: Array, scheme: Scheme, theta: Array | None = None) -> Array:
         """Every layer's step from a state of its own: N_LAYERS blocks of one step."""
-        return self.march(u, self.nothing, scheme, theta)[:, 1]
+        return self.march(u, self.nothing, scheme, theta)[:, 0]
 
     @property
     def nothing(self) -> Array:

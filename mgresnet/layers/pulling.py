@@ -123,12 +123,14 @@ def _seeded(activation, p, stride, n, width, z, panel):
 
 
 @kernel
-def pull_back(w, u, slopes, theta, step, activation, d_theta, start, stop):
-    """Fill columns 1..k of every block of w, and write the gradients.
+def pull_back(starts, w, u, slopes, theta, step, activation, d_theta, start, stop):
+    """Fill the columns of every block of w, and write the gradients.
 
     Parameters
     ----------
-    w : ndarray, shape (n_blocks, k + 1, width, batch)
+    starts : ndarray, shape (n_blocks, width, batch)
+        Adjoints behind the last layer of every block.
+    w : ndarray, shape (n_blocks, k, width, batch)
         Adjoints in pseudo-time, modified in place; k may be 0.
     u : ndarray, shape (n_starts, width, batch)
         States, in layer order, at the start of every ``n_layers / n_starts`` layers.
@@ -142,7 +144,7 @@ def pull_back(w, u, slopes, theta, step, activation, d_theta, start, stop):
     """
     (n_blocks, columns, width, batch), (n_layers, _, size) = w.shape, theta.shape
     per_block, k, state = n_layers // n_blocks, n_layers // len(u), width * batch
-    every = per_block // max(columns - 1, 1)
+    every = per_block // max(columns, 1)
     panel = (width + 1) * samples(address(w))
     tile = count(address(w), min(TILE, stop - start)) * panel
     sizes = width, panel, tile, fitting(address(w), width, TILE, 4)
@@ -154,11 +156,12 @@ def pull_back(w, u, slopes, theta, step, activation, d_theta, start, stop):
     s, adjoint = x + (k + 1) * tile, x + (2 * k + 1) * tile
     g, q = adjoint + tile, adjoint + 2 * tile
     for first in range(start, stop, TILE):
-        n, p, done, until, i = min(TILE, stop - first), address(w) + first, 0, every, 0
+        p, behind = address(w) + first, address(starts) + first
+        n, done, until, i = min(TILE, stop - first), 0, every, 0
         for layer in range(n_layers - 1, -1, -1):
             v = address(theta) + layer * size
             if done == 0:
-                read_panels(p, batch, n, width, adjoint, panel)
+                read_panels(behind, batch, n, width, adjoint, panel)
             if i == 0:
                 i, known = k, address(u) + (layer // k * state + first)
                 read_panels(known, batch, n, width, x, panel)
@@ -168,17 +171,17 @@ def pull_back(w, u, slopes, theta, step, activation, d_theta, start, stop):
                 else:
                     _states(v, step, activation, x, s, k, sizes, n)
             i, done, until = i - 1, done + 1, until - 1
-            wanted, fresh = columns > 1 or done < per_block, first == start
+            wanted, fresh = columns > 0 or done < per_block, first == start
             s_i = s + i * tile
             _adjoints(v, nothing, step, s_i, adjoint, g, q, sizes, n, wanted)
             if d_theta.size > 0:
                 x_i, d = x + i * tile, address(d_theta) + layer * size
                 _gradient(g, x_i, sizes, n, d, sums, fresh)
-            if until == 0 and columns > 1:
-                p, until = p + state, every
+            if until == 0 and columns > 0:
                 write_panels(adjoint, panel, p, batch, n, width)
+                p, until = p + state, every
             if done == per_block:
-                p, done = p + state, 0
+                behind, done = behind + state, 0
     keep(space)
 
 

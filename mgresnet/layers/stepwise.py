@@ -14,6 +14,11 @@ def nothing(state: tuple[int, ...], dtype: Any) -> Array:
     return np.empty((0, 1, *state), dtype)
 
 
+def no_columns(starts: Array) -> Array:
+    """Blocks of which nobody wants what follows their starts."""
+    return np.empty((len(starts), 0, *starts.shape[1:]), starts.dtype)
+
+
 def linearise(
     layer: Any, u: Array, coefficients: tuple[Array, ...], h: float, scheme: Scheme
 ) -> Array:
@@ -33,8 +38,8 @@ def linearise(
     ndarray, shape (n_steps, n_stages, *features, batch)
     """
     slopes = empty((len(u), len(scheme.b), *u.shape[1:]), u.dtype)
-    none = nothing(u.shape[1:], u.dtype)
-    layer.march(u[:, None], none, slopes, coefficients, h, scheme)
+    none, unwanted = nothing(u.shape[1:], u.dtype), no_columns(u)
+    layer.march(u, unwanted, none, slopes, coefficients, h, scheme)
     return slopes
 
 
@@ -52,7 +57,8 @@ def gradient_of_layers(layer: Any, u: Array, w: Array, theta: Array, h: float) -
     -------
     ndarray, shape (n_layers, n_params)
     """
-    behind = np.ascontiguousarray(w[:0:-1, None])
-    states, none = np.ascontiguousarray(u[:-1]), nothing(u.shape[1:], u.dtype)
-    gradient: Array = layer.gradient(behind, states, none, layer.prepare(theta), h)
+    behind, states = np.ascontiguousarray(w[:0:-1]), np.ascontiguousarray(u[:-1])
+    none, unwanted = nothing(u.shape[1:], u.dtype), no_columns(behind)
+    theta = layer.prepare(theta)
+    gradient: Array = layer.gradient(behind, unwanted, states, none, theta, h)
     return gradient

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mgresnet.layers.layout import Array, samples_first, samples_last
-from mgresnet.layers.stepwise import gradient_of_layers, nothing
+from mgresnet.layers.stepwise import gradient_of_layers, no_columns, nothing
 from mgresnet.learning.ends import close
 from mgresnet.learning.objectives import Objective
 from mgresnet.learning.optimisers import global_norm, tree_map
@@ -42,7 +42,8 @@ from mgresnet.network import Network, Params, owned
 from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.solution import Solution
 from mgresnet.solve import cut, forward_propagator
-from mgresnet.timeline.propagators import Adjoint, Forward
+from mgresnet.timeline.adjoints import Adjoint
+from mgresnet.timeline.propagators import Forward
 
 
 class GradientError(NamedTuple):
@@ -248,10 +249,10 @@ def _gradient_change(
 
 def _gradients(net: Network, s: Sample, at: Points) -> tuple[Array, Array]:
     """Gradients of the first layer of every interval, and of those behind them all."""
-    behind = np.ascontiguousarray(at.w[::-1, None])
-    u, none = np.ascontiguousarray(at.u[:-1]), nothing(at.u.shape[1:], at.u.dtype)
+    behind, u = np.ascontiguousarray(at.w[::-1]), np.ascontiguousarray(at.u[:-1])
+    known = no_columns(behind), u, nothing(u.shape[1:], u.dtype)
     theta = net.layer.prepare(s.theta)
-    sampled = net.layer.gradient(behind, u, none, theta, net.step)
+    sampled = net.layer.gradient(behind, *known, theta, net.step)
     if not s.tail.n_steps:
         return sampled, sampled[:0]
     tail = gradient_of_layers(net.layer, at.u_tail, at.w_tail, s.theta_tail, net.step)
@@ -260,10 +261,11 @@ def _gradients(net: Network, s: Sample, at: Points) -> tuple[Array, Array]:
 
 def _steps(propagator: Forward | Adjoint, starts: Array) -> Array:
     """One step from each of the first n_steps starts."""
-    pairs = np.stack([starts[: propagator.n_steps]] * 2, axis=1)
-    propagator.propagate(pairs, pairs[:0])
-    ends: Array = pairs[:, 1]
-    return ends
+    starts = np.ascontiguousarray(starts[: propagator.n_steps])
+    ends = np.empty_like(starts)[:, None]
+    propagator.propagate(starts, ends, ends[:0])
+    last: Array = ends[:, 0]
+    return last
 
 
 def _steps_back(propagator: Adjoint, starts: Array) -> Array:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mgresnet.layers.layout import Array, samples_last
-from mgresnet.layers.stepwise import nothing
+from mgresnet.layers.stepwise import no_columns, nothing
 from mgresnet.learning.ends import close
 from mgresnet.learning.objectives import Objective
 from mgresnet.learning.optimisers import tree_map
@@ -90,10 +90,10 @@ def _body_gradient(
     parts = []
     for start, stop in itertools.pairwise(ordered):
         u = _between(forward, start, stop - 1)
-        w = np.ascontiguousarray(_between(adjoint, start + 1, stop)[::-1, None])
+        w = np.ascontiguousarray(_between(adjoint, start + 1, stop)[::-1])
         coefficients = net.layer.prepare(theta[start:stop])
-        none = nothing(u.shape[1:], u.dtype)
-        parts.append(net.layer.gradient(w, u, none, coefficients, net.step))
+        known = no_columns(w), u, nothing(u.shape[1:], u.dtype)
+        parts.append(net.layer.gradient(w, *known, coefficients, net.step))
     return np.concatenate(parts)
 
 

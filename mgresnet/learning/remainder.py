@@ -10,7 +10,8 @@ import numpy as np
 
 from mgresnet.layers.layout import Array, samples_first, samples_last
 from mgresnet.solution import Solution
-from mgresnet.timeline.propagators import Adjoint, Forward
+from mgresnet.timeline.adjoints import Adjoint
+from mgresnet.timeline.propagators import Forward
 
 
 def kept_states(solution: Solution, points: Any) -> Array:
@@ -44,19 +45,18 @@ def retrace_back(tail: Forward, u: Array, solution: Solution, n: int) -> Array:
 
 def march_tail(tail: Forward, first: Array) -> Array:
     """All points of the remainder, from the last C-point."""
-    u = np.empty((1, tail.n_steps + 1, *first.shape), first.dtype)
-    u[0, 0] = first
+    u = np.empty((tail.n_steps + 1, *first.shape), first.dtype)
+    u[0] = first
     if tail.n_steps:
-        tail.propagate(u, u[:0])
-    points: Array = u[0]
-    return points
+        tail.propagate(u[:1], u[None, 1:], u[None, :0])
+    return u
 
 
 def pull_back_tail(tail: Forward, states: Array, seed: Array) -> Array:
     """Adjoints of the remainder in layer order, from the seed behind it."""
-    w = np.empty_like(states)[None]
-    w[0, 0] = samples_last(seed)
+    w = np.empty_like(states)
+    w[0] = samples_last(seed)
     if tail.n_steps:
-        Adjoint(tail, np.ascontiguousarray(states[:-1])).propagate(w, w[:0])
-    points: Array = w[0, ::-1]
-    return points
+        adjoint = Adjoint(tail, np.ascontiguousarray(states[:-1]))
+        adjoint.propagate(w[:1], w[None, 1:], w[None, :0])
+    return w[::-1]

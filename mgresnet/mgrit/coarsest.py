@@ -16,37 +16,22 @@ from mgresnet.parallel.comm import TimeComm
 
 
 class Coarsest(NamedTuple):
-    """Points of one rank on the coarsest level."""
+    """Steps of one rank on the coarsest level; its points are the C-points above."""
 
     propagator: Propagator  # this rank's steps
     whole: Propagator  # all ranks' steps, for a share of the samples
-    values: Array  # (n_steps + 1, *state)
     forcing: Array  # (n_steps, *state)
     work: Counter[str]
 
     @classmethod
     def of(cls, propagator: Propagator, state: Array, comm: TimeComm) -> Self:
         """Level of a rank's steps."""
-        n = propagator.n_steps
-        values, forcing = (empty((k, *state.shape), state.dtype) for k in (n + 1, n))
-        whole = spread(propagator, comm)
-        return cls(propagator, whole, values, forcing, Counter())
+        forcing = empty((propagator.n_steps, *state.shape), state.dtype)
+        return cls(propagator, spread(propagator, comm), forcing, Counter())
 
-    def points(self) -> Array:
-        """All points, in order."""
-        return self.values
-
-    def set_points(self, values: Array) -> None:
-        """Replace the first point; the others wait for `solve`."""
-        self.begin(values[0])
-
-    def begin(self, first: Array) -> None:
-        """Replace the first point."""
-        self.values[0] = first
-
-    def solve(self, comm: TimeComm, forcing: Array) -> None:
-        """March from the first rank's first point; no forcing is zero."""
-        march_together(self.whole, self.values, forcing, comm)
+    def solve(self, points: Array, forcing: Array, comm: TimeComm) -> None:
+        """Fill the points (n_steps + 1, *state) from the first; no forcing is zero."""
+        march_together(self.whole, points, forcing, comm)
         self.work["solve"] += self.propagator.n_steps
 
 
@@ -65,13 +50,12 @@ def march_together(
         Of this rank's steps; empty on all ranks is zero.
     comm : TimeComm
     """
-    first = points[: 1 if comm.rank == 0 else 0]
     if comm.size == 1:
-        whole.propagate(points[None], forcing[None])
+        whole.propagate(points[:1], points[None, 1:], forcing[None])
         return
-    start = comm.to_shares(first)
+    start = comm.to_shares(points[: 1 if comm.rank == 0 else 0])
     tau = comm.to_shares(forcing) if len(forcing) else forcing
-    u = empty((1, whole.n_steps + 1, *start.shape[1:]), start.dtype)
-    u[0, 0] = start[0]
-    whole.propagate(u, tau[None])
-    points[:] = comm.from_shares(u[0], len(points) - 1, points.shape[-1])
+    u = empty((whole.n_steps + 1, *start.shape[1:]), start.dtype)
+    u[0] = start[0]
+    whole.propagate(u[:1], u[None, 1:], tau[None])
+    points[:] = comm.from_shares(u, len(points) - 1, points.shape[-1])

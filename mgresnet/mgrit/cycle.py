@@ -13,14 +13,12 @@ and G the coarse step:
 Every level is swept when `cycle` is entered and when it is left.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from mgresnet.layers.memory import empty
 from mgresnet.mgrit.coarsest import Coarsest
-from mgresnet.mgrit.level import Level, March
-from mgresnet.mgrit.propagator import Array
+from mgresnet.mgrit.level import Level
 from mgresnet.parallel.comm import TimeComm
 
 CYCLES = {"V": ("V",), "W": ("W", "W"), "F": ("F", "V")}  # visits of the next level
@@ -44,22 +42,14 @@ def cycle(level: Level, comm: TimeComm, method: Method) -> None:
 def relax(level: Level, comm: TimeComm, method: Method) -> None:
     """FC-relaxation after the sweep that every level has behind it."""
     for _ in range(method.relaxations[0]):
-        old = level.c_points()
-        first = comm.shift(level.ends[-1], old[0])
-        new = np.concatenate([first[None], level.ends])
-        if method.weight != 1.0:
-            new = method.weight * new + (1.0 - method.weight) * old
-        level.set_c_points(new)
+        c_points, weight = level.c_points, method.weight
+        first = comm.shift(level.ends[-1], c_points[0])
+        if weight == 1.0:
+            c_points[1:], c_points[0] = level.ends, first
+        else:
+            new = np.concatenate([first[None], level.ends])
+            c_points[:] = weight * new + (1.0 - weight) * c_points
         level.sweep("relax")
-
-
-def residual(level: Level) -> Array:
-    """Residual at the C-points 1..M of this rank, (M, *state)."""
-    ends = level.ends
-    jumps = empty(ends.shape, ends.dtype)
-    np.subtract(ends[:-1], level.intervals.u[1:, 0], out=jumps[:-1])
-    np.subtract(ends[-1], level.tail.u[0, 0], out=jumps[-1])
-    return jumps
 
 
 def correct(fine: Level, comm: TimeComm, method: Method) -> None:
@@ -67,48 +57,39 @@ def correct(fine: Level, comm: TimeComm, method: Method) -> None:
     coarse = fine.coarser
     restrict(fine, coarse)
     if isinstance(coarse, Level):
+        coarse.set_points(fine.c_points)
         coarse.sweep("relax")
         for visit in visits(method):
             cycle(coarse, comm, visit)
+        fine.c_points[:] = coarse.points()
     else:
-        coarse.solve(comm, coarse.forcing)
-    fine.set_c_points(coarse.points())
+        coarse.solve(fine.c_points, coarse.forcing, comm)
 
 
 def start(fine: Level, comm: TimeComm, method: Method) -> None:
     """First C-points, from the coarsest level up: a cycle without its way down."""
     coarse = fine.coarser
     fine.lead.march()
-    coarse.begin(fine.lead.u[0, -1])
+    fine.arrive()
     if isinstance(coarse, Level):
+        coarse.begin(fine.c_points[0])
         coarse.forcing[:] = 0.0
         first, *others = visits(method)
         start(coarse, comm, first)
         coarse.sweep("relax")
         for visit in others:
             cycle(coarse, comm, visit)
+        fine.c_points[:] = coarse.points()
     else:
-        coarse.solve(comm, coarse.forcing[:0])
-    fine.set_c_points(coarse.points())
-
-
-def chain(level: Level, comm: TimeComm, march: March) -> list[Any]:
-    """March through a level, one rank after the other; what `march` returned."""
-    level.begin(comm.recv_left(level.lead.u[0, 0]))
-    found = level.sweep("solve", march)
-    comm.send_right(level.tail.u[0, -1])
-    return found
+        coarse.solve(fine.c_points, coarse.forcing[:0], comm)
 
 
 def restrict(fine: Level, coarse: Level | Coarsest) -> None:
-    """Pose the coarse problem, with the fine C-points as first approximation."""
-    c_points = fine.c_points()
-    steps = empty((len(c_points) - 1, 2, *c_points.shape[1:]), c_points.dtype)
-    steps[:, 0] = c_points[:-1]
-    coarse.propagator.propagate(steps, coarse.forcing[:0, None])
+    """Pose the coarse problem: its forcing is what coarse steps miss."""
+    tau, starts = coarse.forcing, fine.c_points[:-1]
+    coarse.propagator.propagate(starts, tau[:, None], tau[:0, None])
     coarse.work["restrict"] += coarse.propagator.n_steps
-    np.subtract(fine.ends, steps[:, 1], out=coarse.forcing)
-    coarse.set_points(c_points)
+    np.subtract(fine.ends, tau, out=tau)
 
 
 def visits(method: Method) -> list[Method]:

@@ -1,7 +1,7 @@
 """A level of the hierarchy: its intervals, its remainder, and how they are swept."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -9,41 +9,27 @@ import numpy as np
 from mgresnet.layers.memory import empty
 from mgresnet.mgrit.coarsest import Coarsest
 from mgresnet.mgrit.propagator import Array, Propagator
+from mgresnet.mgrit.segment import March, Segment, columns
 from mgresnet.parallel.comm import TimeComm
-
-
-class Segment(NamedTuple):
-    """Consecutive blocks of equal length and the propagator that fills them."""
-
-    propagator: Propagator
-    u: Array  # (n_blocks, k + 1, *state)
-    forcing: Array  # (n_blocks, n_steps / n_blocks, *state), or empty
-
-    def march(self) -> None:
-        """Fill every block from its first column."""
-        if self.propagator.n_steps:
-            self.propagator.propagate(self.u, self.forcing)
-
-
-March = Callable[[Segment], Any]
 
 
 class Level(NamedTuple):
     """Points of one rank on one level, cut into M intervals of m steps.
 
     `lead` ends at the first C-point and `tail` starts at the last one; either holds the
-    remainder of the level, or nothing but that C-point.  The first C-point of a rank is
-    the last C-point of its left neighbour, and both keep its value.
+    remainder of the level, or nothing.  The first C-point of a rank is the last C-point
+    of its left neighbour, and both keep its value.
     """
 
     propagator: Propagator
+    c_points: Array  # (M + 1, *state)
     lead: Segment
-    intervals: Segment
+    intervals: Segment  # they start at the C-points
     tail: Segment
     forcing: Array  # (n_steps, *state), or empty; the segments hold views of it
+    line: Array  # (n_points, *state): points that are kept, in order; see `points`
     work: Counter[str]
-    line: Array | None  # (1, n_points, *state) of which all segments hold views
-    coarser: Any  # next Level, or the Coarsest; None of a serial propagation
+    coarser: Any  # next Level, or the Coarsest
 
     @classmethod
     def of(
@@ -61,8 +47,7 @@ class Level(NamedTuple):
         ----------
         propagator : Propagator
         factors : tuple of int
-            Coarsening factor of this level and of all but the coarsest; without any
-            there is one interval and no other level.
+            Coarsening factor of this level and of all but the coarsest.
         state : ndarray
             Gives shape and dtype of a state.
         comm : TimeComm
@@ -73,72 +58,54 @@ class Level(NamedTuple):
         """
         if forcing is None:
             forcing = np.empty((0, *state.shape), state.dtype)
-        parts = propagator.cut(factors[0] if factors else spacing)
+        parts = propagator.cut(factors[0])
         steps = [part.n_steps for part in parts]
-        n_blocks = (1, steps[1] // factors[0] if factors else 1, 1)
-        columns = [-(-n // (k * spacing)) for n, k in zip(steps, n_blocks, strict=True)]
-        points, line = _points(n_blocks, columns, state, bool(factors))
-        segments = []
-        firsts = (0, steps[0], sum(steps[:2]))
-        for part, u, first in zip(parts, points, firsts, strict=True):
-            g = forcing[first : first + part.n_steps]
-            g = g.reshape(-1, max(part.n_steps // len(u), 1), *state.shape)
-            segments.append(Segment(part, u, g))
-        lead, intervals, tail = segments
-        coarser = _coarser(parts[1], factors, state, comm) if factors else None
-        work: Counter[str] = Counter()
-        return cls(propagator, lead, intervals, tail, forcing, work, line, coarser)
+        n_blocks = (1, steps[1] // factors[0], 1)
+        kept = [columns(n // k, spacing) for n, k in zip(steps, n_blocks, strict=True)]
+        line, c_points, starts, behind = _points(kept, n_blocks[1], state)
+        at = (0, steps[0], sum(steps[:2]))
+        g = [
+            forcing[i : i + n].reshape(-1, max(n // k, 1), *state.shape)
+            for i, n, k in zip(at, steps, n_blocks, strict=True)
+        ]
+        lead, intervals, tail = map(Segment, parts, starts, behind, g)
+        return cls(
+            propagator,
+            c_points,
+            lead,
+            intervals,
+            tail,
+            forcing,
+            line,
+            Counter(),
+            _coarser(intervals.propagator, factors, state, comm),
+        )
 
     @property
     def ends(self) -> Array:
         """End value of every interval, (M, *state): what the next C-point should be."""
         return self.intervals.u[:, -1]
 
-    def c_points(self) -> Array:
-        """Copy of all M + 1 C-points."""
-        return np.concatenate([self.intervals.u[:, 0], self.tail.u[0, :1]])
-
-    def set_c_points(self, values: Array) -> None:
-        """Replace all M + 1 C-points; F-points wait for the next sweep."""
-        self.lead.u[0, -1] = values[0]
-        self.intervals.u[:, 0] = values[:-1]
-        self.tail.u[0, 0] = values[-1]
-
     def points(self) -> Array:
-        """All points kept, in order, C-points with their own values."""
-        if self.line is not None:
-            points: Array = self.line[0]
-            return points
-        lead, inner, tail = (
-            self.lead.u[0, :-1],
-            self.intervals.u[:, :-1],
-            self.tail.u[0],
-        )
-        first, last = len(lead), len(lead) + inner.shape[0] * inner.shape[1]
-        points = empty((last + len(tail), *tail.shape[1:]), tail.dtype)
-        points[:first] = lead
-        points[first:last].reshape(inner.shape)[:] = inner
-        points[last:] = tail
-        return points
+        """All points kept, in order; C-points take the place of the intervals' ends."""
+        self._c_points_among(self.line)[:] = self.c_points
+        return self.line
 
     def set_points(self, values: Array) -> None:
         """Replace first point and C-points by those of all points kept."""
-        first = self.lead.u.shape[1] - 1
-        last = len(values) - self.tail.u.shape[1]
-        m = self.intervals.u.shape[1] - 1
-        self.set_c_points(values[first : last + 1 : m])
+        self.c_points[:] = self._c_points_among(values)
         self.begin(values[0])
 
     def begin(self, first: Array) -> None:
         """Replace the first point."""
-        self.lead.u[0, 0] = first
+        self.lead.starts[0] = first
 
     def hierarchy(self) -> Iterator["Level | Coarsest"]:
         """Yield this level and all coarser ones."""
         yield self
         if isinstance(self.coarser, Level):
             yield from self.coarser.hierarchy()
-        elif self.coarser is not None:
+        else:
             yield self.coarser
 
     def sweep(self, kind: str, march: March = Segment.march) -> list[Any]:
@@ -146,10 +113,20 @@ class Level(NamedTuple):
 
         Returns what `march` does for lead, intervals and tail.
         """
-        lead = march(self.lead)
-        self.intervals.u[0, 0] = self.lead.u[0, -1]
+        found = [march(self.lead)]
+        self.arrive()
+        found += [march(self.intervals), march(self.tail)]
         self.work[kind] += self.propagator.n_steps
-        return [lead, march(self.intervals), march(self.tail)]
+        return found
+
+    def arrive(self) -> None:
+        """End the lead at the first C-point, which is exact where there is a lead."""
+        if self.lead.propagator.n_steps:
+            self.c_points[0] = self.lead.u[0, -1]
+
+    def _c_points_among(self, points: Array) -> Array:
+        first, last = self.lead.u.shape[1], len(points) - self.tail.u.shape[1]
+        return points[first : last : self.intervals.u.shape[1]]
 
 
 def _coarser(
@@ -164,13 +141,23 @@ def _coarser(
 
 
 def _points(
-    n_blocks: tuple[int, ...], columns: list[int], state: Array, apart: bool
-) -> tuple[list[Array], Array | None]:
-    """Blocks of lead, intervals and tail; in one line if they share their ends."""
-    if apart:
-        shapes = zip(n_blocks, columns, strict=True)
-        u = [empty((n, k + 1, *state.shape), state.dtype) for n, k in shapes]
-        return u, None
-    line = empty((1, sum(columns) + 1, *state.shape), state.dtype)
-    first, last = columns[0], sum(columns[:2])
-    return [line[:, : first + 1], line[:, first : last + 1], line[:, last:]], line
+    kept: list[int], n_intervals: int, state: Array
+) -> tuple[Array, Array, tuple[Array, ...], tuple[Array, ...]]:
+    """The line of points, the C-points, and starts and columns of the segments.
+
+    Kept alone, C-points lie in the line and the ends of the intervals beside it;
+    otherwise the ends lie in the line, and the C-points beside it.
+    """
+    before, inside, after = kept
+    n, shape = n_intervals * inside, state.shape
+    line = empty((before + n + after + 1, *shape), state.dtype)
+    if inside == 1:
+        c_points = line[before : before + n + 1]
+        inner = empty((n, 1, *shape), state.dtype)
+    else:
+        c_points = empty((n_intervals + 1, *shape), state.dtype)
+        inner = line[before + 1 : before + n + 1].reshape(-1, inside, *shape)
+    lead = line[:1] if before else c_points[:1]
+    starts = lead, c_points[:-1], c_points[-1:]
+    behind = line[None, 1 : before + 1], inner, line[None, before + n + 1 :]
+    return line, c_points, starts, behind

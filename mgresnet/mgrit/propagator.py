@@ -17,12 +17,12 @@ class Propagator(Protocol):
     def n_steps(self) -> int:
         """Number of steps."""
 
-    def propagate(self, u: Any, forcing: Any, /) -> None:
-        """Fill columns 1..k of every block of u ``(n_blocks, k + 1, *state)`` in place.
+    def propagate(self, starts: Any, u: Any, forcing: Any, /) -> None:
+        """Fill the blocks u ``(n_blocks, k, *state)`` with what follows their starts.
 
-        The blocks are consecutive, a column ``n_steps / (n_blocks * k)`` steps behind
-        the one before.  Forcing is ``(n_blocks, n_steps / n_blocks, *state)``, or empty
-        for zero.
+        Starts are ``(n_blocks, *state)``.  The blocks are consecutive, and a column is
+        ``n_steps / (n_blocks * k)`` steps behind the one before.  Forcing is
+        ``(n_blocks, n_steps / n_blocks, *state)``, or empty for zero.
         """
 
     def cut(self, m: int, /) -> tuple[Self, Self, Self]:

@@ -8,11 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mgresnet.mgrit.cycle import Method, chain, correct, relax, residual, start
-from mgresnet.mgrit.level import Level, March, Segment
+from mgresnet.mgrit.cycle import Method, correct, relax, start
+from mgresnet.mgrit.level import Level
+from mgresnet.mgrit.line import Line
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.propagator import Array, Propagator
+from mgresnet.mgrit.segment import March, Segment
 from mgresnet.parallel.comm import TimeComm
+
+AT_ONCE = 2**18  # bytes of states whose squares are summed in one go
 
 
 class Status(Enum):
@@ -94,10 +98,7 @@ def iterate(
         What the last sweep does with a segment, if it is to do more than march.
     """
     if not factors or options.initial_guess == "serial":
-        line = Level.of(propagator, (), initial, comm, spacing)
-        line.begin(initial)
-        found = chain(line, comm, last or Segment.march)
-        return _result(line, (), 0, options, comm, [line.work], found)
+        return _serial(propagator, initial, options, comm, spacing, last)
     finest = Level.of(propagator, factors, initial, comm, spacing)
     method = Method(
         options.cycle, options.sweeps(len(factors)), options.relaxation_weight
@@ -108,7 +109,7 @@ def iterate(
     while len(measures) < options.max_iterations:
         finest.sweep("relax")
         relax(finest, comm, method)
-        measures.append(_measure(finest, residual(finest), comm))
+        measures.append(_measure(finest, comm))
         status = measures[-1].status(options.tolerance)
         swept = status is Status.NON_FINITE or (
             status is Status.CONVERGED and options.tolerance > 0.0
@@ -121,8 +122,36 @@ def iterate(
     found = []
     if last is not None or not swept:
         found = finest.sweep("relax", last or Segment.march)
-    n = len(measures) - swept
-    return _result(finest, tuple(measures), n, options, comm, work, found)
+    final = _measure(finest, comm)
+    return Result(
+        defects=_defects(finest),
+        points=finest.points(),
+        measures=tuple(measures),
+        final=final,
+        iterations=len(measures) - swept,
+        status=final.status(options.tolerance),
+        work=_by_level(work),
+        last=found,
+    )
+
+
+def _serial(
+    propagator: Propagator,
+    initial: Array,
+    options: MGRITOptions,
+    comm: TimeComm,
+    spacing: int,
+    last: March | None,
+) -> Result:
+    """One march through all steps leaves no residual."""
+    line = Line.of(propagator, initial, spacing)
+    found = line.solve(initial, comm, last or Segment.march)
+    end = line.points[-1:]
+    sums = np.array([0.0]), _square_sums(end), np.array([_is_lost(end)])
+    final = _gathered(sums, comm)
+    defects, status = np.zeros_like(end), final.status(options.tolerance)
+    work = _by_level([line.work])
+    return Result(line.points, defects, (), final, 0, status, work, found)
 
 
 def _guess(
@@ -138,46 +167,59 @@ def _guess(
     if guess is None and options.initial_guess == "coarse":
         start(finest, comm, method)
         return
-    if guess is None:
-        guess = np.zeros_like(finest.points())
-        if options.initial_guess == "constant":
-            guess[:] = comm.gather(initial[None][: 1 if comm.rank == 0 else 0])
-    finest.set_points(guess)
+    if guess is not None:
+        finest.set_points(guess)
+    elif options.initial_guess == "constant":
+        first = initial[None] if comm.rank == 0 else initial[None][:0]
+        finest.c_points[:] = comm.gather(first)
+    else:
+        finest.c_points[:] = 0.0
     if comm.rank == 0:
         finest.begin(initial)
 
 
-def _measure(finest: Level, jumps: Array, comm: TimeComm) -> Measure:
+def _measure(finest: Level, comm: TimeComm) -> Measure:
     """Norms per C-point, gathered in time order so that all ranks see the same."""
-    states = finest.intervals.u[1:, 0], finest.tail.u[:, 0]
-    of_states = np.concatenate([_square_sums(u) for u in states])
-    lost = not np.isfinite(finest.tail.u[0, -1]).all()
-    columns = (_square_sums(jumps), of_states, np.full(len(jumps), float(lost)))
-    gathered = comm.gather(np.stack(columns, axis=1))
+    behind = finest.c_points[1:]
+    residuals = _square_sums(finest.ends, behind)
+    lost = np.full(len(behind), _is_lost(finest.line[-1]))
+    return _gathered((residuals, _square_sums(behind), lost), comm)
+
+
+def _gathered(sums: tuple[NDArray[Any], ...], comm: TimeComm) -> Measure:
+    """Norms from the sums of squares of every rank, and whether its end is lost."""
+    gathered = comm.gather(np.stack(sums, axis=1))
     residuals, states = np.sqrt(gathered[:, :2].T)
     return Measure(residuals, states, bool(gathered[:, 2].any()))
 
 
-def _square_sums(values: Array) -> NDArray[np.float64]:
-    """Sum of squares of every state; it does not depend on the states beside it."""
-    rows = values.reshape(len(values), math.prod(values.shape[1:]))
-    rows = rows.astype(np.float64, copy=False)
-    sums: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows)
+def _is_lost(values: Array) -> float:
+    return float(not np.isfinite(values).all())
+
+
+def _square_sums(values: Array, others: Array | None = None) -> NDArray[np.float64]:
+    """Sum of squares of every state, or of its difference from another one.
+
+    It does not depend on the states beside it, so a few at a time will do.
+    """
+    sums = np.empty(len(values))
+    few = max(AT_ONCE // values[:1].nbytes, 1)
+    for i in range(0, len(values), few):
+        some = values[i : i + few]
+        if others is not None:
+            some = some - others[i : i + few]
+        rows = some.reshape(len(some), -1).astype(np.float64, copy=False)
+        np.einsum("ij,ij->i", rows, rows, out=sums[i : i + few])
     return sums
 
 
-def _result(
-    finest: Level,
-    measures: tuple[Measure, ...],
-    iterations: int,
-    options: MGRITOptions,
-    comm: TimeComm,
-    work: list[Counter[str]],
-    found: list[Any],
-) -> Result:
-    defects = residual(finest)
-    final = _measure(finest, defects, comm)
-    status, points = final.status(options.tolerance), finest.points()
+def _defects(finest: Level) -> Array:
+    """Residual at the C-points 1..M of this rank, in place where ends lie apart."""
+    ends, behind = finest.ends, finest.c_points[1:]
+    apart = finest.intervals.u.shape[1] == 1
+    return np.subtract(ends, behind, out=ends if apart else None)
+
+
+def _by_level(work: list[Counter[str]]) -> Counter[tuple[int, str]]:
     kinds = {(i, kind): n for i, level in enumerate(work) for kind, n in level.items()}
-    total = Counter(kinds)
-    return Result(points, defects, measures, final, iterations, status, total, found)
+    return Counter(kinds)

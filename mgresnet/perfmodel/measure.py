@@ -144,14 +144,13 @@ def _parts(times: Times) -> Times:
     parts = dict(times)
     gradient = times["gradient"] - times["collect"]
     for way in WAYS:
-        sweep, last, restrict, coarse, correct = (
-            times[f"{way} {part}"]
-            for part in ("sweep", "last", "restrict", "coarse", "correct")
+        sweep, last, restrict, coarse = (
+            times[f"{way} {part}"] for part in ("sweep", "last", "restrict", "coarse")
         )
         iteration = 0.5 * (times[f"{way} 2"] - times[f"{way} 0"])
         parts[f"{way} relax"] = times[f"{way} relax"] - sweep
-        parts[f"{way} measure"] = iteration - sweep - restrict - coarse - correct
-        parts[f"{way} rest"] = times[f"{way} 0"] - coarse - correct - last
+        parts[f"{way} measure"] = iteration - sweep - restrict - coarse
+        parts[f"{way} rest"] = times[f"{way} 0"] - coarse - last
         gradient -= times[f"{way} 0"]
     marches = times["forward coarse"] + 2 * times["adjoint coarse"]
     parts["ends"] = gradient

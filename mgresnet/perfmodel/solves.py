@@ -160,9 +160,9 @@ def correct(fine: Level, run: Solve, method: Method) -> None:
         sweep(coarse, run, "relax")
         for visit in visits(method):
             cycle(coarse, run, visit)
+        set_c_points(fine, run)
     else:
         solve(coarse, run)
-    set_c_points(fine, run)
 
 
 def start(fine: Level, run: Solve, method: Method) -> None:
@@ -175,9 +175,9 @@ def start(fine: Level, run: Solve, method: Method) -> None:
         sweep(coarse, run, "relax")
         for visit in others:
             cycle(coarse, run, visit)
+        set_c_points(fine, run)
     else:
         solve(coarse, run, forced=False)
-    set_c_points(fine, run)
 
 
 def chain(level: Level, run: Solve) -> None:

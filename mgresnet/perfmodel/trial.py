@@ -16,8 +16,9 @@ from mgresnet.learning.optimisers import adam, tree_map
 from mgresnet.learning.shared import pull_back_control
 from mgresnet.learning.trainer import train
 from mgresnet.mgrit import cycle
-from mgresnet.mgrit.level import Level, March, Segment
+from mgresnet.mgrit.level import Level
 from mgresnet.mgrit.options import MGRITOptions
+from mgresnet.mgrit.segment import March, Segment
 from mgresnet.network import Network, Params
 from mgresnet.parallel import SerialComm
 from mgresnet.perfmodel.steps import Configuration
@@ -27,7 +28,7 @@ from mgresnet.solve import (
     solve_adjoint_with_gradient,
     solve_forward,
 )
-from mgresnet.timeline.propagators import Adjoint, RetracedAdjoint
+from mgresnet.timeline.adjoints import Adjoint, RetracedAdjoint
 
 ONE = SerialComm()
 FCF = cycle.Method("V", (1,), 1.0)
@@ -164,13 +165,13 @@ def _solve(way: str, fine: Level, last: March) -> Runs:
         f"{way} restrict": lambda: cycle.restrict(fine, coarse),
         f"{way} coarse": _coarse_solve(fine),
         f"{way} relax": lambda: cycle.relax(fine, ONE, FCF),
-        f"{way} correct": lambda: fine.set_c_points(coarse.points()),
+        f"{way} correct": fine.c_points.copy,
     }
 
 
 def _coarse_solve(fine: Level) -> Callable[[], Any]:
     coarse = fine.coarser
-    return lambda: coarse.solve(ONE, coarse.forcing)
+    return lambda: coarse.solve(fine.c_points, coarse.forcing, ONE)
 
 
 def _forward(trial: Trial, options: MGRITOptions) -> Solution:
@@ -218,4 +219,4 @@ def _swept(propagator: Any, state: Array, options: MGRITOptions) -> Level:
 
 def _with_gradient(segment: Segment) -> Any:
     propagator: Any = segment.propagator
-    return propagator.gradient(segment.u)
+    return propagator.gradient(segment.starts, segment.u)

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgresnet.layers.layout import Array
-from mgresnet.timeline.propagators import Adjoint, Forward
+from mgresnet.timeline.adjoints import Adjoint
+from mgresnet.timeline.propagators import Forward
 
 Indices = NDArray[np.intp]
 
@@ -45,21 +46,22 @@ class SampledIntervals:
         """Number of intervals."""
         return int(self.coarse.n_steps)
 
-    def propagate(self, u: Array, forcing: Array) -> None:
+    def propagate(self, starts: Array, u: Array, forcing: Array) -> None:
         """Fill the end of every interval, in place.
 
         Parameters
         ----------
-        u : ndarray, shape (M, 2, *state)
+        starts : ndarray, shape (M, *state)
+        u : ndarray, shape (M, 1, *state)
         forcing : ndarray, shape (M, 1, *state), or empty for none
         """
-        missed = self.defect(u[:, 0])
-        self.coarse.propagate(u, forcing)
-        u[:, 1] += interpolate(missed, self.chosen, self.n_steps)
+        missed = self.defect(starts)
+        self.coarse.propagate(starts, u, forcing)
+        u[:, 0] += interpolate(missed, self.chosen, self.n_steps)
 
     def defect(self, starts: Array) -> Array:
         """What coarse steps from all M starts miss on the chosen intervals."""
-        ends = march(self.coarse, starts, 1)[:, 1]
+        ends = march(self.coarse, starts, 1)[:, 0]
         layers = march(self.fine, starts[self.chosen], self.span)
         missed: Array = layers[:, -1] - ends[self.chosen]
         return missed
@@ -79,10 +81,9 @@ class SampledIntervals:
 
 
 def march(propagator: Any, starts: Array, k: int) -> Array:
-    """Points (n_blocks, k + 1, *state) of blocks of k steps from their first points."""
-    u = np.zeros((len(starts), k + 1, *starts.shape[1:]), starts.dtype)
-    u[:, 0] = starts
-    propagator.propagate(u, np.empty((0, k, *starts.shape[1:]), starts.dtype))
+    """What follows in blocks (n_blocks, k, *state) of k steps from their starts."""
+    u = np.empty((len(starts), k, *starts.shape[1:]), starts.dtype)
+    propagator.propagate(np.ascontiguousarray(starts), u, u[:0])
     return u
 
 
@@ -120,7 +121,7 @@ def sample(
     n = fine.n_steps // m
     fine = fine.part(0, n * m)
     coarse = fine.coarsen(m)
-    starts = march(coarse, first[None], n)[0, :-1]
+    starts = _starts(coarse, first[None], n)[0]
     model = _choose(fine, coarse, _spread(n, fewest))
     known = model.defect(starts)
     while len(model.chosen) < n:
@@ -136,13 +137,19 @@ def sample(
 def transpose(model: SampledIntervals, points: Array) -> SampledIntervals:
     """Adjoint of a sampled forward propagation at its points (M + 1, *state)."""
     starts = np.ascontiguousarray(points[:-1])
-    layers = march(model.fine, starts[model.chosen], model.span)[:, :-1]
-    states = np.ascontiguousarray(layers).reshape(-1, *points.shape[1:])
+    layers = _starts(model.fine, starts[model.chosen], model.span)
+    states = layers.reshape(-1, *points.shape[1:])
     return SampledIntervals(
         Adjoint(model.fine, states),
         Adjoint(model.coarse, starts),
         model.n_steps - 1 - model.chosen[::-1],
     )
+
+
+def _starts(propagator: Any, firsts: Array, k: int) -> Array:
+    """Where each of the k steps of every block starts, (n_blocks, k, *state)."""
+    behind = march(propagator, firsts, k)
+    return np.concatenate([firsts[:, None], behind[:, :-1]], axis=1)
 
 
 def _spread(n: int, k: int) -> Indices:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgresnet.layers.layout import Array
-from mgresnet.timeline.propagators import Adjoint
+from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.sampled import march
 
 
@@ -33,6 +33,7 @@ def eigenvalues(layers: Adjoint, dimension: int = 24) -> NDArray[Any]:
     Orthogonalising twice is enough; where a Krylov space is exhausted, tiny noise
     opens another one.
     """
+    layers = layers.linearised()
     n, *features, batch = layers.states.shape
     size = math.prod(features)
     k = min(size, dimension)
@@ -45,7 +46,7 @@ def eigenvalues(layers: Adjoint, dimension: int = 24) -> NDArray[Any]:
     for j in range(k):
         known, last = basis[:, : j + 1], basis[:, j]
         starts = last.reshape(n, *features, batch)
-        w: Array = march(layers, starts, 1)[:, 1].reshape(last.shape) - last
+        w: Array = march(layers, starts, 1)[:, 0].reshape(last.shape) - last
         for _ in range(2):
             w += dtype.type(1e-30) * rng.standard_normal(w.shape).astype(dtype)
             share = np.einsum("nisb,nsb->nbi", known, w)

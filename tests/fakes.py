@@ -103,16 +103,16 @@ class ThreadComm:
             self._mailboxes.put(self._place, target, "share", part)
         return np.concatenate(self._take("share"))
 
-    def from_shares(self, points, n, k):
-        """Return the points of this rank's steps for the whole last axis."""
-        stops = np.cumsum(self.gather(np.array([n])))
+    def from_shares(self, points, out):
+        """Fill the points of this rank's steps for the whole last axis."""
+        stops = np.cumsum(self.gather(np.array([len(out) - 1])))
         for target, stop, steps in zip(
             self._order, stops, np.diff(stops, prepend=0), strict=True
         ):
             part = points[stop - steps : stop + 1]
             self._mailboxes.put(self._place, target, "share", part)
         assert len(points) == stops[-1] + 1
-        return join_shares(np.stack(self._take("share", sorted(self._order))), k)
+        join_shares(np.stack(self._take("share", sorted(self._order))), out)
 
     def _take(self, kind, order=None):
         sources = order or self._order
@@ -263,7 +263,8 @@ def _check_shares(comm, place, dtype):
         parts = np.moveaxis(wanted.reshape(total, 2, comm.size, share), 2, 0)
         _same("to_shares", got, parts[place])
         points = np.concatenate([np.zeros_like(got[:1]), got])
-        back = comm.from_shares(points, len(mine), k)
+        back = np.empty((len(mine) + 1, *mine.shape[1:]), dtype)
+        comm.from_shares(points, back)
         before = rows[start - 1 : start] if start else np.zeros_like(rows[:1])
         _same("from_shares", back, np.concatenate([before, mine]))
 

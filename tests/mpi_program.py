@@ -336,7 +336,9 @@ def patience(world):
         lambda: comm.gather(np.zeros(1)),
         lambda: comm.sum(np.zeros(1)),
         lambda: comm.to_shares(np.zeros((1, comm.size))),
-        lambda: comm.from_shares(np.zeros((comm.size + 1, 1)), 1, comm.size),
+        lambda: comm.from_shares(
+            np.zeros((comm.size + 1, 1)), np.zeros((2, comm.size))
+        ),
         lambda: comm.send_right(comm.recv_left(np.zeros(1))),
     ):
         world.Barrier()

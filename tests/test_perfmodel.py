@@ -166,7 +166,8 @@ def test_exchanges_take_as_long_as_on_virtual_clocks(size):
         virtual.to_shares(np.zeros((steps[comm.rank], WIDTH, BATCH)))
         after = virtual.account
         points = np.zeros((steps.sum() + 1, WIDTH, share))
-        virtual.from_shares(points, steps[comm.rank], BATCH)
+        mine = np.empty((steps[comm.rank] + 1, WIDTH, BATCH))
+        virtual.from_shares(points, mine)
         return after, virtual.account
 
     ranks = Ranks.start(size, BUSY)

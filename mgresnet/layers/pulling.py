@@ -151,8 +151,8 @@ def pull_back(starts, w, u, slopes, theta, step, activation, d_theta, start, sto
     room = room_for_sums(address(w), width, width)
     space = np.empty((2 * k + 4) * tile + room + width + BYTES, w.dtype)
     space[:width] = 0.0
-    nothing = address(space)
-    sums, x = nothing + width, aligned(nothing + width + room)
+    nothing, sums = address(space), address(space) + width
+    x = aligned(sums + room)
     s, adjoint = x + (k + 1) * tile, x + (2 * k + 1) * tile
     g, q = adjoint + tile, adjoint + 2 * tile
     for first in range(start, stop, TILE):
@@ -171,12 +171,11 @@ def pull_back(starts, w, u, slopes, theta, step, activation, d_theta, start, sto
                 else:
                     _states(v, step, activation, x, s, k, sizes, n)
             i, done, until = i - 1, done + 1, until - 1
-            wanted, fresh = columns > 0 or done < per_block, first == start
-            s_i = s + i * tile
+            s_i, wanted = s + i * tile, columns > 0 or done < per_block
             _adjoints(v, nothing, step, s_i, adjoint, g, q, sizes, n, wanted)
             if d_theta.size > 0:
                 x_i, d = x + i * tile, address(d_theta) + layer * size
-                _gradient(g, x_i, sizes, n, d, sums, fresh)
+                _gradient(g, x_i, sizes, n, d, sums, first == start)
             if until == 0 and columns > 0:
                 write_panels(adjoint, panel, p, batch, n, width)
                 p, until = p + state, every

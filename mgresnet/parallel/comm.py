@@ -53,17 +53,15 @@ class TimeComm(Protocol):
         share of a rank is the same with time running backwards.
         """
 
-    def from_shares(self, points: Array, n: int, k: int) -> Array:
-        """Return this rank's n + 1 points (n + 1, ..., k), from its first to its last.
+    def from_shares(self, points: Array, out: Array) -> None:
+        """Fill this rank's points, from its first to its last, for the whole last axis.
 
         Parameters
         ----------
         points : ndarray, shape (n_total + 1, ..., share)
             The ends of all ranks' steps, for this rank's share.
-        n : int
-            Number of steps of this rank; neighbours both get the point between them.
-        k : int
-            Length of the last axis.
+        out : ndarray, shape (n + 1, ..., k)
+            For the n steps of this rank; neighbours both get the point between them.
         """
 
     def reversed(self) -> Self:
@@ -114,14 +112,12 @@ def cut_shares(rows: Array, size: int) -> Array:
     return shares
 
 
-def join_shares(shares: Array, k: int) -> Array:
-    """Inverse of `cut_shares`: rows (n, ..., k)."""
-    *inner, share = shares.shape[1:]
-    rows = empty((*inner, k), shares.dtype)
+def join_shares(shares: Array, rows: Array) -> None:
+    """Inverse of `cut_shares`: fill rows (n, ..., k)."""
+    share = shares.shape[-1]
     for i, part in enumerate(shares):
         own = rows[..., i * share : (i + 1) * share]
         own[:] = part[..., : own.shape[-1]]
-    return rows
 
 
 class SerialComm:
@@ -153,9 +149,9 @@ class SerialComm:
         """Return the rows: the share of one rank is everything."""
         return rows
 
-    def from_shares(self, points: Array, n: int, k: int) -> Array:
-        """Return the points: the share of one rank is everything."""
-        return points
+    def from_shares(self, points: Array, out: Array) -> None:
+        """Copy the points: the share of one rank is everything."""
+        out[:] = points
 
     def reversed(self) -> Self:
         """One rank read backwards is itself."""

@@ -111,24 +111,22 @@ class MPIComm:
         self._comm.Alltoallv([shares, shares[0].size], received)
         return total
 
-    def from_shares(self, points: Array, n: int, k: int) -> Array:
-        """Return this rank's n + 1 points (n + 1, ..., k), from its first to its last.
+    def from_shares(self, points: Array, out: Array) -> None:
+        """Fill this rank's points, from its first to its last, for the whole last axis.
 
         Parameters
         ----------
         points : ndarray, shape (n_total + 1, ..., share)
             The ends of all ranks' steps, for this rank's share.
-        n : int
-            Number of steps of this rank; neighbours both get the point between them.
-        k : int
-            Length of the last axis.
+        out : ndarray, shape (n + 1, ..., k)
+            For the n steps of this rank; neighbours both get the point between them.
         """
         self._meet()
-        counts, entry = self._lengths(n), math.prod(points.shape[1:])
-        shares = empty((self.size, n + 1, *points.shape[1:]), points.dtype)
+        counts, entry = self._lengths(len(out) - 1), math.prod(points.shape[1:])
+        shares = empty((self.size, len(out), *points.shape[1:]), points.dtype)
         sent = [np.ascontiguousarray(points), self._places(counts, entry, behind=1)]
         self._comm.Alltoallv(sent, [shares, shares[0].size])
-        return join_shares(shares, k)
+        join_shares(shares, out)
 
     def reversed(self) -> Self:
         """The same ranks with time running backwards."""

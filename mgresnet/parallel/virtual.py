@@ -141,13 +141,12 @@ class VirtualTimeComm:
         self._clock.leave(self._exchange(start, others * (self.size - 1)))
         return total
 
-    def from_shares(self, points: Array, n: int, k: int) -> Array:
-        """Return this rank's points from its first to its last, for the whole axis."""
-        mine = (n + 1) * points[:1].nbytes
+    def from_shares(self, points: Array, out: Array) -> None:
+        """Fill this rank's points from its first to its last, for the whole axis."""
+        mine = len(out) * points[:1].nbytes
         start, others = self._begin("from_shares", mine)
-        whole = self._comm.from_shares(points, n, k)
+        self._comm.from_shares(points, out)
         self._clock.leave(self._exchange(start, others.sum() - others))
-        return whole
 
     def reversed(self) -> Self:
         """The same ranks with time running backwards, and the same clock."""

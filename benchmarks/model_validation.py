@@ -2,7 +2,8 @@
 
 Ranks are threads that wait without spinning: a virtual clock counts the CPU time of its
 own thread, so that sixteen of them need no sixteen cores.  The model's costs are timed
-on one rank beside the runs; nothing is fitted to them.
+on one rank beside the runs; nothing is fitted to them.  Several rounds do both, and
+medians count: of every stretch between verbs, and of predictions.
 
     python benchmarks/model_validation.py [--quick]
 """
@@ -43,15 +44,18 @@ from _machine import stamp  # noqa: E402
 from fakes import run_ranks  # noqa: E402
 
 import mgresnet as mg  # noqa: E402
+from mgresnet.layers import memory  # noqa: E402
 from mgresnet.parallel.clock import Stretches, VirtualClock  # noqa: E402
 from mgresnet.parallel.machine import MACHINES  # noqa: E402
+from mgresnet.perfmodel.cost import Rates  # noqa: E402
 from mgresnet.perfmodel.measure import measure_rates  # noqa: E402
-from mgresnet.perfmodel.steps import Configuration, predict  # noqa: E402
+from mgresnet.perfmodel.steps import Configuration, Prediction, predict  # noqa: E402
 from mgresnet.plotting.style import STYLE  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 MACHINE = MACHINES["infiniband"]
-REPEATS = 5
+ROUNDS = 3  # over all cases, minutes apart: the machine is faster now, slower then
+REPEATS = 7  # in a round
 RANKS = (1, 2, 4, 8, 16)
 TASKS = ("forward", "gradient", "step")
 
@@ -122,28 +126,47 @@ def task_of(name: str, case: Case, comm: Any) -> Any:
     return partial(next, mg.train(net, params, batches, optimiser=adam, **loss, **both))
 
 
-def measured(case: Case, task: str, size: int) -> dict[str, Any]:
-    """Virtual seconds of the last rank, and most CPU seconds of a rank; medians."""
+class Run(NamedTuple):
+    """A task of a case, and what stretches of its ranks usually take."""
+
+    case: Case
+    task: str
+    stretches: tuple[Stretches, ...]
+
+
+def runs_of(case: Case) -> list[Run]:
+    """All tasks on all numbers of ranks."""
+    most = case.config.grid.steps[-1]
+    sizes = [size for size in RANKS if size <= most]
+    ranks = ((task, range(size)) for size in sizes for task in TASKS)
+    return [Run(case, task, tuple(Stretches() for _ in r)) for task, r in ranks]
+
+
+def measured(run: Run) -> dict[str, Any]:
+    """Virtual seconds of the last rank, and most CPU seconds of a rank.
+
+    Of the last repetition, whose stretches take the medians over all so far.
+    """
+    case, task, stretches = run
 
     def work(plain: Any) -> Any:
-        clock = VirtualClock(stretches=Stretches())
+        clock = VirtualClock(stretches=stretches[plain.rank])
         comm = mg.VirtualTimeComm(plain, MACHINE, clock)
-        run = task_of(task, case, comm)
-        run()
-        accounts = []
+        call = task_of(task, case, comm)
+        call()
         for _ in range(REPEATS):
             plain.sum(np.zeros(1))
             comm.reset()
-            run()
-            accounts.append(comm.account[:2])
-        return accounts
+            call()
+            account = comm.account
+        return account[:2]
 
-    last = np.max(run_ranks(work, size), axis=0)
-    seconds, computed = np.median(last, axis=0).tolist()
+    ranks = len(stretches)
+    seconds, computed = np.max(run_ranks(work, ranks), axis=0).tolist()
     return {
         "case": case,
         "task": task,
-        "ranks": size,
+        "ranks": ranks,
         "measured": seconds,
         "computed": computed,
     }
@@ -151,20 +174,27 @@ def measured(case: Case, task: str, size: int) -> dict[str, Any]:
 
 def compare(quick: bool) -> list[dict[str, Any]]:
     """Rows of measured and predicted seconds."""
-    rows, rates = [], {}
-    for case in QUICK if quick else CASES:
-        rates[case] = measure_rates(case.config)
-        most = case.config.grid.steps[-1]
-        sizes = [size for size in RANKS if size <= most]
-        rows += [measured(case, task, size) for size in sizes for task in TASKS]
+    runs = {case: runs_of(case) for case in (QUICK if quick else CASES)}
+    rates: dict[Case, list[Rates]] = {case: [] for case in runs}
+    for _ in range(ROUNDS):
+        rows = []
+        for case in runs:
+            rates[case].append(measure_rates(case.config))
+            rows += [measured(run) for run in runs[case]]
     for row in rows:
         case = row["case"]
-        found = predict(row["task"], case.config, rates[case], MACHINE, row["ranks"])
+        found = predicted(row["task"], case, rates[case], row["ranks"])
         row["predicted"] = found.seconds
         row["error"] = found.seconds / row["measured"] - 1.0
         row["phases"] = found.phases
         row["case"] = case._asdict()
     return rows
+
+
+def predicted(task: str, case: Case, rates: list[Rates], size: int) -> Prediction:
+    """Median over rates of several rounds."""
+    found = [predict(task, case.config, r, MACHINE, size) for r in rates]
+    return sorted(found, key=lambda p: p.seconds)[len(found) // 2]
 
 
 def quartiles(rows: list[dict[str, Any]]) -> list[float]:
@@ -209,7 +239,12 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def settle() -> None:
-    """Keep all ranks on one core, and let each compute until it waits."""
+    """Keep all ranks on one core, and let each compute until it waits.
+
+    Ranks that are processes would each keep memory for what comes next; so do these,
+    although they share what is kept.
+    """
+    memory.LIMIT *= max(RANKS)
     sys.setswitchinterval(1.0)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})

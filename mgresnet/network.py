@@ -5,7 +5,8 @@ r"""A residual network: opening, one layer repeated over depth, head; its parame
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -114,6 +115,11 @@ class Network:
                 f"the head takes {self.head.n_inputs} features, the layers make "
                 f"{width}; give both the same width"
             )
+
+    @cached_property
+    def plain(self) -> "Network":
+        """The same layers, each with parameters of its own."""
+        return replace(self, control=None)
 
     @property
     def step(self) -> float:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +46,9 @@ class Solution:
         or, for adjoints, at its start.
     inputs : ndarray, shape (batch, n_features), or None
         What a forward solve started from.
-    slopes : ndarray, shape (n_local, 1, *features, batch), or None
-        Slopes of the activation, if all states are kept.
+    layers : Forward, or None
+        What a forward solve propagated with; where all states are kept it has noted
+        the slopes of the activation.
     """
 
     states: Array
@@ -60,7 +62,7 @@ class Solution:
     work: Counter[tuple[int, str]]
     defects: Array
     inputs: Array | None = None
-    slopes: Array | None = None
+    layers: Any = None
 
     @property
     def final(self) -> Array:

@@ -4,6 +4,7 @@ Thin on purpose: check the input, build a propagator, hand it to the engine.
 """
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from mgresnet.solution import (
     span,
 )
 from mgresnet.timeline.adjoints import Adjoint, RetracedAdjoint
-from mgresnet.timeline.coarse import COARSE_OPERATORS
+from mgresnet.timeline.coarse import COARSE_OPERATORS, CoarseOperator
 from mgresnet.timeline.grid import TimeGrid
 from mgresnet.timeline.propagators import Forward
 
@@ -84,7 +85,7 @@ def solve_forward(
     start = guess_points(guess, slab, spacing, first)
     result = iterate(forward, u0, grid.factors, options, comm, start, spacing=spacing)
     solution = as_solution(result, slab, spacing, ndim, backwards=False)
-    return replace(solution, inputs=inputs, slopes=forward.slopes)
+    return replace(solution, inputs=inputs, layers=forward)
 
 
 def solve_adjoint(
@@ -125,7 +126,7 @@ def solve_adjoint(
     ValueError, TypeError
         If shapes or dtypes do not fit, or the forward solution has other layers.
     """
-    return _adjoint(net, params, forward, seed, options, comm, guess, None)[0]
+    return _adjoint(net, params, forward, seed, options, comm, guess)[0]
 
 
 def solve_adjoint_with_gradient(
@@ -137,8 +138,17 @@ def solve_adjoint_with_gradient(
     options: MGRITOptions | None = None,
     comm: Any = None,
     guess: Solution | Array | None = None,
+    layers: Forward | None = None,
 ) -> tuple[Solution, Array]:
     """Do what `solve_adjoint` does, with the gradient for the layers on the last sweep.
+
+    Parameters
+    ----------
+    net, params, forward, seed, options, comm, guess
+        As there.
+    layers : Forward, optional
+        Propagator of the forward solve, if it had the same parameters; its coarse
+        versions are used again.
 
     Returns
     -------
@@ -147,7 +157,7 @@ def solve_adjoint_with_gradient(
         Gradient with respect to the parameters of this rank's layers.
     """
     arguments = (net, params, forward, seed, options, comm, guess)
-    solution, result = _adjoint(*arguments, _march_with_gradient)
+    solution, result = _adjoint(*arguments, _march_with_gradient, layers)
     parts = [part for part in result.last[::-1] if len(part)]
     return solution, parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -160,7 +170,8 @@ def _adjoint(
     options: MGRITOptions | None,
     comm: Any,
     guess: Solution | Array | None,
-    march: March | None,
+    march: March | None = None,
+    layers: Forward | None = None,
 ) -> tuple[Solution, Result]:
     options = options or MGRITOptions.serial()
     comm = as_time_comm(comm)
@@ -177,8 +188,9 @@ def _adjoint(
     features = net.layer.feature_shape
     seed = check_states(seed, "seed", features, dtype, len(forward.final))
     ndim, spacing = len(features), _spacing(grid, options)
-    fine = forward_propagator(net, params, slab, options)
-    propagator = _transpose(fine, forward, grid)
+    if layers is None or layers.operator is not _operator(options):
+        layers = forward_propagator(net, params, slab, options)
+    propagator = _transpose(layers, forward, grid)
     start = guess_points(guess, slab, spacing, seed)
     result = iterate(
         propagator,
@@ -204,9 +216,10 @@ def _transpose(
 ) -> Adjoint | RetracedAdjoint:
     """Adjoint of fine layers at the states that a forward solution has kept."""
     ndim = forward.states.ndim - 2
-    if forward.slopes is not None:
+    slopes = None if forward.layers is None else forward.layers.slopes
+    if slopes is not None:
         states = samples_last(forward.states[:-1], ndim)
-        return Adjoint(fine, states, forward.slopes)
+        return Adjoint(fine, states, slopes)
     needed = kept_points(len(forward.slab), grid.spacing)
     if not np.isin(needed, forward.kept).all():
         raise ValueError(
@@ -232,8 +245,11 @@ def cut(net: Network, options: MGRITOptions, comm: TimeComm) -> tuple[TimeGrid, 
             f"unknown coarse_operator {options.coarse_operator!r}; choose from "
             f"{', '.join(COARSE_OPERATORS)}"
         )
-    grid = TimeGrid(net.depth, net.final_time, options.coarsening)
+    grid = _grid(net.depth, net.final_time, options.coarsening)
     return grid, grid.slab(comm.rank, comm.size)
+
+
+_grid = lru_cache(TimeGrid)
 
 
 def local_slab(
@@ -264,8 +280,11 @@ def forward_propagator(
 ) -> Forward:
     """Propagator over the layers of a slab, coarsened as the options say."""
     coefficients = net.layer.prepare(net.layer_params(params.body, slab))
-    operator = COARSE_OPERATORS[options.coarse_operator]
-    return Forward(net.layer, coefficients, net.step, operator)
+    return Forward(net.layer, coefficients, net.step, _operator(options))
+
+
+def _operator(options: MGRITOptions) -> CoarseOperator:
+    return COARSE_OPERATORS[options.coarse_operator]
 
 
 def _input_shape(net: Network) -> tuple[int, ...]:

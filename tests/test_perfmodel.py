@@ -301,7 +301,7 @@ def test_measured_rates_are_positive_and_survive_json():
     found = measure_rates(configuration(32, (4,), control=SPLINE))
     for costs in (found.forward, found.adjoint):
         assert min(costs.sweep.seconds + costs.coarse.seconds) > 0.0
-        assert costs.march.batches == found.serial.batches == (1, BATCH)
+        assert costs.march.batches == found.serial.batches == (1, BATCH // 2, BATCH)
         assert costs.march.costs[-1] == costs.coarse
     assert Rates.read(json.loads(json.dumps(found))) == found
     with pytest.raises(ValueError, match="without a coarse level"):

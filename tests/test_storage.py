@@ -101,7 +101,7 @@ def test_c_points_are_what_is_kept():
     solution = mg.solve_forward(net, params, inputs, options=options)
     np.testing.assert_array_equal(solution.kept, [0, 8, 16, 24, 32, 40, 48, 53])
     assert solution.states.shape == (8, 37, 5)
-    assert solution.slopes is None
+    assert solution.layers.slopes is None
 
 
 @pytest.mark.parametrize("kept", ["all", "c-points"])
@@ -211,6 +211,19 @@ def test_memory_is_used_again_when_no_view_is_left():
     assert where not in [other.ctypes.data for other in others]
     del view
     assert memory.empty((400, 500), np.float64).ctypes.data == where
+
+
+def test_memory_is_kept_for_what_was_used_last(monkeypatch):
+    """Sizes that nobody asks for any more make room; no more is kept than the limit."""
+    monkeypatch.setattr(memory, "LIMIT", 2**22)
+    for size in (2**18, 2**19):  # bytes; the first alone would fill the limit
+        arrays = [memory.empty((size // 8,), np.float64) for _ in range(20)]
+        for array in arrays:
+            array[:] = size
+        del arrays, array
+        again = [memory.empty((size // 8,), np.float64) for _ in range(2**22 // size)]
+        assert all((array == size).all() for array in again), "new memory is zero"
+        del again
 
 
 def test_threads_may_take_memory_at_once():

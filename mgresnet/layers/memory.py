@@ -2,7 +2,8 @@
 
 The system clears every page that a process touches for the first time, which takes
 longer than a sweep of layers does with it.  Memory of large arrays is therefore kept
-when they are no longer used, for others of the same size: those of the next solve.
+when they are no longer used, for others of the same size: those of the next solve.  Of
+more than a limit, what was used last is kept.
 """
 
 import math
@@ -17,7 +18,7 @@ from mgresnet.layers.layout import Array
 SMALL = 2**17  # bytes of arrays that are left to NumPy
 LIMIT = 2**28  # bytes to keep at most while nobody uses them
 
-_free: dict[int, list[mmap.mmap]] = {}
+_free: list[mmap.mmap] = []  # what was used last comes last
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
@@ -25,16 +26,29 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     n = math.prod(shape) * np.dtype(dtype).itemsize
     if n < SMALL:
         return np.empty(shape, dtype)
-    try:
-        memory = _free[n].pop()
-    except (KeyError, IndexError):  # none there, or another thread was quicker
-        memory = mmap.mmap(-1, n)
+    memory = _kept(n) or mmap.mmap(-1, n)
     # The memory is no array: views keep the array alive, not only what it lies in.
     array: Array = np.ndarray(shape, dtype, buffer=memory)
-    weakref.finalize(array, _keep, memory, n).atexit = False
+    weakref.finalize(array, _keep, memory).atexit = False
     return array
 
 
-def _keep(memory: mmap.mmap, n: int) -> None:
-    if n + sum(size * len(kept) for size, kept in list(_free.items())) <= LIMIT:
-        _free.setdefault(n, []).append(memory)
+def _kept(n: int) -> mmap.mmap | None:
+    """Memory of so many bytes, no longer kept; or none."""
+    for memory in reversed(list(_free)):
+        if len(memory) == n:
+            try:
+                _free.remove(memory)
+            except ValueError:  # another thread was quicker
+                continue
+            return memory
+    return None
+
+
+def _keep(memory: mmap.mmap) -> None:
+    _free.append(memory)
+    while sum(map(len, list(_free))) > LIMIT:
+        try:
+            del _free[0]
+        except IndexError:  # another thread was quicker
+            return

@@ -114,7 +114,10 @@ def planned_options(options: MGRITOptions, plan: Plan, done: int = 0) -> MGRITOp
     """Options that carry out a plan of which some iterations are done already."""
     if plan.iterations == SERIAL:
         return MGRITOptions.serial(options.coarsening, options.store)
-    return replace(options, max_iterations=plan.iterations - done)
+    iterations = plan.iterations - done
+    if iterations == options.max_iterations:
+        return options
+    return replace(options, max_iterations=iterations)
 
 
 def reduction(solution: Solution) -> float:

@@ -17,7 +17,6 @@ of a few coarse solves.
 """
 
 import math
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,7 +114,7 @@ def estimate_gradient_error(
     comm = as_time_comm(comm)
     if forward.final_residual == 0.0 and adjoint.final_residual == 0.0:
         return GradientError(0.0, 0.0, 0.0)
-    plain = replace(net, control=None)
+    plain = net.plain
     rows = params._replace(body=net.layer_params(params.body, forward.slab))
     factors = (options, adjoint_options or options)
     s, now = _sample(plain, rows, forward, adjoint, factors, comm)

@@ -2,7 +2,6 @@
 
 import itertools
 import time
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -167,7 +166,7 @@ def value_and_gradient(
     own = local_slab(net, params, options=forward, comm=comm)
     grid, slab = cut(net, forward, comm)
     rows = own._replace(body=net.layer_params(own.body, slab))
-    plain = replace(net, control=None)
+    plain = net.plain
     clock = [time.perf_counter()]
     states = solve_forward(
         plain, rows, inputs, options=forward, comm=comm, guess=guess and guess.forward
@@ -183,6 +182,7 @@ def value_and_gradient(
         options=adjoint,
         comm=comm,
         guess=guess and guess.adjoint,
+        layers=states.layers,
     )
     clock.append(time.perf_counter())
     d_opening = _opening_gradient(plain, rows, states, adjoints)

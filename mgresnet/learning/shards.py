@@ -48,6 +48,8 @@ class Shard:
         self, value: float, gradient: Params, error: GradientError, info: Info
     ) -> tuple[float, Params, GradientError, Info]:
         """What the whole batch has, from what this rank found for its shard."""
+        if self.data.size == 1:
+            return value, gradient, error, info
         numbers = np.array([value, info.loss, *error])
         value, loss, *norms = self._mean(numbers).tolist()
         info = info._replace(

@@ -16,10 +16,10 @@ from mgresnet.perfmodel.cost import FREE, BatchCost, Cost, Costs, Rates
 from mgresnet.perfmodel.steps import Configuration
 from mgresnet.perfmodel.trial import Runs, Trial
 
-LARGEST = 2**21  # numbers in the states of a network that is timed in full
+LARGEST = 2**22  # numbers in the states of a network that is timed in full
 FEWEST, MOST = 5, 21  # rounds
 BUDGET = 0.04  # seconds after which no further round starts
-SHARES = 3  # batches that are timed beside the whole, each a quarter of the last
+SHARES = 4  # batches that are timed beside the whole, each half of the last
 PER_LAYER = ("serial", "rest", "sweep", "last")
 WAYS = ("forward", "adjoint")
 Times = dict[str, float]
@@ -103,7 +103,7 @@ def take_turns(runs: Runs) -> Times:
 
 def _batches(batch: int) -> tuple[int, ...]:
     """Numbers of samples to time, from one to all."""
-    shares = (max(batch // 4**k, 1) for k in range(SHARES + 1))
+    shares = (max(batch // 2**k, 1) for k in range(SHARES + 1))
     return tuple(sorted({1, *shares}))
 
 

@@ -30,6 +30,7 @@ class Solve(NamedTuple):
     batch: int  # samples
     coefficients: tuple[int, ...]  # bytes of those of a coarse step
     linearised: bool  # whether coarse steps need to know the states: backwards
+    gathered: bool = False  # whether all ranks have the coarse coefficients already
 
     @property
     def state(self) -> int:
@@ -103,7 +104,8 @@ def slabs(grid: TimeGrid, size: int) -> Ints:
 def spread(run: Solve, steps: Ints) -> None:
     """Let every rank have the coarse steps of all, for its share of the samples."""
     for n_bytes in run.coefficients:
-        run.ranks.gather(n_bytes * steps)
+        if not run.gathered:
+            run.ranks.gather(n_bytes * steps)
     if run.linearised:
         run.ranks.to_shares(run.sample * run.share * steps)
 

@@ -157,10 +157,11 @@ def forward(c: Course) -> None:
     c.work["forward"] = iterate(c.ahead, c.layers, factors, options)
 
 
-def adjoint(c: Course) -> None:
-    """`solve_adjoint_with_gradient`."""
+def adjoint(c: Course, gathered: bool = False) -> None:
+    """`solve_adjoint_with_gradient`; coarse coefficients may be there already."""
     factors, options = c.config.grid.factors, c.config.adjoint
-    c.work["adjoint"] = iterate(c.back, c.layers[::-1], factors, options)
+    run, layers = c.back._replace(gathered=gathered), c.layers[::-1]
+    c.work["adjoint"] = iterate(run, layers, factors, options)
 
 
 def value_and_gradient(c: Course) -> None:
@@ -170,7 +171,8 @@ def value_and_gradient(c: Course) -> None:
     forward(c)
     close(c)
     c.ranks.charge("ends")
-    adjoint(c)
+    ahead, back = c.config.forward, c.config.adjoint
+    adjoint(c, gathered=ahead.coarse_operator == back.coarse_operator)
     c.ranks.compute(c.rates.collect.at(c.layers.mean()))
     pull_back_control(c)
     c.ranks.charge("control")
@@ -207,10 +209,10 @@ def estimate_gradient_error(c: Course) -> None:
     march_together(c.ahead, intervals)
     for _ in ("now", "corrected"):
         close(c)
-    for _ in ("both", "alone"):
-        spread(c.back, intervals[::-1])
-        march_together(c.back, intervals[::-1])
     rows = intervals + c.layers % c.config.grid.interval
+    for _ in ("both", "alone"):
+        spread(c.back._replace(gathered=True), intervals[::-1])
+        march_together(c.back, intervals[::-1])
     for _ in ("both", "alone"):
         add_over_ranks(c, rows)
     for _ in ("total", "forward", "adjoint"):
@@ -252,15 +254,11 @@ def serial_seconds(task: str, config: Configuration, rates: Rates) -> float:
     depth = config.net.depth
     if task == "step":
         return rates.serial.at(depth, config.batch)
+    both = rates.forward.serial, rates.adjoint.serial
     parts = {
-        "forward": (rates.forward.serial,),
-        "adjoint": (rates.adjoint.serial,),
-        "gradient": (
-            rates.forward.serial,
-            rates.adjoint.serial,
-            rates.ends,
-            rates.collect,
-        ),
+        "forward": both[:1],
+        "adjoint": both[1:],
+        "gradient": (*both, rates.ends, rates.collect),
     }
     return sum(float(cost.at(depth)) for cost in parts[task])
 

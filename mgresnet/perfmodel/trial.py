@@ -195,12 +195,11 @@ def _forward_level(trial: Trial) -> Level:
 
 
 def _adjoint_level(trial: Trial, forward: Solution) -> Level:
-    options, slab = trial.options, range(trial.net.depth)
-    fine = forward_propagator(trial.net, trial.params, slab, options)
-    states = samples_last(forward.states[:-1])
+    options = trial.options
+    fine, states = forward.layers, samples_last(forward.states[:-1])
     propagator: Any = RetracedAdjoint(fine, states)
-    if forward.slopes is not None:
-        propagator = Adjoint(fine, states, forward.slopes)
+    if fine.slopes is not None:
+        propagator = Adjoint(fine, states, fine.slopes)
     return _swept(propagator, np.ones_like(states[0]), options)
 
 

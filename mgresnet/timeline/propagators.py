@@ -1,6 +1,7 @@
 """Forward propagation over a run of layers, and over its coarse versions."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -41,6 +42,7 @@ class Forward:
     operator: CoarseOperator
     span: int = 1
     slopes: Array | None = None
+    _made: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def n_steps(self) -> int:
@@ -95,21 +97,42 @@ class Forward:
 
     def coarsen(self, m: int) -> Self:
         """One step for every m, for propagators without remainder."""
-        moments = (self.operator.moments(c, m, self.span) for c in self.coefficients)
-        coarse = tuple(moments)
-        return replace(self, coefficients=coarse, span=self.span * m, slopes=None)
+
+        def make() -> Forward:
+            moments = self.operator.moments
+            coarse = tuple(moments(c, m, self.span) for c in self.coefficients)
+            return replace(self, coefficients=coarse, span=self.span * m, slopes=None)
+
+        made: Self = self._once(("coarse", m), make)
+        return made
 
     def whole(self, comm: TimeComm) -> Self:
         """Steps of all ranks; they are the same for every sample."""
-        gathered = tuple(comm.gather(c) for c in self.coefficients)
-        return replace(self, coefficients=gathered, slopes=None)
+
+        def make() -> Forward:
+            gathered = tuple(comm.gather(c) for c in self.coefficients)
+            return replace(self, coefficients=gathered, slopes=None)
+
+        made: Self = self._once(("whole", comm.rank, comm.size), make)
+        return made
 
     def part(self, start: int, stop: int) -> Self:
         """Keep the steps start..stop-1."""
-        steps = slice(start, stop)
-        parts = tuple(np.ascontiguousarray(c[steps]) for c in self.coefficients)
-        slopes = None if self.slopes is None else self.slopes[steps]
-        return replace(self, coefficients=parts, slopes=slopes)
+
+        def make() -> Forward:
+            steps = slice(start, stop)
+            parts = tuple(np.ascontiguousarray(c[steps]) for c in self.coefficients)
+            slopes = None if self.slopes is None else self.slopes[steps]
+            return replace(self, coefficients=parts, slopes=slopes)
+
+        made: Self = self._once(("part", start, stop), make)
+        return made
+
+    def _once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        """What was made before: the adjoint solve needs what the forward one does."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
 
 def _at_stages(moments: Array, scheme: Scheme) -> Array:

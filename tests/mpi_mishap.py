@@ -62,7 +62,7 @@ def always(*arguments):
     return True
 
 
-def coarse(u, forcing, slopes, coefficients, h, scheme):
+def coarse(starts, u, forcing, slopes, coefficients, h, scheme):
     """A march on a coarse level."""
     return h > CASE.net.step
 

@@ -293,7 +293,7 @@ def test_memory_falls_with_ranks_and_with_c_points_only():
     assert totals[2] < totals[0]
     assert totals[3] < totals[2] / 10
     steps = 4096 // 16
-    assert shares == [0, 4 * steps * WIDTH * 4 * 8] * 2  # u, forcing, slopes
+    assert shares == [0, 3 * steps * WIDTH * 4 * 8] * 2  # points, forcing, states
     assert gathered == [steps * WIDTH * (WIDTH + 1) * 8] * 4  # on every rank
 
 

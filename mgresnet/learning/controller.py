@@ -6,7 +6,6 @@ iteration less; a solve for which iterating costs more than marching through all
 is done serially, and tried again after a while.
 """
 
-import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -131,8 +130,8 @@ def largest_affordable(options: MGRITOptions, interval: int, ranks: int) -> int:
     """Most iterations that take less time than marching through all layers, or SERIAL.
 
     In units of one march, k iterations on P ranks with intervals of L layers take
-    (k + 1) (1/P + 2/L): a sweep of a rank's slab, and a coarse solve of two
-    evaluations per interval through which the ranks go one after the other.
+    (k + 1) (1 + 2/L) / P: a sweep of a rank's slab, and a share in a coarse solve of
+    two evaluations per interval.
     """
-    affordable = math.ceil(1.0 / (1.0 / ranks + 2.0 / interval)) - 2
+    affordable = -(-ranks * interval // (interval + 2)) - 2
     return max(SERIAL, min(options.max_iterations, affordable))

@@ -4,13 +4,16 @@ Where `learning.gradients`, `learning.gradient_error` or `learning.trainer` chan
 function that names it here does.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import mul
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mgresnet.layers.panels import TILE
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network
 from mgresnet.parallel.comm import share_length
@@ -74,11 +77,6 @@ class Configuration:
         prepared = self.net.layer.prepare(np.zeros((0, self.net.layer.n_params)))
         per_step = (n_moments * math.prod(c.shape[1:]) for c in prepared)
         return tuple(n * self.itemsize for n in per_step)
-
-    @property
-    def stages(self) -> int:
-        """Stages of a coarse step."""
-        return len(COARSE_OPERATORS[self.forward.coarse_operator].scheme(2).b)
 
     @property
     def serial(self) -> bool:
@@ -268,20 +266,19 @@ def memory(config: Configuration, size: int) -> dict[str, int]:
 
     Notes
     -----
-    Of both solves, which live together until the gradient is there, and of the finest
-    level down to the coarsest, which several ranks hold once more, all steps for a
-    share of the samples; without the optimiser's state and without the padded
-    workspace of kernels, which hold one tile of at most 256 samples.
+    Of both solves, which live together until the gradient is there, with residuals at
+    C-points; of the coarsest level the forcing, and of those between points, C-points
+    and forcing.  Several ranks have points, forcing and states of the coarsest level
+    once more, all steps for a share of the samples.  Kernels work through an interval
+    with a tile of samples.  The optimiser's state is left out.
     """
     layers = int(slabs(config.grid, size).max())
     m, everything = config.grid.spacing, config.forward.store == "all"
     kept = layers if everything else -(-layers // m)
-    steps, coarse = layers, 0
-    for factor in config.grid.factors:
-        steps //= factor
-        coarse += steps
+    levels = [layers // m for m in itertools.accumulate(config.grid.factors, mul)]
     coarsest = config.grid.steps[-1] if config.grid.factors else 0
     share = share_length(config.batch, size) * config.sample if size > 1 else 0
+    tile = min(config.batch, TILE) * config.sample
     body = layers * config.net.layer.n_params * config.itemsize
     if config.net.control is not None:
         coefficients = config.net.control.n_coefficients
@@ -289,10 +286,11 @@ def memory(config: Configuration, size: int) -> dict[str, int]:
     return {
         "states and adjoints": 2 * (kept + 1) * config.state,
         "slopes": layers * config.state * everything,
-        "coarse levels": (4 + config.stages) * coarse * config.state,
-        "shares of the coarsest level": (2 + config.stages) * coarsest * share,
+        "residuals": 2 * (layers // m) * config.state,
+        "coarse levels": (3 * sum(levels[:-1]) + sum(levels[-1:])) * config.state,
+        "shares of the coarsest level": 3 * coarsest * share,
         "coarse coefficients": coarsest * sum(config.coefficients),
-        "interval": (0 if everything else 2 * m) * config.state,
+        "interval": 2 * m * tile * (not everything),
         "parameters": body,
         "gradient": body,
     }

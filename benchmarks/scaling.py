@@ -65,13 +65,13 @@ def virtual(profile: str, largest: int, quick: bool) -> Iterable[Job]:
         for ranks in powers(4, min(largest, 16)):
             yield strong(ranks, METHODS, factors, 2, 5, profile)
         for ranks, m in product(powers(32, min(largest, 64)), factors):
-            yield strong(ranks, ("0",), (m,), 1, 5, profile)  # caches for one alone
+            yield strong(ranks, ("0",), (m,), 1, 9, profile)  # caches for one alone
         yield strong(1, ALONE, ((64,),), 2, 5, profile)
     for (width, batch), ranks in product(WEAK[:1] if quick else WEAK, (1, 8, 32, 128)):
         if ranks <= largest:
             weak = partial(Job, "weak", 64, width, batch, ranks)
             yield weak(SERIAL[1:], ((64,),), 2, 5, profile)
-            yield weak(("0",), ((64,),), 1 + (ranks <= 8), 5, profile)
+            yield weak(("0",), ((64,),), 1 + (ranks <= 8), 9, profile)
 
 
 def cores(largest: int, quick: bool) -> Iterable[Job]:

@@ -13,7 +13,6 @@ from _scaling_cases import PEER, Task, is_known, train
 from _scaling_steps import VirtualClock, WallClock, summary, take_turns
 
 import mgresnet as mg
-from mgresnet.parallel import clock
 from mgresnet.parallel.machine import MACHINES
 
 RESULTS = Path(__file__).parent / "results"
@@ -65,14 +64,13 @@ def machine(text: str) -> mg.Machine:
 def measure(kind: str, depth: int, a: argparse.Namespace, plain: mg.TimeComm) -> None:
     """Time all methods with all coarsenings, and append a record to the results."""
     task = Task(depth, a.width, a.batch_size)
-    comm, watch = plain, WallClock(plain)
+    comm, clock = plain, WallClock(plain)
     if a.virtual:
-        usual = clock.VirtualClock(stretches=clock.Stretches())
-        comm = mg.VirtualTimeComm(plain, a.virtual, usual)
-        watch = VirtualClock(plain, comm)
+        comm = mg.VirtualTimeComm(plain, a.virtual)
+        clock = VirtualClock(plain, comm)
     trials = [(name, m) for name in a.methods for m in meant_for(name, a.coarsening)]
     runs = [train(name, task, m, comm) for name, m in trials]
-    timed = take_turns(runs, watch, plain, a.rounds, a.steps)
+    timed = take_turns(runs, clock, plain, a.rounds, a.steps)
     record = {
         "kind": kind,
         **task._asdict(),
@@ -81,7 +79,7 @@ def measure(kind: str, depth: int, a: argparse.Namespace, plain: mg.TimeComm) ->
         "machine": stamp() if plain.rank == 0 else {},
         "mpi": mpi(plain),
         "rows": [
-            {"method": name, "coarsening": list(m), **summary(found, watch.columns)}
+            {"method": name, "coarsening": list(m), **summary(found, clock.columns)}
             for (name, m), found in zip(trials, timed, strict=True)
         ],
     }

@@ -5,12 +5,14 @@ the virtual clocks of another machine.
 """
 
 import time
+from collections import defaultdict
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from _scaling_cases import Training
 
 import mgresnet as mg
+from mgresnet.parallel.clock import Stretches
 
 WARM_UP = 3  # steps before the first turn; one before every other
 PHASES = ("forward", "head", "adjoint", "gradient", "estimate", "update")
@@ -21,8 +23,8 @@ class Clock(Protocol):
 
     columns: tuple[str, ...]  # what `stop` tells, the seconds in all first
 
-    def start(self) -> None:
-        """Wait for all ranks, then begin."""
+    def start(self, run: Training) -> None:
+        """Wait for all ranks, then begin a step of a run."""
 
     def stop(self, record: mg.Record) -> list[float]:
         """End with what the step has recorded itself."""
@@ -37,7 +39,7 @@ class WallClock:
         self._plain = plain
         self._started = 0.0
 
-    def start(self) -> None:
+    def start(self, run: Training) -> None:
         """Wait for all ranks, then begin."""
         barrier(self._plain)
         self._started = time.perf_counter()
@@ -49,17 +51,21 @@ class WallClock:
 
 
 class VirtualClock:
-    """Virtual seconds: those of computing, and of waiting for messages to arrive."""
+    """Virtual seconds: those of computing, and of waiting for messages to arrive.
+
+    A stretch between messages takes what it usually took in the steps of its run.
+    """
 
     columns = ("seconds", "computing", "waiting", "sent", "bytes")
 
     def __init__(self, plain: mg.TimeComm, comm: mg.VirtualTimeComm) -> None:
         self._plain, self._comm = plain, comm
+        self._stretches: defaultdict[int, Stretches] = defaultdict(Stretches)
 
-    def start(self) -> None:
+    def start(self, run: Training) -> None:
         """Wait for all ranks, then set the clock to zero."""
         barrier(self._plain)
-        self._comm.reset()
+        self._comm.reset(self._stretches[id(run)])
 
     def stop(self, record: mg.Record) -> list[float]:
         """End with the books of this rank."""
@@ -92,7 +98,7 @@ def take_turns(
         for run, mine, iterations in zip(runs, rows, counts, strict=True):
             run.step()
             for _ in range(steps):
-                clock.start()
+                clock.start(run)
                 record = run.step()
                 mine.append(clock.stop(record))
                 iterations.append(

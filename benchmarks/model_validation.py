@@ -45,7 +45,7 @@ from fakes import run_ranks  # noqa: E402
 
 import mgresnet as mg  # noqa: E402
 from mgresnet.layers import memory  # noqa: E402
-from mgresnet.parallel.clock import Stretches, VirtualClock  # noqa: E402
+from mgresnet.parallel.clock import Stretches  # noqa: E402
 from mgresnet.parallel.machine import MACHINES  # noqa: E402
 from mgresnet.perfmodel.cost import Rates  # noqa: E402
 from mgresnet.perfmodel.measure import measure_rates  # noqa: E402
@@ -150,13 +150,12 @@ def measured(run: Run) -> dict[str, Any]:
     case, task, stretches = run
 
     def work(plain: Any) -> Any:
-        clock = VirtualClock(stretches=stretches[plain.rank])
-        comm = mg.VirtualTimeComm(plain, MACHINE, clock)
+        comm = mg.VirtualTimeComm(plain, MACHINE)
         call = task_of(task, case, comm)
         call()
         for _ in range(REPEATS):
             plain.sum(np.zeros(1))
-            comm.reset()
+            comm.reset(stretches[plain.rank])
             call()
             account = comm.account
         return account[:2]

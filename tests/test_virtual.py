@@ -156,10 +156,10 @@ class Repeated:
 
     def __init__(self):
         self.cpu = 0.0
-        self.clock = VirtualClock(lambda: self.cpu, Stretches())
+        self.clock, self.stretches = VirtualClock(lambda: self.cpu), Stretches()
 
     def seconds(self, *stretches):
-        self.clock.reset()
+        self.clock.reset(self.stretches)
         for verb, seconds in stretches:
             self.cpu += seconds
             self.clock.leave(self.clock.enter(verb))

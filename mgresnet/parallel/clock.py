@@ -24,27 +24,21 @@ class VirtualClock:
     ----------
     cpu_clock : callable, optional
         Seconds of CPU time that the rank has used; by default those of this thread.
-    stretches : Stretches, optional
-        Tell how long a stretch usually takes, which is then what counts.
     """
 
-    def __init__(
-        self,
-        cpu_clock: Callable[[], float] = time.thread_time,
-        stretches: "Stretches | None" = None,
-    ) -> None:
+    def __init__(self, cpu_clock: Callable[[], float] = time.thread_time) -> None:
         self._cpu_clock = cpu_clock
-        self._stretches = stretches
         self.reset()
 
-    def reset(self) -> None:
-        """Start at zero."""
+    def reset(self, stretches: "Stretches | None" = None) -> None:
+        """Start at zero; stretches tell how long one usually takes, and that counts."""
         self.waited = 0.0
         self.computed = 0.0
         self.messages = 0
         self.bytes = 0
-        if self._stretches is not None:
-            self._stretches.rewind()
+        self._stretches = stretches
+        if stretches is not None:
+            stretches.rewind()
         self._started = self._cpu_clock()
 
     def enter(self, *verb: object) -> float:

@@ -37,7 +37,7 @@ from typing import Any, Self
 import numpy as np
 
 from mgresnet.parallel.choose import as_time_comm
-from mgresnet.parallel.clock import Account, VirtualClock
+from mgresnet.parallel.clock import Account, Stretches, VirtualClock
 from mgresnet.parallel.comm import Array, share_length, split
 from mgresnet.parallel.machine import Machine, rounds
 
@@ -53,9 +53,7 @@ class VirtualTimeComm:
         Moves the data.
     machine : Machine
     clock : VirtualClock, optional
-        To be shared with other communicators of this rank; a new one by default.  With
-        ``VirtualClock(stretches=Stretches())`` a run that is repeated, with a `reset`
-        before each time, takes what the stretches between verbs usually take.
+        To be shared with other communicators of this rank; a new one by default.
 
     Notes
     -----
@@ -65,8 +63,9 @@ class VirtualTimeComm:
 
     Where ranks share cores the CPU time of a stretch varies, as others have used the
     caches in between.  Every collective waits for the slowest, so that hundreds of
-    ranks wait for what none of them would do on a core of its own.  That is what
-    `Stretches` are for; jitter that the other machine has is then missing, too.
+    ranks wait for what none of them would do on a core of its own.  If a run is
+    repeated with the same `Stretches` given to `reset` before, a stretch takes what it
+    usually takes; jitter that the other machine has is then missing, too.
     """
 
     def __init__(
@@ -88,9 +87,15 @@ class VirtualTimeComm:
         """Books of this rank."""
         return self._clock.account()
 
-    def reset(self) -> None:
-        """Set the clock and the books of this rank to zero."""
-        self._clock.reset()
+    def reset(self, stretches: Stretches | None = None) -> None:
+        """Set the clock and the books of this rank to zero.
+
+        Parameters
+        ----------
+        stretches : Stretches, optional
+            Of the earlier repetitions of what follows.
+        """
+        self._clock.reset(stretches)
 
     def shift(self, values: Array, first: Array) -> Array:
         """Send to the right, return what comes from the left (rank 0: `first`)."""

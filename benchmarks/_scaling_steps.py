@@ -60,12 +60,12 @@ class VirtualClock:
 
     def __init__(self, plain: mg.TimeComm, comm: mg.VirtualTimeComm) -> None:
         self._plain, self._comm = plain, comm
-        self._stretches: defaultdict[int, Stretches] = defaultdict(Stretches)
+        self._stretches: defaultdict[Training, Stretches] = defaultdict(Stretches)
 
     def start(self, run: Training) -> None:
         """Wait for all ranks, then set the clock to zero."""
         barrier(self._plain)
-        self._comm.reset(self._stretches[id(run)])
+        self._comm.reset(self._stretches[run])
 
     def stop(self, record: mg.Record) -> list[float]:
         """End with the books of this rank."""

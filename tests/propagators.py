@@ -42,13 +42,6 @@ class Recursion:
         return replace(self, times=self.times[::m])
 
 
-def what_follows(propagator, starts: np.ndarray, k: int) -> np.ndarray:
-    """Blocks (n_blocks, k, *state) behind their starts, without forcing."""
-    u = np.zeros((len(starts), k, *starts.shape[1:]), starts.dtype)
-    propagator.propagate(np.ascontiguousarray(starts), u, u[:0])
-    return u
-
-
 def peer_factors(settings: dict[str, int], n_steps: int) -> tuple[int, ...]:
     """Coarsening factors as XBraid chooses them.
 

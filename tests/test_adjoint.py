@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import reference as ref
 from cases import rough_network, smooth_network, states
-from propagators import what_follows
 
 import mgresnet as mg
 from mgresnet.layers.layout import samples_first, samples_last
 from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.coarse import COARSE_OPERATORS
 from mgresnet.timeline.propagators import Forward
+from mgresnet.timeline.sampled import march
 
 ACTIVATIONS = ("tanh", "sigmoid", "smooth_relu", "relu", "identity")
 
@@ -77,7 +77,7 @@ def test_coarse_adjoints_transpose_coarse_tangents(activation, operator, factors
     n, span = forward.n_steps, int(np.prod(factors))
     rng = np.random.default_rng(4409)
     v, w = rng.standard_normal((2, n, *points.shape[1:]))
-    marched = what_follows(adjoint, samples_last(w[::-1]), 1)
+    marched = march(adjoint, samples_last(w[::-1]), 1)
     transposed = samples_first(marched[::-1, 0])
     parts = net.layer.unpack(forward.stages[0])
     for j, (weight, bias) in enumerate(zip(*parts, strict=True)):

@@ -5,13 +5,13 @@ from itertools import product
 import numpy as np
 import pytest
 from cases import rough_network, smooth_network, states
-from propagators import what_follows
 
 import mgresnet as mg
 from mgresnet.layers.layout import samples_first, samples_last
 from mgresnet.mgrit.cycle import CYCLES
 from mgresnet.timeline.coarse import COARSE_OPERATORS
 from mgresnet.timeline.propagators import Forward
+from mgresnet.timeline.sampled import march
 
 HIERARCHIES = [
     (64, (4,)),
@@ -119,13 +119,13 @@ def test_two_levels_and_f_relaxation_are_parareal(depth, operator):
     )
     coarse = fine.coarsen(m)
 
-    def march(propagator, j, u):  # one interval, from u to its end
+    def end(propagator, j, u):  # one interval, from u to its end
         k = propagator.n_steps // n
-        return what_follows(propagator.part(j * k, j * k + k), u[None], k)[0, -1]
+        return march(propagator.part(j * k, j * k + k), u[None], k)[0, -1]
 
     u = [samples_last(inputs)]
     for j in range(n):
-        u.append(march(coarse, j, u[-1]))
+        u.append(end(coarse, j, u[-1]))
     for k in range(5):
         got = mg.solve_forward(
             net, params, inputs, options=options((m,), operator=operator, k=k)
@@ -133,9 +133,9 @@ def test_two_levels_and_f_relaxation_are_parareal(depth, operator):
         np.testing.assert_array_equal(
             got.states[: n * m + 1 : m], samples_first(np.array(u))
         )
-        jump = [march(fine, j, u[j]) - march(coarse, j, u[j]) for j in range(n)]
+        jump = [end(fine, j, u[j]) - end(coarse, j, u[j]) for j in range(n)]
         for j in range(n):
-            u[j + 1] = march(coarse, j, u[j]) + jump[j]
+            u[j + 1] = end(coarse, j, u[j]) + jump[j]
 
 
 @pytest.mark.parametrize("cycle", CYCLES)

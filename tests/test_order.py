@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from propagators import what_follows
 from scipy.integrate import solve_ivp
 
 import mgresnet as mg
 from mgresnet.layers.layout import samples_first, samples_last
 from mgresnet.timeline.coarse import COARSE_OPERATORS
 from mgresnet.timeline.propagators import Forward
+from mgresnet.timeline.sampled import march
 
 WIDTH = 4
 RNG = np.random.default_rng(86243)
@@ -56,7 +56,7 @@ def local_errors(operator, m, steps, varying):
         fine = Forward(layer, layer.prepare(rows), h, COARSE_OPERATORS[operator])
         ends = []
         for propagator, k in ((fine, m), (fine.coarsen(m), 1)):
-            u = what_follows(propagator, samples_last(START)[None], k)
+            u = march(propagator, samples_last(START)[None], k)
             ends.append(samples_first(u[0, -1]))
         errors.append(np.linalg.norm(ends[0] - ends[1]))
     return np.array(errors)
@@ -123,5 +123,5 @@ def test_a_coarse_step_over_one_layer_is_the_fine_step(operator):
     results = []
     for propagator in (fine, fine.coarsen(1)):
         starts = np.stack([samples_last(START)] * 2)
-        results.append(what_follows(propagator, starts, 3))
+        results.append(march(propagator, starts, 3))
     np.testing.assert_array_equal(*results)

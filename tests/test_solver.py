@@ -5,7 +5,6 @@ from collections import Counter
 import numpy as np
 import pytest
 from cases import rough_network, smooth_network, states
-from propagators import what_follows
 
 import mgresnet as mg
 from mgresnet.layers.layout import samples_last
@@ -13,6 +12,7 @@ from mgresnet.layers.scheme import euler
 from mgresnet.mgrit.cycle import CYCLES
 from mgresnet.timeline.coarse import COARSE_OPERATORS
 from mgresnet.timeline.propagators import Forward
+from mgresnet.timeline.sampled import march
 
 
 @pytest.mark.parametrize("relaxations", [0, 1, 2])
@@ -141,7 +141,7 @@ def test_initial_guesses_are_what_their_names_say(operator, cycle):
     )
     coarse = samples_last(c_points("coarse", (8,)))
     np.testing.assert_array_equal(coarse[0], first)
-    (behind,) = what_follows(fine.coarsen(8), first[None], 8)
+    (behind,) = march(fine.coarsen(8), first[None], 8)
     np.testing.assert_array_equal(coarse[1:], behind)
     np.testing.assert_array_equal(c_points("constant", (8, 2)), [inputs] * 9)
     zero = c_points("zero", (8, 2))
@@ -161,9 +161,9 @@ def test_the_coarse_guess_refines_level_by_level():
         net.step,
         COARSE_OPERATORS["matched"],
     ).coarsen(4)
-    (coarse,) = what_follows(middle.coarsen(4), got[:1], 4)
+    (coarse,) = march(middle.coarsen(4), got[:1], 4)
     starts = np.concatenate([got[:1], coarse[:-1]])
-    blocks = what_follows(middle, starts, 4)
+    blocks = march(middle, starts, 4)
     for j in range(4):
         needed = np.concatenate([starts[j : j + 1], blocks[j, :-1]])
         np.testing.assert_array_equal(got[16 * j : 16 * j + 16 : 4], needed)

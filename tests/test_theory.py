@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 from cases import Scalar, rough_network, smooth_network, states
-from propagators import Recursion, what_follows
+from propagators import Recursion
 
 import mgresnet as mg
 from mgresnet.layers.layout import samples_last
@@ -127,7 +127,7 @@ def test_coarse_factors_are_those_of_the_networks_steps(operator, m):
     layer = mg.Dense(1, "identity", "none")
     coefficients = layer.prepare(np.full((m, 1), -1.7))
     fine = Forward(layer, coefficients, 0.1, COARSE_OPERATORS[operator])
-    u = what_follows(fine.coarsen(m), np.ones((1, 1, 1)), 1)
+    u = march(fine.coarsen(m), np.ones((1, 1, 1)), 1)
     expected = theory.coarse_factor(-0.17, m, operator)
     assert u[0, 0, 0, 0] == pytest.approx(float(expected), rel=1e-13)
 

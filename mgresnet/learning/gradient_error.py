@@ -43,6 +43,7 @@ from mgresnet.solution import Solution
 from mgresnet.solve import cut, forward_propagator
 from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.propagators import Forward
+from mgresnet.timeline.sampled import march
 
 
 class GradientError(NamedTuple):
@@ -260,11 +261,7 @@ def _gradients(net: Network, s: Sample, at: Points) -> tuple[Array, Array]:
 
 def _steps(propagator: Forward | Adjoint, starts: Array) -> Array:
     """One step from each of the first n_steps starts."""
-    starts = np.ascontiguousarray(starts[: propagator.n_steps])
-    ends = np.empty_like(starts)[:, None]
-    propagator.propagate(starts, ends, ends[:0])
-    last: Array = ends[:, 0]
-    return last
+    return march(propagator, starts[: propagator.n_steps], 1)[:, 0]
 
 
 def _steps_back(propagator: Adjoint, starts: Array) -> Array:

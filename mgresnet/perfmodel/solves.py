@@ -1,7 +1,7 @@
 """The phases of a solve on P clocks, function by function as `mgrit` has them.
 
 Where `mgrit.cycle`, `mgrit.coarsest` or `mgrit.solver` changes, the function of the
-same name here does.
+same name here does; `chain` is what `mgrit.line` does.
 """
 
 from collections.abc import Iterator

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from mgresnet.parallel.comm import cut_shares, join_shares, share_length
+from mgresnet.parallel.shares import from_shares, share_length, to_shares
 
 
 class OtherRankFailedError(Exception):
@@ -96,23 +96,22 @@ class ThreadComm:
             total = total + part
         return total
 
-    def to_shares(self, rows):
-        """Concatenate along axis 0 in time order, for a share of the last axis."""
-        shares = cut_shares(rows, self.size)
+    def to_shares(self, shares):
+        """Give every rank its share; return what all give this one, in time order."""
         for target, part in zip(sorted(self._order), shares, strict=True):
             self._mailboxes.put(self._place, target, "share", part)
         return np.concatenate(self._take("share"))
 
-    def from_shares(self, points, out):
-        """Fill the points of this rank's steps for the whole last axis."""
-        stops = np.cumsum(self.gather(np.array([len(out) - 1])))
+    def from_shares(self, points, n):
+        """Give every rank its points; return what all have for this one."""
+        stops = np.cumsum(self.gather(np.array([n])))
         for target, stop, steps in zip(
             self._order, stops, np.diff(stops, prepend=0), strict=True
         ):
             part = points[stop - steps : stop + 1]
             self._mailboxes.put(self._place, target, "share", part)
         assert len(points) == stops[-1] + 1
-        join_shares(np.stack(self._take("share", sorted(self._order))), out)
+        return np.stack(self._take("share", sorted(self._order)))
 
     def _take(self, kind, order=None):
         sources = order or self._order
@@ -257,14 +256,14 @@ def _check_shares(comm, place, dtype):
         start = sum(steps[: comm.rank])
         mine = rows[start : start + steps[comm.rank]]
         share = share_length(k, comm.size)
-        got = comm.to_shares(mine)
+        got = to_shares(mine, comm)
         wanted = np.zeros((total, 2, comm.size * share), dtype)
         wanted[..., :k] = rows
         parts = np.moveaxis(wanted.reshape(total, 2, comm.size, share), 2, 0)
         _same("to_shares", got, parts[place])
         points = np.concatenate([np.zeros_like(got[:1]), got])
         back = np.empty((len(mine) + 1, *mine.shape[1:]), dtype)
-        comm.from_shares(points, back)
+        from_shares(points, back, comm)
         before = rows[start - 1 : start] if start else np.zeros_like(rows[:1])
         _same("from_shares", back, np.concatenate([before, mine]))
 

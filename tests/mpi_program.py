@@ -335,10 +335,8 @@ def patience(world):
     for verb in (
         lambda: comm.gather(np.zeros(1)),
         lambda: comm.sum(np.zeros(1)),
-        lambda: comm.to_shares(np.zeros((1, comm.size))),
-        lambda: comm.from_shares(
-            np.zeros((comm.size + 1, 1)), np.zeros((2, comm.size))
-        ),
+        lambda: comm.to_shares(np.zeros((comm.size, 1))),
+        lambda: comm.from_shares(np.zeros(comm.size + 1), 1),
         lambda: comm.send_right(comm.recv_left(np.zeros(1))),
     ):
         world.Barrier()

@@ -27,6 +27,7 @@ from propagators import Recursion
 import mgresnet as mg
 from mgresnet.mgrit.solver import iterate
 from mgresnet.parallel import as_time_comm
+from mgresnet.parallel import shares as sharing
 from mgresnet.timeline.grid import TimeGrid
 
 RANKS = (1, 2, 3, 5, 8)
@@ -103,6 +104,25 @@ def test_a_batch_of_several_tiles_has_the_same_bits():
     net = network(12, mg.Dense(2))
     case = Case(net, options, options, nesterov(), n_samples=700, n_steps=1)
     assert_same_bits(case, 3)
+
+
+def test_pieces_are_the_whole_batch_and_small():
+    for k, size, n_bytes in ((1, 1, 10**9), (1000, 3, 10**5), (4099, 8, 2000)):
+        found = list(sharing.pieces(k, size, n_bytes))
+        assert [i for some in found for i in range(k)[some]] == list(range(k))
+        most = max(sharing.AT_ONCE, sharing.FEWEST * n_bytes)
+        for some in found:
+            n = sharing.share_length(some.stop - some.start, size)
+            assert n * n_bytes <= most
+
+
+@pytest.mark.parametrize("n_samples", [1, 6, 37])
+@pytest.mark.parametrize("name", ["two levels", "three levels"])
+def test_batches_in_pieces_have_the_same_bits(name, n_samples, monkeypatch):
+    monkeypatch.setattr(sharing, "AT_ONCE", 1)
+    monkeypatch.setattr(sharing, "FEWEST", 3)
+    case = CASES[name]._replace(n_samples=n_samples)
+    assert_same_bits(case, 2, 3)
 
 
 @st.composite

@@ -10,9 +10,10 @@ from fakes import run_ranks
 
 import mgresnet as mg
 from mgresnet.__main__ import main
+from mgresnet.parallel import shares as sharing
 from mgresnet.parallel.clock import VirtualClock
-from mgresnet.parallel.comm import share_length
 from mgresnet.parallel.machine import MACHINES
+from mgresnet.parallel.shares import share_length
 from mgresnet.perfmodel.clocks import Ranks
 from mgresnet.perfmodel.cost import FREE, BatchCost, Cost, Costs, Rates
 from mgresnet.perfmodel.measure import measure_rates
@@ -113,6 +114,13 @@ def test_work_messages_and_bytes_are_those_of_real_runs(name, size):
             assert sent == (books.messages, books.bytes)
 
 
+@pytest.mark.parametrize("name", ["two levels", "three levels", "both"])
+def test_messages_are_those_of_real_runs_if_batches_go_in_pieces(name, monkeypatch):
+    monkeypatch.setattr(sharing, "AT_ONCE", 1)
+    monkeypatch.setattr(sharing, "FEWEST", 1)
+    test_work_messages_and_bytes_are_those_of_real_runs(name, 2)
+
+
 def test_one_rank_does_the_counted_work():
     config = configuration(96, (4, 3), 2, relaxations=1)
     found = predict("forward", config, rates(coarse=Cost.rate(2.0)), NO_NETWORK, 1)
@@ -163,11 +171,10 @@ def test_exchanges_take_as_long_as_on_virtual_clocks(size):
         clock = VirtualClock(lambda: 0.0)
         clock.computed = entries[comm.rank]
         virtual = mg.VirtualTimeComm(comm, BUSY, clock)
-        virtual.to_shares(np.zeros((steps[comm.rank], WIDTH, BATCH)))
+        n = int(steps[comm.rank])
+        virtual.to_shares(np.zeros((size, n, WIDTH, share)))
         after = virtual.account
-        points = np.zeros((steps.sum() + 1, WIDTH, share))
-        mine = np.empty((steps[comm.rank] + 1, WIDTH, BATCH))
-        virtual.from_shares(points, mine)
+        virtual.from_shares(np.zeros((steps.sum() + 1, WIDTH, share)), n)
         return after, virtual.account
 
     ranks = Ranks.start(size, BUSY)
@@ -293,7 +300,8 @@ def test_memory_falls_with_ranks_and_with_c_points_only():
     assert totals[2] < totals[0]
     assert totals[3] < totals[2] / 10
     steps = 4096 // 16
-    assert shares == [0, 3 * steps * WIDTH * 4 * 8] * 2  # points, forcing, states
+    points = (steps + 1) * WIDTH * 4 * 8
+    assert shares == [0, 6 * points] * 2  # points, forcing, states, and copies of them
     assert gathered == [steps * WIDTH * (WIDTH + 1) * 8] * 4  # on every rank
 
 

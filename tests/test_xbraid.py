@@ -203,7 +203,7 @@ class Iteration:
 
     def relaxed(self, step, guess):
         comm, layers = SerialComm(), Recursion(step, self.times)
-        finest = Level.of(layers, self.factors, guess[0], comm)
+        finest = Level.of(layers, self.factors, guess[0])
         finest.set_points(guess)
         finest.sweep("relax")
         sweeps = self.options.sweeps(len(self.factors))

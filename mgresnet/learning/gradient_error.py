@@ -36,7 +36,6 @@ from mgresnet.learning.remainder import (
 from mgresnet.learning.shared import add_over_ranks, own_gather
 from mgresnet.mgrit.coarsest import march_together
 from mgresnet.mgrit.options import MGRITOptions
-from mgresnet.mgrit.propagator import spread
 from mgresnet.network import Network, Params, owned
 from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.solution import Solution
@@ -276,5 +275,5 @@ def _march(
     points = np.empty((propagator.n_steps + 1, *first.shape), first.dtype)
     points[0] = first
     forcing = np.ascontiguousarray(forcing)
-    march_together(spread(propagator, comm), points, forcing, comm)
+    march_together(propagator, points, forcing, comm)
     return points

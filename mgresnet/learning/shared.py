@@ -7,6 +7,7 @@ from mgresnet.layers.layout import Array
 from mgresnet.learning.optimisers import Gather
 from mgresnet.network import Network
 from mgresnet.parallel import TimeComm
+from mgresnet.parallel.shares import to_shares
 
 
 def pull_back_control(
@@ -41,7 +42,7 @@ def add_over_ranks(rows: Array, factors: Array, comm: TimeComm) -> Array:
     factors : ndarray, shape (n_total, K)
     comm : TimeComm
     """
-    share = combine_transposed(factors, comm.to_shares(rows))
+    share = combine_transposed(factors, to_shares(rows, comm))
     whole = comm.gather(share.T)[: rows.shape[1]]
     return np.ascontiguousarray(whole.T)
 

@@ -10,7 +10,6 @@ from mgresnet.layers.memory import empty
 from mgresnet.mgrit.coarsest import Coarsest
 from mgresnet.mgrit.propagator import Array, Propagator
 from mgresnet.mgrit.segment import March, Segment, columns
-from mgresnet.parallel.comm import TimeComm
 
 
 class Level(NamedTuple):
@@ -37,7 +36,6 @@ class Level(NamedTuple):
         propagator: Propagator,
         factors: tuple[int, ...],
         state: Array,
-        comm: TimeComm,
         spacing: int = 1,
         forcing: Array | None = None,
     ) -> Self:
@@ -50,7 +48,6 @@ class Level(NamedTuple):
             Coarsening factor of this level and of all but the coarsest.
         state : ndarray
             Gives shape and dtype of a state.
-        comm : TimeComm
         spacing : int
             Steps from a point that is kept to the next: 1, or those of an interval.
         forcing : ndarray, shape (n_steps, *state), optional
@@ -78,7 +75,7 @@ class Level(NamedTuple):
             forcing,
             line,
             Counter(),
-            _coarser(intervals.propagator, factors, state, comm),
+            _coarser(intervals.propagator, factors, state),
         )
 
     @property
@@ -130,14 +127,14 @@ class Level(NamedTuple):
 
 
 def _coarser(
-    intervals: Propagator, factors: tuple[int, ...], state: Array, comm: TimeComm
+    intervals: Propagator, factors: tuple[int, ...], state: Array
 ) -> Level | Coarsest:
     """Next level, of one step for every interval."""
     steps = intervals.coarsen(factors[0])
     if len(factors) == 1:
-        return Coarsest.of(steps, state, comm)
+        return Coarsest.of(steps, state)
     tau = empty((steps.n_steps, *state.shape), state.dtype)
-    return Level.of(steps, factors[1:], state, comm, forcing=tau)
+    return Level.of(steps, factors[1:], state, forcing=tau)
 
 
 def _points(

@@ -32,27 +32,36 @@ class Propagator(Protocol):
         """One step for every m steps; m divides n_steps."""
 
 
+class Whole(Protocol):
+    """Steps of all ranks in time order.
+
+    Samples are independent of each other and lie along the last axis of a state.
+    """
+
+    @property
+    def n_steps(self) -> int:
+        """Number of steps."""
+
+    def share(self, samples: slice, /) -> Propagator:
+        """Keep this rank's share of some samples; all ranks do this together."""
+
+
 @runtime_checkable
 class Spreadable(Protocol):
     """A propagator that several ranks can solve together on the coarsest level."""
 
-    def whole(self, comm: TimeComm, /) -> Propagator:
-        """Steps of all ranks in time order, for this rank's share of the samples.
-
-        Samples are independent of each other and lie along the last axis of a state.
-        """
+    def whole(self, comm: TimeComm, /) -> Whole:
+        """Steps of all ranks."""
 
 
-def spread(propagator: Propagator, comm: TimeComm) -> Propagator:
-    """Steps of all ranks, for this rank's share of the samples.
+def spread(propagator: Propagator, comm: TimeComm) -> Whole:
+    """Steps of all ranks, of which there are several.
 
     Raises
     ------
     TypeError
         If this kind of propagator cannot be solved by several ranks.
     """
-    if comm.size == 1:
-        return propagator
     if not isinstance(propagator, Spreadable):
         raise TypeError(
             f"{type(propagator).__name__} cannot be solved by {comm.size} ranks; "

@@ -99,7 +99,7 @@ def iterate(
     """
     if not factors or options.initial_guess == "serial":
         return _serial(propagator, initial, options, comm, spacing, last)
-    finest = Level.of(propagator, factors, initial, comm, spacing)
+    finest = Level.of(propagator, factors, initial, spacing)
     method = Method(
         options.cycle, options.sweeps(len(factors)), options.relaxation_weight
     )

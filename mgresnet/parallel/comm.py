@@ -1,15 +1,8 @@
-"""What the solver asks of a parallel machine: a few verbs over slabs in time order.
-
-States of a batch live on the ranks in one of two ways: every rank has its own steps for
-all samples, or all steps for its share of the samples.  `to_shares` and `from_shares`
-change from one to the other, as a parallel transposition does.
-"""
+"""What the solver asks of a parallel machine: a few verbs over slabs in time order."""
 
 from typing import Any, Protocol, Self, runtime_checkable
 
 from numpy.typing import NDArray
-
-from mgresnet.layers.memory import empty
 
 Array = NDArray[Any]
 
@@ -46,22 +39,36 @@ class TimeComm(Protocol):
     def sum(self, values: Array) -> Array:
         """Sum over ranks in time order; every rank gets the same bits."""
 
-    def to_shares(self, rows: Array) -> Array:
-        """Concatenate rows (n, ..., k) in time order, for this rank's share of axis -1.
-
-        Shares have ``share_length(k, size)`` entries; zeros fill the last ones up.  The
-        share of a rank is the same with time running backwards.
-        """
-
-    def from_shares(self, points: Array, out: Array) -> None:
-        """Fill this rank's points, from its first to its last, for the whole last axis.
+    def to_shares(self, shares: Array) -> Array:
+        """Give every rank its share; return what all give this one, in time order.
 
         Parameters
         ----------
-        points : ndarray, shape (n_total + 1, ..., share)
-            The ends of all ranks' steps, for this rank's share.
-        out : ndarray, shape (n + 1, ..., k)
-            For the n steps of this rank; neighbours both get the point between them.
+        shares : ndarray, shape (size, n, ...)
+            Rows for every rank; which one gets which is the same with time running
+            backwards.
+
+        Returns
+        -------
+        ndarray, shape (n_total, ...)
+            Concatenated along axis 0.
+        """
+
+    def from_shares(self, points: Array, n: int) -> Array:
+        """Give every rank its points; return what all have for this one.
+
+        Parameters
+        ----------
+        points : ndarray, shape (n_total + 1, ...)
+            The ends of all ranks' steps, a share of each.
+        n : int
+            Steps of this rank.
+
+        Returns
+        -------
+        ndarray, shape (size, n + 1, ...)
+            All shares, as `to_shares` takes them, from the first point of this rank to
+            its last; neighbours both get the point between them.
         """
 
     def reversed(self) -> Self:
@@ -95,31 +102,6 @@ def split(comm: TimeComm, colour: int) -> TimeComm:
     return comm.split(colour)
 
 
-def share_length(k: int, size: int) -> int:
-    """Length of every rank's share of k entries: equal, and enough together."""
-    return -(-k // size)
-
-
-def cut_shares(rows: Array, size: int) -> Array:
-    """Shares of rows (n, ..., k) one after the other, (size, n, ..., share)."""
-    *inner, k = rows.shape
-    share = share_length(k, size)
-    shares = empty((size, *inner, share), rows.dtype)
-    for i, part in enumerate(shares):
-        own = rows[..., i * share : (i + 1) * share]
-        part[..., : own.shape[-1]] = own
-        part[..., own.shape[-1] :] = 0
-    return shares
-
-
-def join_shares(shares: Array, rows: Array) -> None:
-    """Inverse of `cut_shares`: fill rows (n, ..., k)."""
-    share = shares.shape[-1]
-    for i, part in enumerate(shares):
-        own = rows[..., i * share : (i + 1) * share]
-        own[:] = part[..., : own.shape[-1]]
-
-
 class SerialComm:
     """One rank that holds everything."""
 
@@ -145,13 +127,14 @@ class SerialComm:
         """Return the values."""
         return values
 
-    def to_shares(self, rows: Array) -> Array:
-        """Return the rows: the share of one rank is everything."""
-        return rows
+    def to_shares(self, shares: Array) -> Array:
+        """Return the only share: it is everything."""
+        only: Array = shares[0]
+        return only
 
-    def from_shares(self, points: Array, out: Array) -> None:
-        """Copy the points: the share of one rank is everything."""
-        out[:] = points
+    def from_shares(self, points: Array, n: int) -> Array:
+        """Return the points as the only share."""
+        return points[None]
 
     def reversed(self) -> Self:
         """One rank read backwards is itself."""

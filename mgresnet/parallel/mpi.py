@@ -15,13 +15,7 @@ from mpi4py import MPI
 
 from mgresnet.layers.memory import empty
 from mgresnet.parallel.blas import limit_blas
-from mgresnet.parallel.comm import (
-    Array,
-    SerialComm,
-    TimeComm,
-    cut_shares,
-    join_shares,
-)
+from mgresnet.parallel.comm import Array, SerialComm, TimeComm
 from mgresnet.parallel.crowd import await_asleep, crowded
 
 LAST_WORDS = 0.5  # seconds: when a job aborts, MPICH drops output it has yet to read
@@ -98,35 +92,24 @@ class MPIComm:
             total += part
         return total
 
-    def to_shares(self, rows: Array) -> Array:
-        """Concatenate rows (n, ..., k) in time order, for this rank's share of axis -1.
-
-        Shares have ``share_length(k, size)`` entries; zeros fill the last ones up.
-        """
+    def to_shares(self, shares: Array) -> Array:
+        """Give every rank its share; return what all give this one, in time order."""
         self._meet()
-        counts, shares = self._lengths(len(rows)), cut_shares(rows, self.size)
-        total = empty((sum(counts), *shares.shape[2:]), rows.dtype)
-        entry = math.prod(shares.shape[2:])
-        received = [total, self._places(counts, entry)]
-        self._comm.Alltoallv([shares, shares[0].size], received)
+        counts, inner = self._lengths(shares.shape[1]), shares.shape[2:]
+        total = empty((sum(counts), *inner), shares.dtype)
+        received = [total, self._places(counts, math.prod(inner))]
+        self._comm.Alltoallv([np.ascontiguousarray(shares), shares[0].size], received)
         return total
 
-    def from_shares(self, points: Array, out: Array) -> None:
-        """Fill this rank's points, from its first to its last, for the whole last axis.
-
-        Parameters
-        ----------
-        points : ndarray, shape (n_total + 1, ..., share)
-            The ends of all ranks' steps, for this rank's share.
-        out : ndarray, shape (n + 1, ..., k)
-            For the n steps of this rank; neighbours both get the point between them.
-        """
+    def from_shares(self, points: Array, n: int) -> Array:
+        """Give every rank its points; return what all have for this one."""
         self._meet()
-        counts, entry = self._lengths(len(out) - 1), math.prod(points.shape[1:])
-        shares = empty((self.size, len(out), *points.shape[1:]), points.dtype)
-        sent = [np.ascontiguousarray(points), self._places(counts, entry, behind=1)]
+        counts, inner = self._lengths(n), points.shape[1:]
+        shares = empty((self.size, n + 1, *inner), points.dtype)
+        places = self._places(counts, math.prod(inner), behind=1)
+        sent = [np.ascontiguousarray(points), places]
         self._comm.Alltoallv(sent, [shares, shares[0].size])
-        join_shares(shares, out)
+        return shares
 
     def reversed(self) -> Self:
         """The same ranks with time running backwards."""

@@ -38,7 +38,7 @@ import numpy as np
 
 from mgresnet.parallel.choose import as_time_comm
 from mgresnet.parallel.clock import Account, Stretches, VirtualClock
-from mgresnet.parallel.comm import Array, share_length, split
+from mgresnet.parallel.comm import Array, split
 from mgresnet.parallel.machine import Machine, rounds
 
 LENGTH = 8  # bytes that tell the length of a part
@@ -138,20 +138,20 @@ class VirtualTimeComm:
         self._clock.leave(self._collective(float(entries.max()), moved))
         return total
 
-    def to_shares(self, rows: Array) -> Array:
-        """Concatenate rows in time order, for this rank's share of the last axis."""
-        share = rows[..., : share_length(rows.shape[-1], self.size)]
-        start, others = self._begin("to_shares", share.nbytes)
-        total = self._comm.to_shares(rows)
+    def to_shares(self, shares: Array) -> Array:
+        """Give every rank its share; return what all give this one, in time order."""
+        start, others = self._begin("to_shares", shares[0].nbytes)
+        total = self._comm.to_shares(shares)
         self._clock.leave(self._exchange(start, others * (self.size - 1)))
         return total
 
-    def from_shares(self, points: Array, out: Array) -> None:
-        """Fill this rank's points from its first to its last, for the whole axis."""
-        mine = len(out) * points[:1].nbytes
+    def from_shares(self, points: Array, n: int) -> Array:
+        """Give every rank its points; return what all have for this one."""
+        mine = (n + 1) * points[:1].nbytes
         start, others = self._begin("from_shares", mine)
-        self._comm.from_shares(points, out)
+        shares = self._comm.from_shares(points, n)
         self._clock.leave(self._exchange(start, others.sum() - others))
+        return shares
 
     def reversed(self) -> Self:
         """The same ranks with time running backwards, and the same clock."""

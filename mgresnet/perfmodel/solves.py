@@ -11,7 +11,7 @@ import numpy as np
 
 from mgresnet.mgrit.cycle import Method, visits
 from mgresnet.mgrit.options import MGRITOptions
-from mgresnet.parallel.comm import share_length
+from mgresnet.parallel.shares import pieces, share_length
 from mgresnet.perfmodel.clocks import Ints, Ranks
 from mgresnet.perfmodel.cost import Cost, Costs
 from mgresnet.timeline.grid import TimeGrid
@@ -37,24 +37,12 @@ class Solve(NamedTuple):
         """Bytes of the states of the batch between two layers."""
         return self.sample * self.batch
 
-    @property
-    def share(self) -> int:
-        """Samples of a rank on the coarsest level."""
-        return share_length(self.batch, self.ranks.size)
-
 
 class Coarsest(NamedTuple):
     """The coarsest level on all ranks in order of propagation."""
 
     steps: Ints  # (size,)
     work: dict[str, Ints]  # steps by kind, (size,)
-
-    @classmethod
-    def of(cls, steps: Ints, run: Solve) -> Self:
-        """Level of the ranks' steps."""
-        spread(run, steps)
-        run.ranks.charge("coarse solve")
-        return cls(steps, {})
 
 
 class Level(NamedTuple):
@@ -79,7 +67,7 @@ class Level(NamedTuple):
         coarser: Any = (
             Level.of(coarse, tuple(others), run, run.costs.coarse)
             if others
-            else Coarsest.of(coarse, run)
+            else Coarsest(coarse, {})
         )
         return cls(steps, coarse, lead, cost, {}, coarser)
 
@@ -101,27 +89,38 @@ def slabs(grid: TimeGrid, size: int) -> Ints:
     return layers
 
 
-def spread(run: Solve, steps: Ints) -> None:
-    """Let every rank have the coarse steps of all, for its share of the samples."""
-    for n_bytes in run.coefficients:
-        if not run.gathered:
-            run.ranks.gather(n_bytes * steps)
-    if run.linearised:
-        run.ranks.to_shares(run.sample * run.share * steps)
+def gather_coefficients(run: Solve, steps: Ints) -> None:
+    """Let every rank have the coarse steps of all, unless it has them."""
+    for n_bytes in () if run.gathered else run.coefficients:
+        run.ranks.gather(n_bytes * steps)
 
 
 def march_together(run: Solve, steps: Ints, forced: bool = True) -> None:
     """March through the coarsest level, every rank for its share of the samples."""
-    share = run.sample * run.share
-    run.ranks.to_shares(share * (np.arange(run.ranks.size) == 0))
-    if forced:
-        run.ranks.to_shares(share * steps)
-    run.ranks.compute(run.costs.march.at(int(steps.sum()), run.share))
-    run.ranks.from_shares(share * (steps + 1))
+    n, size = int(steps.sum()), run.ranks.size
+    first = np.arange(size) == 0
+    rows = [first, *[steps] * forced, *[steps] * run.linearised]
+    for some in pieces(run.batch, size, (n + 1) * run.sample):
+        samples = some.stop - some.start
+        share = share_length(samples, size)
+        for own in rows:
+            copy(run, own, samples)
+            run.ranks.to_shares(run.sample * share * own)
+        run.ranks.compute(run.costs.march.at(n, share))
+        run.ranks.from_shares(run.sample * share * (steps + 1))
+        copy(run, steps + 1, samples)
+
+
+def copy(run: Solve, states: Ints, samples: int) -> None:
+    """Copy states to messages, or from there; one rank has none."""
+    if run.ranks.size > 1:
+        run.ranks.compute(run.costs.correct.at(states * (samples / run.batch)))
 
 
 def solve(coarsest: Coarsest, run: Solve, forced: bool = True) -> None:
     """Solve the coarsest level, with a forcing or without."""
+    if "solve" not in coarsest.work:
+        gather_coefficients(run, coarsest.steps)
     march_together(run, coarsest.steps, forced)
     tally(coarsest, "solve")
     run.ranks.charge("coarse solve")

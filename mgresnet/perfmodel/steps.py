@@ -16,18 +16,18 @@ import numpy as np
 from mgresnet.layers.panels import TILE
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network
-from mgresnet.parallel.comm import share_length
 from mgresnet.parallel.machine import Machine
+from mgresnet.parallel.shares import pieces, share_length
 from mgresnet.perfmodel.clocks import Ints, Ranks
 from mgresnet.perfmodel.cost import Rates
 from mgresnet.perfmodel.solves import (
     NUMBER,
     Solve,
     Work,
+    gather_coefficients,
     iterate,
     march_together,
     slabs,
-    spread,
 )
 from mgresnet.timeline.coarse import COARSE_OPERATORS
 from mgresnet.timeline.grid import TimeGrid
@@ -203,13 +203,12 @@ def estimate_gradient_error(c: Course) -> None:
     """`learning.gradient_error`: a coarse solve forward, two back, three norms."""
     intervals = c.layers // c.config.grid.interval
     c.ranks.compute(c.rates.estimate.at(intervals))
-    spread(c.ahead, intervals)
+    gather_coefficients(c.ahead, intervals)
     march_together(c.ahead, intervals)
     for _ in ("now", "corrected"):
         close(c)
     rows = intervals + c.layers % c.config.grid.interval
     for _ in ("both", "alone"):
-        spread(c.back._replace(gathered=True), intervals[::-1])
         march_together(c.back, intervals[::-1])
     for _ in ("both", "alone"):
         add_over_ranks(c, rows)
@@ -269,15 +268,18 @@ def memory(config: Configuration, size: int) -> dict[str, int]:
     Of both solves, which live together until the gradient is there, with residuals at
     C-points; of the coarsest level the forcing, and of those between points, C-points
     and forcing.  Several ranks have points, forcing and states of the coarsest level
-    once more, all steps for a share of the samples.  Kernels work through an interval
-    with a tile of samples.  The optimiser's state is left out.
+    once more, all steps for their share of a piece of the batch, and copies of them for
+    messages.  Kernels work through an interval with a tile of samples.  The optimiser's
+    state is left out.
     """
     layers = int(slabs(config.grid, size).max())
     m, everything = config.grid.spacing, config.forward.store == "all"
     kept = layers if everything else -(-layers // m)
     levels = [layers // m for m in itertools.accumulate(config.grid.factors, mul)]
     coarsest = config.grid.steps[-1] if config.grid.factors else 0
-    share = share_length(config.batch, size) * config.sample if size > 1 else 0
+    points = (coarsest + 1) * config.sample
+    piece = next(pieces(config.batch, size, points)).stop
+    share = points * share_length(piece, size) if size > 1 else 0
     tile = min(config.batch, TILE) * config.sample
     body = layers * config.net.layer.n_params * config.itemsize
     if config.net.control is not None:
@@ -288,7 +290,7 @@ def memory(config: Configuration, size: int) -> dict[str, int]:
         "slopes": layers * config.state * everything,
         "residuals": 2 * (layers // m) * config.state,
         "coarse levels": (3 * sum(levels[:-1]) + sum(levels[-1:])) * config.state,
-        "shares of the coarsest level": 3 * coarsest * share,
+        "shares of the coarsest level": 6 * share,
         "coarse coefficients": coarsest * sum(config.coefficients),
         "interval": 2 * m * tile * (not everything),
         "parameters": body,

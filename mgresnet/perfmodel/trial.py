@@ -207,7 +207,7 @@ def _swept(propagator: Any, state: Array, options: MGRITOptions) -> Level:
     """Level on which all phases can be timed."""
     (m,) = options.coarsening
     spacing = 1 if options.store == "all" else m
-    fine = Level.of(propagator, (m,), state, ONE, spacing)
+    fine = Level.of(propagator, (m,), state, spacing)
     fine.begin(state)
     fine.coarser.forcing[:] = 0.0
     cycle.start(fine, ONE, FCF)

@@ -6,13 +6,14 @@ those of the forward run, so its remainder comes first where the forward one com
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from mgresnet.layers.layout import Array
 from mgresnet.layers.stepwise import linearise, nothing
 from mgresnet.parallel.comm import TimeComm
+from mgresnet.parallel.shares import to_shares
 from mgresnet.timeline.propagators import Forward
 
 AT_ONCE = 2**21  # bytes of slopes that are found, used and forgotten in one go
@@ -100,11 +101,10 @@ class Adjoint:
         starts = np.ascontiguousarray(self.states[::m])
         return type(self)(self.forward.coarsen(m), starts)
 
-    def whole(self, comm: TimeComm) -> Self:
-        """Steps of all ranks, last ones first, for this rank's share of the samples."""
+    def whole(self, comm: TimeComm) -> "AdjointOfAll":
+        """Steps of all ranks, last ones first."""
         layers = comm.reversed()
-        forward, states = self.forward.whole(layers), layers.to_shares(self.states)
-        return type(self)(forward, states)
+        return AdjointOfAll(self.forward.whole(layers), self.states, layers)
 
     def part(self, start: int, stop: int) -> Self:
         """Keep the layers start..stop-1."""
@@ -114,6 +114,23 @@ class Adjoint:
             states=self.states[start:stop],
             slopes=None if self.slopes is None else self.slopes[start:stop],
         )
+
+
+class AdjointOfAll(NamedTuple):
+    """Adjoint steps of all ranks; states are handed over where they are needed."""
+
+    forward: Forward  # of all ranks
+    states: Array  # at the start of this rank's steps
+    comm: TimeComm  # in layer order
+
+    @property
+    def n_steps(self) -> int:
+        """Number of steps."""
+        return self.forward.n_steps
+
+    def share(self, samples: slice) -> Adjoint:
+        """Keep this rank's share of some samples."""
+        return Adjoint(self.forward, to_shares(self.states[..., samples], self.comm))
 
 
 @dataclass(frozen=True)

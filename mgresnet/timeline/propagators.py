@@ -107,7 +107,7 @@ class Forward:
         return made
 
     def whole(self, comm: TimeComm) -> Self:
-        """Steps of all ranks; they are the same for every sample."""
+        """Steps of all ranks."""
 
         def make() -> Forward:
             gathered = tuple(comm.gather(c) for c in self.coefficients)
@@ -115,6 +115,10 @@ class Forward:
 
         made: Self = self._once(("whole", comm.rank, comm.size), make)
         return made
+
+    def share(self, samples: slice) -> Self:
+        """Steps are the same for every sample."""
+        return self
 
     def part(self, start: int, stop: int) -> Self:
         """Keep the steps start..stop-1."""

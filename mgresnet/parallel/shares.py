@@ -1,0 +1,75 @@
+"""Handing a batch over: all samples of some steps, or all steps of some samples.
+
+States of a batch live on the ranks in one of two ways: every rank has its own steps for
+all samples, or all steps for its share of the samples.  To go from one to the other is
+a parallel transposition.  What has to be copied for it is done here and not by the
+verbs of a `TimeComm`, since any machine has to.
+"""
+
+from collections.abc import Iterator
+
+from mgresnet.layers.memory import empty
+from mgresnet.parallel.comm import Array, TimeComm
+
+AT_ONCE = 2**21  # bytes of a rank's share that are handed over in one go
+FEWEST = 16  # samples of it, and a multiple of them: kernels work on that many at once
+
+
+def share_length(k: int, size: int) -> int:
+    """Length of every rank's share of k samples: equal, and enough together."""
+    return -(-k // size)
+
+
+def to_shares(rows: Array, comm: TimeComm) -> Array:
+    """Rows of all ranks in time order, for this rank's share of the samples.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n, ..., k)
+        Of this rank, for k samples.
+    comm : TimeComm
+
+    Returns
+    -------
+    ndarray, shape (n_total, ..., share)
+        The share is ``share_length(k, comm.size)``; zeros fill the last ones up.  It is
+        the same with time running backwards.
+    """
+    if comm.size == 1:
+        return rows
+    *inner, k = rows.shape
+    share = share_length(k, comm.size)
+    shares = empty((comm.size, *inner, share), rows.dtype)
+    for i, part in enumerate(shares):
+        own = rows[..., i * share : (i + 1) * share]
+        part[..., : own.shape[-1]] = own
+        part[..., own.shape[-1] :] = 0
+    return comm.to_shares(shares)
+
+
+def from_shares(points: Array, out: Array, comm: TimeComm) -> None:
+    """Fill this rank's points, from its first to its last, for all samples.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n_total + 1, ..., share)
+        The ends of all ranks' steps, for this rank's share.
+    out : ndarray, shape (n + 1, ..., k)
+        For the n steps of this rank; neighbours both get the point between them.
+    comm : TimeComm
+    """
+    shares = comm.from_shares(points, len(out) - 1)
+    share = shares.shape[-1]
+    for i, part in enumerate(shares):
+        own = out[..., i * share : (i + 1) * share]
+        own[:] = part[..., : own.shape[-1]]
+
+
+def pieces(k: int, size: int, n_bytes: int) -> Iterator[slice]:
+    """Divide k samples, of n_bytes each, so that the shares of a piece are small.
+
+    What has been copied for one piece is forgotten before the next.
+    """
+    few = max(AT_ONCE // n_bytes // FEWEST, 1) * FEWEST * size
+    for start in range(0, k, few):
+        yield slice(start, min(start + few, k))

@@ -110,7 +110,7 @@ def test_pieces_are_the_whole_batch_and_small():
     for k, size, n_bytes in ((1, 1, 10**9), (1000, 3, 10**5), (4099, 8, 2000)):
         found = list(sharing.pieces(k, size, n_bytes))
         assert [i for some in found for i in range(k)[some]] == list(range(k))
-        most = max(sharing.AT_ONCE, sharing.FEWEST * n_bytes)
+        most = sharing.AT_ONCE + sharing.FEWEST * n_bytes
         for some in found:
             n = sharing.share_length(some.stop - some.start, size)
             assert n * n_bytes <= most

@@ -210,7 +210,9 @@ def test_memory_is_used_again_when_no_view_is_left():
     assert (view == 1.0).all()
     assert where not in [other.ctypes.data for other in others]
     del view
-    assert memory.empty((400, 500), np.float64).ctypes.data == where
+    for shape in ((400, 500), (410, 400)):
+        assert memory.empty(shape, np.float64).ctypes.data == where
+    assert memory.empty((300, 400), np.float64).ctypes.data != where, "a waste"
 
 
 def test_memory_is_kept_for_what_was_used_last(monkeypatch):

@@ -2,8 +2,8 @@
 
 The system clears every page that a process touches for the first time, which takes
 longer than a sweep of layers does with it.  Memory of large arrays is therefore kept
-when they are no longer used, for others of the same size: those of the next solve.  Of
-more than a limit, what was used last is kept.
+when they are no longer used, for others of about the same size: those of the next
+solve.  Of more than a limit, what was used last is kept.
 """
 
 import math
@@ -17,6 +17,7 @@ from mgresnet.layers.layout import Array
 
 SMALL = 2**17  # bytes of arrays that are left to NumPy
 LIMIT = 2**28  # bytes to keep at most while nobody uses them
+WASTE = 4  # part of what is needed by which kept memory may be larger: one in so many
 
 _free: list[mmap.mmap] = []  # what was used last comes last
 
@@ -36,7 +37,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
 def _kept(n: int) -> mmap.mmap | None:
     """Memory of so many bytes, no longer kept; or none."""
     for memory in reversed(list(_free)):
-        if len(memory) == n:
+        if n <= len(memory) <= n + n // WASTE:
             try:
                 _free.remove(memory)
             except ValueError:  # another thread was quicker

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from mgresnet.layers.memory import empty
 from mgresnet.parallel.comm import Array, TimeComm
 
-AT_ONCE = 2**21  # bytes of a rank's share that are handed over in one go
-FEWEST = 16  # samples of it, and a multiple of them: kernels work on that many at once
+AT_ONCE = 2**20  # bytes of a rank's share that are handed over in one go, or a few more
+FEWEST = 16  # samples of it; a multiple of them, as kernels work on many at once
 
 
 def share_length(k: int, size: int) -> int:
@@ -66,10 +66,12 @@ def from_shares(points: Array, out: Array, comm: TimeComm) -> None:
 
 
 def pieces(k: int, size: int, n_bytes: int) -> Iterator[slice]:
-    """Divide k samples, of n_bytes each, so that the shares of a piece are small.
+    """Divide k samples, of n_bytes each, evenly so that shares of a piece are small.
 
     What has been copied for one piece is forgotten before the next.
     """
-    few = max(AT_ONCE // n_bytes // FEWEST, 1) * FEWEST * size
+    share, most = share_length(k, size), max(AT_ONCE // n_bytes, FEWEST)
+    few = -(-share // -(-share // most))
+    few = -(-few // FEWEST) * FEWEST * size
     for start in range(0, k, few):
         yield slice(start, min(start + few, k))

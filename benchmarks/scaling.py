@@ -2,7 +2,7 @@
 
     two-cores   one and two ranks, depths 256 and 1024, widths 8 and 32
     virtual     up to 128 ranks on few cores, by virtual time on a machine with messages
-                as fast as here, or of a given profile; one and two ranks by the wall
+                as fast as here, or of a given profile
     cores N     1, 2, 4, ... N ranks on a machine with N cores
 
 Every parallel job stands between serial ones: the best serial step of this package and,
@@ -35,6 +35,12 @@ from tqdm import tqdm
 BATCH = 256
 ALONE = (*SERIAL, *((PEER,) if importlib.util.find_spec("torch") else ()))
 METHODS = ("0", "1", "adaptive")
+FACTORS = ((16,), (32,), (64,))
+STRONG = (  # widths, batches, methods, coarsenings
+    (8, BATCH, METHODS[:2], FACTORS),
+    (32, BATCH, METHODS[:2], FACTORS),
+    (32, 1000, METHODS[:1], FACTORS[2:]),
+)
 WEAK = ((32, BATCH), (32, 1000), (64, 1000))  # widths and batches
 
 
@@ -52,26 +58,28 @@ def two_cores(quick: bool) -> Iterable[Job]:
 
 
 def virtual(profile: str, largest: int, quick: bool) -> Iterable[Job]:
-    """Many ranks on few cores; the more ranks, the fewer steps."""
-    widths, depth = ((8,), 256) if quick else ((8, 32), 4096)
+    """Many ranks on few cores; the more ranks, the fewer steps.
+
+    What is to be compared takes turns, as the machine is not always equally fast.
+    """
+    depth, times = (256, 1) if quick else (4096, 3)
     largest = min(largest, 4) if quick else largest
-    factors = ((16,), (32,), (64,))
-    for width in widths:
-        strong = partial(Job, "strong", depth, width, BATCH)
-        for clock in (None, profile):
-            yield strong(1, ALONE, ((64,),), 2, 5, clock)
-        for ranks, clock in product((1, 2), (None, profile)):
-            yield strong(ranks, METHODS[:2], factors, 2, 5, clock)
-        for ranks in powers(4, min(largest, 16)):
-            yield strong(ranks, METHODS[:2], factors, 2, 5, profile)
-        for ranks, m in product(powers(32, min(largest, 64)), factors):
-            yield strong(ranks, ("0",), (m,), 1, 9, profile)  # caches for one alone
-        yield strong(1, ALONE, ((64,),), 2, 5, profile)
-    for (width, batch), ranks in product(WEAK[:1] if quick else WEAK, (1, 8, 32, 128)):
-        if ranks <= largest:
-            weak = partial(Job, "weak", 64, width, batch, ranks)
-            yield weak(SERIAL[1:], ((64,),), 2, 5, profile)
-            yield weak(("0",), ((64,),), 1 + (ranks <= 8), 9, profile)
+    for width, batch, methods, factors in STRONG[:1] if quick else STRONG:
+        strong = partial(Job, "strong", depth, width, batch, virtual=profile)
+        yield strong(1, ALONE, ((64,),), rounds=2, steps=5)
+        for ranks in powers(1, min(largest, 16)):
+            yield strong(ranks, methods, factors, rounds=2, steps=5)
+        for time in range(times):
+            yield strong(1, SERIAL, ((64,),), rounds=2, steps=5)
+            some = factors if time == 0 else factors[-1:]
+            for ranks, m in product(powers(32, min(largest, 64)), some):
+                yield strong(ranks, ("0",), (m,), rounds=1, steps=9)  # caches for one
+    for width, batch in WEAK[:1] if quick else WEAK:
+        weak = partial(Job, "weak", 64, width, batch, virtual=profile)
+        for _, ranks in product(range(times), (1, 8, 32, 128)):
+            if ranks <= largest:
+                yield weak(ranks, SERIAL[1:], ((64,),), rounds=1, steps=3)
+                yield weak(ranks, ("0",), ((64,),), rounds=1, steps=9)
 
 
 def cores(largest: int, quick: bool) -> Iterable[Job]:

@@ -12,9 +12,8 @@ from mgresnet.plotting.style import STYLE
 DOTS = 150  # per inch
 MARKERS = "os^Dvx+*P<>"
 PHASES = {
-    "forward": "C0",
-    "head": "C9",
-    "adjoint": "C3",
+    "relax": "C0",
+    "coarse": "C3",
     "gradient": "C1",
     "estimate": "C4",
     "update": "C2",

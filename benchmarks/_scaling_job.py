@@ -10,7 +10,7 @@ from typing import Any
 
 from _machine import stamp
 from _scaling_cases import PEER, Task, is_known, train
-from _scaling_steps import VirtualClock, WallClock, summary, take_turns
+from _scaling_steps import TimedComm, VirtualClock, WallClock, summary, take_turns
 
 import mgresnet as mg
 from mgresnet.parallel.machine import MACHINES
@@ -64,10 +64,12 @@ def machine(text: str) -> mg.Machine:
 def measure(kind: str, depth: int, a: argparse.Namespace, plain: mg.TimeComm) -> None:
     """Time all methods with all coarsenings, and append a record to the results."""
     task = Task(depth, a.width, a.batch_size)
-    comm, clock = plain, WallClock(plain)
     if a.virtual:
         comm = mg.VirtualTimeComm(plain, a.virtual)
         clock = VirtualClock(plain, comm)
+    else:
+        comm = TimedComm(plain, [])
+        clock = WallClock(plain, comm)
     trials = [(name, m) for name in a.methods for m in meant_for(name, a.coarsening)]
     runs = [train(name, task, m, comm) for name, m in trials]
     timed = take_turns(runs, clock, plain, a.rounds, a.steps)

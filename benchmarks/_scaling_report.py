@@ -100,7 +100,7 @@ def print_table(points: Points) -> None:
     print(
         f"{'clock':10} {'kind':6} {'N':>5} {'w':>3} {'P':>3} {'method':28}"
         f"{'ms':>8} {'quartiles':>15} {'least':>7} {'/serial':>8} {'/torch':>7}"
-        f" {'error':>8} {'k':>5} {'sent':>5} {'kB':>6}"
+        f" {'error':>8} {'k':>5} {'messages':>15}"
     )
     for point in sorted(points, key=lambda p: (p.clock, *p[:6])):
         lower, _, upper = statistics.quantiles(point.samples, n=4)
@@ -126,7 +126,9 @@ def _iterations(point: Point) -> str:
 
 
 def _traffic(point: Point) -> str:
-    """Messages and kilobytes of a rank in a step."""
-    if "sent" not in point.rows[0]:
-        return ""
-    return f"{point.mean('sent'):5.0f} {1e-3 * point.mean('bytes'):6.0f}"
+    """Milliseconds in verbs, or messages and kilobytes, of a rank in a step."""
+    if "sent" in point.rows[0]:
+        found = f"{point.mean('sent'):.0f}, {1e-3 * point.mean('bytes'):.0f} kB"
+    else:
+        found = f"{1e3 * point.mean('communicating'):.2f} ms"
+    return f"{found:>15}"

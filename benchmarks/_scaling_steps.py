@@ -15,7 +15,7 @@ import mgresnet as mg
 from mgresnet.parallel.clock import Stretches
 
 WARM_UP = 3  # steps before the first turn; one before every other
-PHASES = ("forward", "head", "adjoint", "gradient", "estimate", "update")
+PHASES = ("relax", "coarse", "gradient", "estimate", "update")
 
 
 class Clock(Protocol):
@@ -30,24 +30,52 @@ class Clock(Protocol):
         """End with what the step has recorded itself."""
 
 
+def _timed(verb: str) -> Any:
+    def call(self: "TimedComm", *arguments: Any) -> Any:
+        started = time.perf_counter()
+        found = getattr(self.comm, verb)(*arguments)
+        self.spent.append(time.perf_counter() - started)
+        return found
+
+    return call
+
+
+class TimedComm:
+    """A communicator that notes the seconds spent in every verb."""
+
+    def __init__(self, comm: mg.TimeComm, spent: list[float]) -> None:
+        self.comm, self.spent = comm, spent
+        self.rank, self.size = comm.rank, comm.size
+
+    def reversed(self) -> "TimedComm":
+        """The same ranks with time running backwards."""
+        return TimedComm(self.comm.reversed(), self.spent)
+
+    shift, recv_left, send_right = map(_timed, ("shift", "recv_left", "send_right"))
+    gather, sum = map(_timed, ("gather", "sum"))
+    to_shares, from_shares = map(_timed, ("to_shares", "from_shares"))
+
+
 class WallClock:
-    """Seconds of the wall clock, by phase."""
+    """Seconds of the wall clock, by phase, and those within verbs in any of them."""
 
-    columns = ("seconds", *PHASES)
+    columns = ("seconds", *PHASES, "communicating")
 
-    def __init__(self, plain: mg.TimeComm) -> None:
-        self._plain = plain
+    def __init__(self, plain: mg.TimeComm, comm: TimedComm) -> None:
+        self._plain, self._comm = plain, comm
         self._started = 0.0
 
     def start(self, run: Training) -> None:
         """Wait for all ranks, then begin."""
         barrier(self._plain)
+        self._comm.spent.clear()
         self._started = time.perf_counter()
 
     def stop(self, record: mg.Record) -> list[float]:
         """End with the phases of a record."""
         seconds = time.perf_counter() - self._started
-        return [seconds, *(record.seconds.get(phase, 0.0) for phase in PHASES)]
+        phases = (record.seconds.get(phase, 0.0) for phase in PHASES)
+        return [seconds, *phases, sum(self._comm.spent)]
 
 
 class VirtualClock:
@@ -117,7 +145,8 @@ def summary(timed: Timed, columns: tuple[str, ...]) -> dict[str, Any]:
     worst = table[slowest, np.arange(table.shape[1])]
     medians = dict(zip(columns, np.median(worst, axis=0).tolist(), strict=True))
     means = dict(zip(columns, table.mean(axis=(0, 1)).tolist(), strict=True))
-    counts = {name: means[name] for name in ("sent", "bytes") if name in means}
+    others = ("sent", "bytes", "communicating")  # not parts of the seconds
+    counts = {name: means[name] for name in others if name in means}
     phases = {name: medians[name] for name in columns[1:] if name not in counts}
     return {
         "samples": [short(value) for value in worst[:, 0]],

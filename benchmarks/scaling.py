@@ -76,10 +76,11 @@ def virtual(profile: str, largest: int, quick: bool) -> Iterable[Job]:
                 yield strong(ranks, ("0",), (m,), rounds=1, steps=9)  # caches for one
     for width, batch in WEAK[:1] if quick else WEAK:
         weak = partial(Job, "weak", 64, width, batch, virtual=profile)
-        for _, ranks in product(range(times), (1, 8, 32, 128)):
-            if ranks <= largest:
-                yield weak(ranks, SERIAL[1:], ((64,),), rounds=1, steps=3)
-                yield weak(ranks, ("0",), ((64,),), rounds=1, steps=9)
+        some = [ranks for ranks in (1, 8, 32, 128) if ranks <= largest]
+        for ranks in some:
+            yield weak(ranks, SERIAL[1:], ((64,),), rounds=1, steps=3)
+        for ranks in some * times:
+            yield weak(ranks, ("0",), ((64,),), rounds=1, steps=9)
 
 
 def cores(largest: int, quick: bool) -> Iterable[Job]:

@@ -26,7 +26,7 @@ from _machine import stamp
 from _scaling_cases import Task, train
 from _scaling_job import RESULTS, machine
 from _scaling_launch import ENVIRONMENT, calibrate, on
-from _scaling_steps import VirtualClock, WallClock, summary, take_turns
+from _scaling_steps import TimedComm, VirtualClock, WallClock, summary, take_turns
 from matplotlib.figure import Figure
 
 import mgresnet as mg
@@ -45,15 +45,15 @@ def ratios(
     task: Task, method: str, m: int, plain: mg.TimeComm, profile: mg.Machine
 ) -> tuple[list[float], float]:
     """Virtual over wall time of every round, and median milliseconds by the wall."""
-    virtual = mg.VirtualTimeComm(plain, profile)
-    runs = [train(method, task, (m,), comm) for comm in (plain, virtual)]
+    timed, virtual = TimedComm(plain, []), mg.VirtualTimeComm(plain, profile)
+    runs = [train(method, task, (m,), comm) for comm in (timed, virtual)]
     found, by_wall = [], []
     for _ in range(ROUNDS):
-        clocks = WallClock(plain), VirtualClock(plain, virtual)
+        clocks = WallClock(plain, timed), VirtualClock(plain, virtual)
         wall, other = (
-            statistics.median(summary(timed, clock.columns)["samples"])
+            statistics.median(summary(steps, clock.columns)["samples"])
             for run, clock in zip(runs, clocks, strict=True)
-            for timed in take_turns([run], clock, plain, 1, STEPS)
+            for steps in take_turns([run], clock, plain, 1, STEPS)
         )
         found.append(other / wall)
         by_wall.append(1e3 * wall)

@@ -70,7 +70,8 @@ class BSpline:
 
     def reach(self, depth: int, block: int) -> int:
         """Largest number of B-splines that a block of so many layers sees."""
-        return _blocks(self.n_coefficients, self.degree, depth, block)[1]
+        firsts, factors = _blocks(self.n_coefficients, self.degree, depth, block)
+        return len(factors) // len(firsts)
 
     def condense(
         self, d_theta: Array, depth: int, layers: range, block: int
@@ -98,14 +99,14 @@ class BSpline:
             With those of all layers, ``factors.T @ rows`` is the gradient.
         """
         basis = self.basis(depth)
-        firsts, reach = _blocks(self.n_coefficients, self.degree, depth, block)
+        firsts, factors = _blocks(self.n_coefficients, self.degree, depth, block)
+        reach = len(factors) // len(firsts)
         if block <= reach:
             return d_theta, basis
         some = firsts[layers.start // block : -(-layers.stop // block)]
         own = basis[layers.start : layers.stop]
         rows = combine_blocks(own, some, reach, block, d_theta)
-        places = firsts[:, None] + np.arange(reach)
-        return rows, np.eye(self.n_coefficients)[places.ravel()]
+        return rows, factors
 
 
 @lru_cache(maxsize=16)
@@ -123,10 +124,15 @@ def _basis(n_coefficients: int, degree: int, depth: int) -> Array:
 @lru_cache(maxsize=16)
 def _blocks(
     n_coefficients: int, degree: int, depth: int, block: int
-) -> tuple[Indices, int]:
-    """First spline of every block of layers, and how many a block needs at most."""
+) -> tuple[Indices, Array]:
+    """First spline of every block of layers, and which ones it sees, one by one.
+
+    Every block has as many rows of zeros and a one as the one that sees most needs.
+    """
     seen = _basis(n_coefficients, degree, depth) != 0.0
     seen = np.logical_or.reduceat(seen, np.arange(0, depth, block))
     firsts = seen.argmax(axis=1)
     reach = int((n_coefficients - seen[:, ::-1].argmax(axis=1) - firsts).max())
-    return np.minimum(firsts, n_coefficients - reach), reach
+    firsts = np.minimum(firsts, n_coefficients - reach)
+    places = firsts[:, None] + np.arange(reach)
+    return firsts, np.eye(n_coefficients)[places.ravel()]

@@ -41,6 +41,9 @@ class Solution:
     work : Counter
         Steps this rank evaluated, keyed by level and kind ("relax", "restrict",
         "solve").
+    seconds : dict
+        What they took by the clock on the wall, with the messages of a solve on the
+        coarsest level.
     defects : ndarray, shape (n_local_c_points, batch, *features)
         Residual at this rank's C-points, in layer order: at the end of every interval,
         or, for adjoints, at its start.
@@ -60,6 +63,7 @@ class Solution:
     iterations: int
     status: Status
     work: Counter[tuple[int, str]]
+    seconds: dict[tuple[int, str], float]
     defects: Array
     inputs: Array | None = None
     layers: Any = None
@@ -98,6 +102,7 @@ def as_solution(
         iterations=result.iterations,
         status=result.status,
         work=result.work,
+        seconds=result.seconds,
         defects=samples_first(result.defects[order], ndim),
     )
 

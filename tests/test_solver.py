@@ -1,5 +1,6 @@
 """Iterating the cycle: work, stopping, first approximations, status."""
 
+import time
 from collections import Counter
 
 import numpy as np
@@ -29,6 +30,18 @@ def test_two_level_work_is_counted_sweep_by_sweep(relaxations, k, depth):
         (1, "solve"): 12 * (1 + k),
     }
     assert work == Counter(needed)
+
+
+@pytest.mark.parametrize("guess", ["coarse", "serial"])
+def test_what_is_counted_is_timed(guess):
+    net, params = rough_network(96)
+    options = mg.MGRITOptions((8, 2), 1, max_iterations=2, initial_guess=guess)
+    started = time.perf_counter()
+    found = mg.solve_forward(net, params, states(net), options=options)
+    elapsed = time.perf_counter() - started
+    assert found.seconds.keys() == found.work.keys()
+    assert min(found.seconds.values()) > 0.0
+    assert sum(found.seconds.values()) < elapsed
 
 
 @pytest.mark.parametrize(("cycle", "coarsest"), [("V", 1), ("F", 3), ("W", 4)])

@@ -218,6 +218,7 @@ def test_memory_is_used_again_when_no_view_is_left():
 def test_memory_is_kept_for_what_was_used_last(monkeypatch):
     """Sizes that nobody asks for any more make room; no more is kept than the limit."""
     monkeypatch.setattr(memory, "LIMIT", 2**22)
+    monkeypatch.setattr(memory, "_free", [])
     for size in (2**18, 2**19):  # bytes; the first alone would fill the limit
         arrays = [memory.empty((size // 8,), np.float64) for _ in range(20)]
         for array in arrays:

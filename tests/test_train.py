@@ -71,8 +71,11 @@ def test_records_count_steps_and_epochs():
     records = run(mg.adam(0.01), epochs=2)
     assert [record.step for record in records] == list(range(8))
     assert [record.epoch for record in records] == [0] * 4 + [1] * 4
-    phases = {"forward", "head", "adjoint", "gradient", "update"}
-    assert phases <= set(records[0].seconds)
+    for record in records:
+        spent = record.seconds
+        assert spent["relax"] + spent["coarse"] < spent["forward"] + spent["adjoint"]
+        for phase in ("head", "gradient", "estimate", "update"):
+            assert spent[phase] > 0.0
 
 
 def test_parameters_given_are_not_modified():

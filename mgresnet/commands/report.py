@@ -106,8 +106,10 @@ def finish(
     seconds: Counter[str] = Counter()
     for record in records:
         seconds.update(record.seconds)
-    phases = ", ".join(f"{phase} {spent:.1f}" for phase, spent in seconds.items())
-    say(comm, f"seconds by phase on rank 0: {phases}")
+    parts = [f"{part} {seconds.pop(part):.1f}" for part in ("relax", "coarse")]
+    phases = [f"{phase} {spent:.1f}" for phase, spent in seconds.items()]
+    of = f"{', '.join(phases)}; within both solves {', '.join(parts)}"
+    say(comm, f"seconds by phase on rank 0: {of}")
     if setup.arguments.output:
         _write_results(setup, params, records, rows, comm, folder)
 

@@ -2,6 +2,7 @@
 
 import math
 import operator
+import time
 from collections import Counter
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -106,14 +107,13 @@ def accurate_gradient(
             guess=own,
         )
         own = mine[2]
-        judged = None
-        if watch is not None:
-            seen = watch.foretell(own)
-            judged = _judge(shard, mine, seen, gather)
+        judged = watch and _judge(shard, mine, watch.foretell(own), gather)
         if judged is None or not _holds(rules, judged.error):
+            started = time.perf_counter()
             seen = _estimate(net, params, shard, own, options, objective, grid.layer)
+            seconds.update({"estimate": time.perf_counter() - started})
             judged = _judge(shard, mine, seen, gather)
-        value, gradient, info, norm, error = judged
+        value, gradient, info, norm, error, seen = judged
         seconds.update(info.seconds)
         solved = (info.forward.iterations, info.adjoint.iterations)
         taken = Both(*map(operator.add, taken, solved))
@@ -135,6 +135,7 @@ class Judged(NamedTuple):
     info: Info
     norm: float
     error: GradientError
+    seen: Watch  # on the error of this rank's shard
 
 
 def _judge(
@@ -145,7 +146,7 @@ def _judge(
     value, gradient, absolute, info = shard.whole(value, gradient, seen.error, own)
     norm = global_norm(gradient, gather)
     error = GradientError(*(part / max(norm, 1e-300) for part in absolute))
-    return Judged(value, gradient, info, norm, error)
+    return Judged(value, gradient, info, norm, error, seen)
 
 
 def _holds(rules: Both, foretold: GradientError) -> bool:

@@ -31,7 +31,7 @@ class Info(NamedTuple):
     forward: Solution
     adjoint: Solution
     loss: float  # without regularisation
-    seconds: dict[str, float]  # by phase
+    seconds: dict[str, float]  # by phase; relax and coarse within forward and adjoint
 
 
 def parameter_gradient(
@@ -196,5 +196,14 @@ def value_and_gradient(
     clock.append(time.perf_counter())
     phases = ("forward", "head", "adjoint", "gradient")
     seconds = dict(zip(phases, np.diff(clock).tolist(), strict=True))
-    info = Info(states, adjoints, loss, seconds)
+    info = Info(states, adjoints, loss, seconds | _parts(states, adjoints))
     return value, gradient._replace(body=body), info
+
+
+def _parts(*solutions: Solution) -> dict[str, float]:
+    """Seconds of sweeps through the layers, and on coarser levels."""
+    parts = {"relax": 0.0, "coarse": 0.0}
+    for solution in solutions:
+        for (level, _), seconds in solution.seconds.items():
+            parts["coarse" if level else "relax"] += seconds
+    return parts

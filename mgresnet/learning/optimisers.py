@@ -68,7 +68,7 @@ def tree_map(function: Callable[..., Array], first: T, *others: Tree) -> T:
     fields: list[Array | None] = []
     for index, leaves in enumerate(zip(first, *others, strict=True)):
         shapes = [None if leaf is None else leaf.shape for leaf in leaves]
-        if any(shape != shapes[0] for shape in shapes):
+        if len(set(shapes)) > 1:
             raise ValueError(
                 f"field {index} has shapes {shapes}: need the same in all trees; "
                 "cut gradient, state and parameters to the same slab of rows"

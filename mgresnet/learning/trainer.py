@@ -45,7 +45,7 @@ class Record(NamedTuple):
     forward_iterations: int  # SERIAL (-1): marched through all layers
     adjoint_iterations: int
     status: Status  # worse of the two solves
-    seconds: dict[str, float]  # by phase
+    seconds: dict[str, float]  # by phase; relax and coarse within forward and adjoint
     params: Params  # what this rank owns
 
 

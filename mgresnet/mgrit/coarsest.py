@@ -8,11 +8,11 @@ sweeps of the finer levels are.  Large batches go piece by piece, which needs le
 memory.
 """
 
-from collections import Counter
 from typing import NamedTuple, Self
 
 from mgresnet.layers.memory import empty
 from mgresnet.mgrit.propagator import Array, Propagator, spread
+from mgresnet.mgrit.work import Work
 from mgresnet.parallel.comm import TimeComm
 from mgresnet.parallel.shares import from_shares, pieces, to_shares
 
@@ -22,18 +22,18 @@ class Coarsest(NamedTuple):
 
     propagator: Propagator
     forcing: Array  # (n_steps, *state)
-    work: Counter[str]
+    work: Work
 
     @classmethod
     def of(cls, propagator: Propagator, state: Array) -> Self:
         """Level of a rank's steps."""
         forcing = empty((propagator.n_steps, *state.shape), state.dtype)
-        return cls(propagator, forcing, Counter())
+        return cls(propagator, forcing, Work.none())
 
     def solve(self, points: Array, forcing: Array, comm: TimeComm) -> None:
         """Fill the points (n_steps + 1, *state) from the first; no forcing is zero."""
-        march_together(self.propagator, points, forcing, comm)
-        self.work["solve"] += self.propagator.n_steps
+        with self.work.book("solve", self.propagator.n_steps):
+            march_together(self.propagator, points, forcing, comm)
 
 
 def march_together(

@@ -87,9 +87,9 @@ def start(fine: Level, comm: TimeComm, method: Method) -> None:
 def restrict(fine: Level, coarse: Level | Coarsest) -> None:
     """Pose the coarse problem: its forcing is what coarse steps miss."""
     tau, starts = coarse.forcing, fine.c_points[:-1]
-    coarse.propagator.propagate(starts, tau[:, None], tau[:0, None])
-    coarse.work["restrict"] += coarse.propagator.n_steps
-    np.subtract(fine.ends, tau, out=tau)
+    with coarse.work.book("restrict", coarse.propagator.n_steps):
+        coarse.propagator.propagate(starts, tau[:, None], tau[:0, None])
+        np.subtract(fine.ends, tau, out=tau)
 
 
 def visits(method: Method) -> list[Method]:

@@ -1,6 +1,5 @@
 """A level of the hierarchy: its intervals, its remainder, and how they are swept."""
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
@@ -10,6 +9,7 @@ from mgresnet.layers.memory import empty
 from mgresnet.mgrit.coarsest import Coarsest
 from mgresnet.mgrit.propagator import Array, Propagator
 from mgresnet.mgrit.segment import March, Segment, columns
+from mgresnet.mgrit.work import Work
 
 
 class Level(NamedTuple):
@@ -27,7 +27,7 @@ class Level(NamedTuple):
     tail: Segment
     forcing: Array  # (n_steps, *state), or empty; the segments hold views of it
     line: Array  # (n_points, *state): points that are kept, in order; see `points`
-    work: Counter[str]
+    work: Work
     coarser: Any  # next Level, or the Coarsest
 
     @classmethod
@@ -74,7 +74,7 @@ class Level(NamedTuple):
             tail,
             forcing,
             line,
-            Counter(),
+            Work.none(),
             _coarser(intervals.propagator, factors, state),
         )
 
@@ -110,10 +110,10 @@ class Level(NamedTuple):
 
         Returns what `march` does for lead, intervals and tail.
         """
-        found = [march(self.lead)]
-        self.arrive()
-        found += [march(self.intervals), march(self.tail)]
-        self.work[kind] += self.propagator.n_steps
+        with self.work.book(kind, self.propagator.n_steps):
+            found = [march(self.lead)]
+            self.arrive()
+            found += [march(self.intervals), march(self.tail)]
         return found
 
     def arrive(self) -> None:

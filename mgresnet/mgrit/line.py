@@ -1,11 +1,11 @@
 """Serial propagation: through all steps in order, one rank after the other."""
 
-from collections import Counter
 from typing import Any, NamedTuple, Self
 
 from mgresnet.layers.memory import empty
 from mgresnet.mgrit.propagator import Array, Propagator
 from mgresnet.mgrit.segment import March, Segment, columns
+from mgresnet.mgrit.work import Work
 from mgresnet.parallel.comm import TimeComm
 
 
@@ -14,7 +14,7 @@ class Line(NamedTuple):
 
     points: Array  # (n_points, *state)
     segments: list[Segment]  # one after the other, views of the points
-    work: Counter[str]
+    work: Work
 
     @classmethod
     def of(cls, propagator: Propagator, state: Array, spacing: int) -> Self:
@@ -27,12 +27,12 @@ class Line(NamedTuple):
             some = points[at : at + n + 1]
             segments.append(Segment(part, some[:1], some[None, 1:], none))
             at += n
-        return cls(points, segments, Counter())
+        return cls(points, segments, Work.none())
 
     def solve(self, initial: Array, comm: TimeComm, march: March) -> list[Any]:
         """March when the rank before is done; what `march` returned."""
         self.points[0] = comm.recv_left(initial)
-        found = [march(segment) for segment in self.segments]
+        with self.work.book("solve", sum(s.propagator.n_steps for s in self.segments)):
+            found = [march(segment) for segment in self.segments]
         comm.send_right(self.points[-1])
-        self.work["solve"] += sum(s.propagator.n_steps for s in self.segments)
         return found

@@ -2,8 +2,9 @@
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from mgresnet.mgrit.segment import March, Segment
 from mgresnet.parallel.comm import TimeComm
 
 AT_ONCE = 2**18  # bytes of states whose squares are summed in one go
+T = TypeVar("T")
 
 
 class Status(Enum):
@@ -62,6 +64,7 @@ class Result(NamedTuple):
     iterations: int
     status: Status
     work: Counter[tuple[int, str]]
+    seconds: dict[tuple[int, str], float]
     last: list[Any]  # what the last march through lead, intervals and tail returned
 
 
@@ -130,7 +133,8 @@ def iterate(
         final=final,
         iterations=len(measures) - swept,
         status=final.status(options.tolerance),
-        work=_by_level(work),
+        work=Counter(_by_level(w.steps for w in work)),
+        seconds=_by_level(w.seconds for w in work),
         last=found,
     )
 
@@ -150,8 +154,8 @@ def _serial(
     sums = np.array([0.0]), _square_sums(end), np.array([_is_lost(end)])
     final = _gathered(sums, comm)
     defects, status = np.zeros_like(end), final.status(options.tolerance)
-    work = _by_level([line.work])
-    return Result(line.points, defects, (), final, 0, status, work, found)
+    books = Counter(_by_level([line.work.steps])), _by_level([line.work.seconds])
+    return Result(line.points, defects, (), final, 0, status, *books, found)
 
 
 def _guess(
@@ -220,6 +224,6 @@ def _defects(finest: Level) -> Array:
     return np.subtract(ends, behind, out=ends if apart else None)
 
 
-def _by_level(work: list[Counter[str]]) -> Counter[tuple[int, str]]:
-    kinds = {(i, kind): n for i, level in enumerate(work) for kind, n in level.items()}
-    return Counter(kinds)
+def _by_level(books: Iterable[dict[str, T]]) -> dict[tuple[int, str], T]:
+    """Books of all levels in one, finest first."""
+    return {(i, kind): n for i, book in enumerate(books) for kind, n in book.items()}

@@ -58,8 +58,8 @@ class VirtualTimeComm:
     Notes
     -----
     All numbers are bitwise those of `comm` alone.  The clock starts at zero on every
-    rank; compile kernels before, or `reset` on all ranks after a first run.  Copies and
-    sums that a verb makes are not compute.
+    rank; compile kernels before, or `reset` on all ranks after a first run.  What a
+    verb copies and sums itself is not compute.
 
     Where ranks share cores the CPU time of a stretch varies, as others have used the
     caches in between.  Every collective waits for the slowest, so that hundreds of

@@ -129,6 +129,8 @@ class Forward:
             slopes = None if self.slopes is None else self.slopes[steps]
             return replace(self, coefficients=parts, slopes=slopes)
 
+        if (start, stop) == (0, self.n_steps):
+            return self
         made: Self = self._once(("part", start, stop), make)
         return made
 

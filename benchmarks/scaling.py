@@ -62,7 +62,7 @@ def virtual(profile: str, largest: int, quick: bool) -> Iterable[Job]:
 
     What is to be compared takes turns, as the machine is not always equally fast.
     """
-    depth, times = (256, 1) if quick else (4096, 3)
+    depth, times, weak_times = (256, 1, 1) if quick else (4096, 3, 2)
     largest = min(largest, 4) if quick else largest
     for width, batch, methods, factors in STRONG[:1] if quick else STRONG:
         strong = partial(Job, "strong", depth, width, batch, virtual=profile)
@@ -79,7 +79,7 @@ def virtual(profile: str, largest: int, quick: bool) -> Iterable[Job]:
         some = [ranks for ranks in (1, 8, 32, 128) if ranks <= largest]
         for ranks in some:
             yield weak(ranks, SERIAL[1:], ((64,),), rounds=1, steps=3)
-        for ranks in some * times:
+        for ranks in some * weak_times:
             yield weak(ranks, ("0",), ((64,),), rounds=1, steps=9)
 
 

@@ -8,6 +8,8 @@ verbs of a `TimeComm`, since any machine has to.
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from mgresnet.layers.memory import empty
 from mgresnet.parallel.comm import Array, TimeComm
 
@@ -35,16 +37,7 @@ def to_shares(rows: Array, comm: TimeComm) -> Array:
         The share is ``share_length(k, comm.size)``; zeros fill the last ones up.  It is
         the same with time running backwards.
     """
-    if comm.size == 1:
-        return rows
-    *inner, k = rows.shape
-    share = share_length(k, comm.size)
-    shares = empty((comm.size, *inner, share), rows.dtype)
-    for i, part in enumerate(shares):
-        own = rows[..., i * share : (i + 1) * share]
-        part[..., : own.shape[-1]] = own
-        part[..., own.shape[-1] :] = 0
-    return comm.to_shares(shares)
+    return rows if comm.size == 1 else comm.to_shares(cut(rows, comm.size))
 
 
 def from_shares(points: Array, out: Array, comm: TimeComm) -> None:
@@ -58,11 +51,36 @@ def from_shares(points: Array, out: Array, comm: TimeComm) -> None:
         For the n steps of this rank; neighbours both get the point between them.
     comm : TimeComm
     """
-    shares = comm.from_shares(points, len(out) - 1)
-    share = shares.shape[-1]
-    for i, part in enumerate(shares):
-        own = out[..., i * share : (i + 1) * share]
-        own[:] = part[..., : own.shape[-1]]
+    join(comm.from_shares(points, len(out) - 1), out)
+
+
+def cut(rows: Array, size: int) -> Array:
+    """Shares of rows (n, ..., k) one after the other, (size, n, ..., share)."""
+    *inner, k = rows.shape
+    share = share_length(k, size)
+    shares = empty((size, *inner, share), rows.dtype)
+    full, rest = divmod(k, share)
+    shares[:full] = _full_shares(rows, share)
+    shares[full:] = 0
+    if rest:
+        shares[full, ..., :rest] = rows[..., -rest:]
+    return shares
+
+
+def join(shares: Array, rows: Array) -> None:
+    """Inverse of `cut`: fill rows (n, ..., k)."""
+    full, rest = divmod(rows.shape[-1], shares.shape[-1])
+    _full_shares(rows, shares.shape[-1])[:] = shares[:full]
+    if rest:
+        rows[..., -rest:] = shares[full, ..., :rest]
+
+
+def _full_shares(rows: Array, share: int) -> Array:
+    """View of rows (n, ..., k) as (k // share, n, ..., share)."""
+    *inner, k = rows.shape
+    full = k // share
+    parts = rows[..., : full * share].reshape(*inner, full, share)
+    return np.moveaxis(parts, -2, 0)
 
 
 def pieces(k: int, size: int, n_bytes: int) -> Iterator[slice]:

@@ -77,6 +77,7 @@ class Costs(NamedTuple):
     relax: Cost  # C-points: C-relaxation
     correct: Cost  # C-points: coarse-grid correction
     measure: Cost  # C-points: norms of residuals and states
+    copy: Cost  # states: to a message, or from one
 
     @classmethod
     def read(cls, found: Any) -> Self:

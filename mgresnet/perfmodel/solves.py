@@ -114,7 +114,7 @@ def march_together(run: Solve, steps: Ints, forced: bool = True) -> None:
 def copy(run: Solve, states: Ints, samples: int) -> None:
     """Copy states to messages, or from there; one rank has none."""
     if run.ranks.size > 1:
-        run.ranks.compute(run.costs.correct.at(states * (samples / run.batch)))
+        run.ranks.compute(run.costs.copy.at(states * (samples / run.batch)))
 
 
 def solve(coarsest: Coarsest, run: Solve, forced: bool = True) -> None:

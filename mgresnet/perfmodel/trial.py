@@ -21,6 +21,7 @@ from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.segment import March, Segment
 from mgresnet.network import Network, Params
 from mgresnet.parallel import SerialComm
+from mgresnet.parallel.shares import cut
 from mgresnet.perfmodel.steps import Configuration
 from mgresnet.solution import Solution
 from mgresnet.solve import (
@@ -166,6 +167,7 @@ def _solve(way: str, fine: Level, last: March) -> Runs:
         f"{way} coarse": _coarse_solve(fine),
         f"{way} relax": lambda: cycle.relax(fine, ONE, FCF),
         f"{way} correct": fine.c_points.copy,
+        f"{way} copy": lambda: cut(fine.c_points, 2),
     }
 
 

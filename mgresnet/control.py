@@ -98,11 +98,10 @@ class BSpline:
         factors : ndarray, shape (n_all, n_coefficients)
             With those of all layers, ``factors.T @ rows`` is the gradient.
         """
-        basis = self.basis(depth)
-        firsts, factors = _blocks(self.n_coefficients, self.degree, depth, block)
-        reach = len(factors) // len(firsts)
+        basis, reach = self.basis(depth), self.reach(depth, block)
         if block <= reach:
             return d_theta, basis
+        firsts, factors = _blocks(self.n_coefficients, self.degree, depth, block)
         some = firsts[layers.start // block : -(-layers.stop // block)]
         own = basis[layers.start : layers.stop]
         rows = combine_blocks(own, some, reach, block, d_theta)

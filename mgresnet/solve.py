@@ -221,7 +221,7 @@ def _transpose(
         states = samples_last(forward.states[:-1], ndim)
         return Adjoint(fine, states, slopes)
     needed = kept_points(len(forward.slab), grid.spacing)
-    if min(grid.spacing, len(forward.slab)) % forward.kept[1]:
+    if not np.isin(needed, forward.kept).all():
         raise ValueError(
             f"the forward solution keeps every {forward.kept[1]}th state, the adjoint "
             f"options need every {grid.spacing}th; use the same coarsening for both, "

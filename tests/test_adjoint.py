@@ -11,8 +11,7 @@ import mgresnet as mg
 from mgresnet.layers.layout import samples_first, samples_last
 from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.coarse import COARSE_OPERATORS
-from mgresnet.timeline.propagators import Forward
-from mgresnet.timeline.sampled import march
+from mgresnet.timeline.propagators import Forward, march
 
 ACTIVATIONS = ("tanh", "sigmoid", "smooth_relu", "relu", "identity")
 

@@ -10,8 +10,7 @@ import mgresnet as mg
 from mgresnet.layers.layout import samples_first, samples_last
 from mgresnet.mgrit.cycle import CYCLES
 from mgresnet.timeline.coarse import COARSE_OPERATORS
-from mgresnet.timeline.propagators import Forward
-from mgresnet.timeline.sampled import march
+from mgresnet.timeline.propagators import Forward, march
 
 HIERARCHIES = [
     (64, (4,)),

@@ -7,8 +7,7 @@ from scipy.integrate import solve_ivp
 import mgresnet as mg
 from mgresnet.layers.layout import samples_first, samples_last
 from mgresnet.timeline.coarse import COARSE_OPERATORS
-from mgresnet.timeline.propagators import Forward
-from mgresnet.timeline.sampled import march
+from mgresnet.timeline.propagators import Forward, march
 
 WIDTH = 4
 RNG = np.random.default_rng(86243)

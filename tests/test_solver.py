@@ -12,8 +12,7 @@ from mgresnet.layers.layout import samples_last
 from mgresnet.layers.scheme import euler
 from mgresnet.mgrit.cycle import CYCLES
 from mgresnet.timeline.coarse import COARSE_OPERATORS
-from mgresnet.timeline.propagators import Forward
-from mgresnet.timeline.sampled import march
+from mgresnet.timeline.propagators import Forward, march
 
 
 @pytest.mark.parametrize("relaxations", [0, 1, 2])

@@ -166,6 +166,18 @@ def test_threads_share_samples_without_changing_states(threads, batch, store):
         np.testing.assert_allclose(other_d.body, d.body, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("coarsening", [(37,), (8,), (4,)])
+def test_adjoints_with_longer_intervals_need_fewer_states(coarsening):
+    net, params, inputs, _ = problem(37)
+    seed = np.random.default_rng(80027).standard_normal((len(inputs), 5))
+    few = [mg.MGRITOptions.serial(c, "c-points") for c in ((4,), coarsening)]
+    forward = mg.solve_forward(net, params, inputs, options=few[0])
+    adjoint = mg.solve_adjoint(net, params, forward, seed, options=few[1])
+    everything = mg.solve_forward(net, params, inputs)
+    exact = mg.solve_adjoint(net, params, everything, seed)
+    np.testing.assert_allclose(adjoint.states[0], exact.states[0], rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("n", "error"), [(0, ValueError), (1.5, TypeError), (True, TypeError)]
 )

@@ -41,8 +41,7 @@ from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.solution import Solution
 from mgresnet.solve import cut, forward_propagator
 from mgresnet.timeline.adjoints import Adjoint
-from mgresnet.timeline.propagators import Forward
-from mgresnet.timeline.sampled import march
+from mgresnet.timeline.propagators import Forward, march
 
 
 class GradientError(NamedTuple):

@@ -141,6 +141,13 @@ class Forward:
         return self._made[key]
 
 
+def march(propagator: Any, starts: Array, k: int) -> Array:
+    """What follows in blocks (n_blocks, k, *state) of k steps from their starts."""
+    u = np.empty((len(starts), k, *starts.shape[1:]), starts.dtype)
+    propagator.propagate(np.ascontiguousarray(starts), u, u[:0])
+    return u
+
+
 def _at_stages(moments: Array, scheme: Scheme) -> Array:
     """Parameters of every stage: the mean, and the slope as far as the stage is off."""
     if moments.shape[1] == 1:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mgresnet.layers.layout import Array
 from mgresnet.timeline.adjoints import Adjoint
-from mgresnet.timeline.propagators import Forward
+from mgresnet.timeline.propagators import Forward, march
 
 Indices = NDArray[np.intp]
 
@@ -78,13 +78,6 @@ class SampledIntervals:
     def coarsen(self, m: int) -> Any:
         """The coarse steps."""
         return self.coarse
-
-
-def march(propagator: Any, starts: Array, k: int) -> Array:
-    """What follows in blocks (n_blocks, k, *state) of k steps from their starts."""
-    u = np.empty((len(starts), k, *starts.shape[1:]), starts.dtype)
-    propagator.propagate(np.ascontiguousarray(starts), u, u[:0])
-    return u
 
 
 def interpolate(values: Array, at: Indices, n: int) -> Array:

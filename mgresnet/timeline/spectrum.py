@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mgresnet.layers.layout import Array
 from mgresnet.timeline.adjoints import Adjoint
-from mgresnet.timeline.sampled import march
+from mgresnet.timeline.propagators import march
 
 
 def eigenvalues(layers: Adjoint, dimension: int = 24) -> NDArray[Any]:

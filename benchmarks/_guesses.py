@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 import mgresnet as mg
 from mgresnet.solve import forward_propagator
-from mgresnet.timeline.sampled import march
+from mgresnet.timeline.propagators import march
 
 M, CLASSES, BATCH, SOLVES = 16, 5, 100, 4
 CHECKED = (1, 30, 150)  # steps of training

@@ -13,8 +13,8 @@ from mgresnet.mgrit import theory
 from mgresnet.mgrit.solver import iterate
 from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.coarse import COARSE_OPERATORS
-from mgresnet.timeline.propagators import Forward
-from mgresnet.timeline.sampled import interpolate, march, sample
+from mgresnet.timeline.propagators import Forward, march
+from mgresnet.timeline.sampled import interpolate, sample
 from mgresnet.timeline.spectrum import eigenvalues
 
 # phi = 0.95, psi = 0.8, m = 4, 16 intervals: largest error after 1, 2, ... iterations.

@@ -47,7 +47,8 @@ def sweeps(task: Task, interval: int, activation: int = TANH) -> Rival:
     def gradient():
         march(slopes)
         known = behind, back[None, None], states[:-1], slopes
-        pulling.pull_back(*known, *layers, activation, d_theta, 0, batch)
+        outputs = d_theta, nothing[:, 0]
+        pulling.pull_back(*known, *layers, activation, *outputs, 0, batch)
         return d_weight, d_bias
 
     return Rival(lambda: march(nothing), gradient)

@@ -49,8 +49,8 @@ from mgresnet.parallel import TimeComm as TimeComm
 from mgresnet.parallel import VirtualTimeComm as VirtualTimeComm
 from mgresnet.prediction import Prediction as Prediction
 from mgresnet.prediction import predict_convergence as predict_convergence
+from mgresnet.slab import local_slab as local_slab
 from mgresnet.solution import Solution as Solution
-from mgresnet.solve import local_slab as local_slab
 from mgresnet.solve import solve_adjoint as solve_adjoint
 from mgresnet.solve import solve_forward as solve_forward
 

@@ -20,7 +20,7 @@ from mgresnet.mgrit.solver import Result, iterate
 from mgresnet.mgrit.theory import coarse_factor, is_stable
 from mgresnet.network import Network, Params
 from mgresnet.parallel import SerialComm
-from mgresnet.solve import cut, forward_propagator
+from mgresnet.slab import cut, forward_propagator
 from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.propagators import Forward
 from mgresnet.timeline.sampled import SampledIntervals, sample, transpose
@@ -197,7 +197,7 @@ def _reduction(result: Result) -> tuple[float, tuple[float, ...]]:
     if residuals[0] == 0.0:
         return 0.0, (0.0,)
     rounding = 500.0 * float(np.finfo(result.points.dtype).eps)
-    floors = [rounding * math.sqrt(np.sum(m.states**2)) for m in result.measures]
+    floors = [rounding * m.state for m in result.measures]
     k = 1
     while k + 1 < len(residuals) and residuals[k + 1] > floors[k + 1]:
         k += 1

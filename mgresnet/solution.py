@@ -2,7 +2,8 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,26 @@ from mgresnet.layers.layout import Array, samples_first, samples_last
 from mgresnet.mgrit.solver import Result, Status
 
 Indices = NDArray[np.intp]
+
+
+class Trajectory(Protocol):
+    """What an adjoint solve wants to know of a forward one; see `Solution`."""
+
+    @property
+    def states(self) -> Array:
+        """States at the ends of layers."""
+
+    @property
+    def kept(self) -> Indices:
+        """Which ends."""
+
+    @property
+    def slab(self) -> range:
+        """Layers of this rank."""
+
+    @property
+    def layers(self) -> Any:
+        """What a forward solve propagated with."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +101,11 @@ class Solution:
         return self.status is Status.CONVERGED
 
 
+@lru_cache
 def kept_points(n_layers: int, spacing: int) -> Indices:
-    """Every so many of the points 0..n_layers, and the last."""
+    """Every so many of the points 0..n_layers, and the last; not to be modified."""
     points: Indices = np.append(np.arange(0, n_layers, spacing), n_layers)
+    points.flags.writeable = False
     return points
 
 

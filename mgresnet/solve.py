@@ -4,8 +4,7 @@ Thin on purpose: check the input, build a propagator, hand it to the engine.
 """
 
 from dataclasses import replace
-from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,15 +14,16 @@ from mgresnet.mgrit.segment import March, Segment
 from mgresnet.mgrit.solver import Result, iterate
 from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm, as_time_comm
+from mgresnet.slab import coarse_operator, cut, forward_propagator, spacing_of
 from mgresnet.solution import (
     Solution,
+    Trajectory,
     as_solution,
     guess_points,
     kept_points,
     span,
 )
 from mgresnet.timeline.adjoints import Adjoint, RetracedAdjoint
-from mgresnet.timeline.coarse import COARSE_OPERATORS, CoarseOperator
 from mgresnet.timeline.grid import TimeGrid
 from mgresnet.timeline.propagators import Forward
 
@@ -70,6 +70,43 @@ def solve_forward(
     """
     options = options or MGRITOptions.serial()
     comm = as_time_comm(comm)
+    problem = forward_problem(net, params, inputs, options, comm, guess)
+    result = iterate(*problem.arguments(options, comm), spacing=problem.spacing)
+    return problem.solution(result)
+
+
+class ForwardProblem(NamedTuple):
+    """A batch that is to be propagated, as the engine sees it."""
+
+    inputs: Array
+    propagator: Forward
+    first: Array  # (*state)
+    grid: TimeGrid
+    slab: range
+    spacing: int  # layers from a point that is kept to the next
+    guess: Array | None
+
+    def arguments(self, options: MGRITOptions, comm: TimeComm) -> tuple[Any, ...]:
+        """What `iterate` and `approach` take first."""
+        start = (self.propagator, self.first, self.grid.factors)
+        return (*start, options, comm, self.guess)
+
+    def solution(self, result: Result) -> Solution:
+        """States, and how they were found."""
+        cut = self.slab, self.spacing, self.first.ndim - 1
+        found = as_solution(result, *cut, backwards=False)
+        return replace(found, inputs=self.inputs, layers=self.propagator)
+
+
+def forward_problem(
+    net: Network,
+    params: Params,
+    inputs: Array,
+    options: MGRITOptions,
+    comm: TimeComm,
+    guess: Solution | Array | None,
+) -> ForwardProblem:
+    """Check what `solve_forward` was given, and pose the problem."""
     grid, slab = cut(net, options, comm)
     forward = forward_propagator(net, params, slab, options)
     inputs = check_states(inputs, "inputs", _input_shape(net), forward.dtype)
@@ -78,14 +115,12 @@ def solve_forward(
     first = (
         net.open(params, inputs) if comm.rank == 0 else np.zeros(shape, inputs.dtype)
     )
-    ndim, spacing = len(net.layer.feature_shape), _spacing(grid, options)
+    ndim, spacing = len(net.layer.feature_shape), spacing_of(grid, options)
     u0 = samples_last(first, ndim)
     if spacing == 1:
         forward = forward.noting_slopes(u0.shape)
     start = guess_points(guess, slab, spacing, first)
-    result = iterate(forward, u0, grid.factors, options, comm, start, spacing=spacing)
-    solution = as_solution(result, slab, spacing, ndim, backwards=False)
-    return replace(solution, inputs=inputs, layers=forward)
+    return ForwardProblem(inputs, forward, u0, grid, slab, spacing, start)
 
 
 def solve_adjoint(
@@ -132,23 +167,23 @@ def solve_adjoint(
 def solve_adjoint_with_gradient(
     net: Network,
     params: Params,
-    forward: Solution,
+    forward: Trajectory,
     seed: Array | None,
     *,
     options: MGRITOptions | None = None,
     comm: Any = None,
     guess: Solution | Array | None = None,
-    layers: Forward | None = None,
+    ends: Array | None = None,
 ) -> tuple[Solution, Array]:
     """Do what `solve_adjoint` does, with the gradient for the layers on the last sweep.
 
     Parameters
     ----------
     net, params, forward, seed, options, comm, guess
-        As there.
-    layers : Forward, optional
-        Propagator of the forward solve, if it had the same parameters; its coarse
-        versions are used again.
+        As there; the forward solve had the same parameters, and its coarse propagators
+        are used again.
+    ends : ndarray, shape (n_intervals, *features, batch), optional
+        Filled with the states behind the intervals, for `fused`.
 
     Returns
     -------
@@ -157,21 +192,22 @@ def solve_adjoint_with_gradient(
         Gradient with respect to the parameters of this rank's layers.
     """
     arguments = (net, params, forward, seed, options, comm, guess)
-    solution, result = _adjoint(*arguments, _march_with_gradient, layers)
-    parts = [part for part in result.last[::-1] if len(part)]
+    solution, result = _adjoint(*arguments, _march_with_gradient, forward.layers, ends)
+    parts = result.last[::-1]
     return solution, parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _adjoint(
     net: Network,
     params: Params,
-    forward: Solution,
+    forward: Trajectory,
     seed: Array | None,
     options: MGRITOptions | None,
     comm: Any,
     guess: Solution | Array | None,
     march: March | None = None,
     layers: Forward | None = None,
+    ends: Array | None = None,
 ) -> tuple[Solution, Result]:
     options = options or MGRITOptions.serial()
     comm = as_time_comm(comm)
@@ -184,13 +220,13 @@ def _adjoint(
         )
     dtype = forward.states.dtype
     if comm.rank < comm.size - 1:
-        seed = np.zeros_like(forward.final)
+        seed = np.zeros_like(forward.states[-1])
     features = net.layer.feature_shape
-    seed = check_states(seed, "seed", features, dtype, len(forward.final))
-    ndim, spacing = len(features), _spacing(grid, options)
-    if layers is None or layers.operator is not _operator(options):
+    seed = check_states(seed, "seed", features, dtype, forward.states.shape[1])
+    ndim, spacing = len(features), spacing_of(grid, options)
+    if layers is None or layers.operator is not coarse_operator(options):
         layers = forward_propagator(net, params, slab, options)
-    propagator = _transpose(layers, forward, grid)
+    propagator = _transpose(layers, forward, grid, ends)
     start = guess_points(guess, slab, spacing, seed)
     result = iterate(
         propagator,
@@ -212,7 +248,7 @@ def _march_with_gradient(segment: Segment) -> Array:
 
 
 def _transpose(
-    fine: Forward, forward: Solution, grid: TimeGrid
+    fine: Forward, forward: Trajectory, grid: TimeGrid, ends: Array | None
 ) -> Adjoint | RetracedAdjoint:
     """Adjoint of fine layers at the states that a forward solution has kept."""
     ndim = forward.states.ndim - 2
@@ -221,70 +257,17 @@ def _transpose(
         states = samples_last(forward.states[:-1], ndim)
         return Adjoint(fine, states, slopes)
     needed = kept_points(len(forward.slab), grid.spacing)
-    if not np.isin(needed, forward.kept).all():
-        raise ValueError(
-            f"the forward solution keeps every {forward.kept[1]}th state, the adjoint "
-            f"options need every {grid.spacing}th; use the same coarsening for both, "
-            'or store="all" for the forward solve'
-        )
     starts = forward.states[:-1]
-    if len(needed) < len(forward.kept):
-        starts = forward.states[np.searchsorted(forward.kept, needed[:-1])]
-    return RetracedAdjoint(fine, samples_last(starts, ndim), grid.spacing)
-
-
-def _spacing(grid: TimeGrid, options: MGRITOptions) -> int:
-    """Number of layers from a point that is kept to the next."""
-    return 1 if options.store == "all" else grid.spacing
-
-
-def cut(net: Network, options: MGRITOptions, comm: TimeComm) -> tuple[TimeGrid, range]:
-    """Levels of a network, and the layers that this rank owns."""
-    if options.coarse_operator not in COARSE_OPERATORS:
-        raise ValueError(
-            f"unknown coarse_operator {options.coarse_operator!r}; choose from "
-            f"{', '.join(COARSE_OPERATORS)}"
-        )
-    grid = _grid(net.depth, net.final_time, options.coarsening)
-    return grid, grid.slab(comm.rank, comm.size)
-
-
-_grid = lru_cache(TimeGrid)
-
-
-def local_slab(
-    net: Network, params: Params, *, options: MGRITOptions, comm: Any = None
-) -> Params:
-    """Parameters that this rank owns: its rows, the opening on the first, head on last.
-
-    Parameters
-    ----------
-    net : Network
-    params : Params
-        Whole network, or already local.
-    options : MGRITOptions
-        Its coarsening decides where slabs may end.
-    comm : mpi4py communicator or TimeComm, optional
-    """
-    comm = as_time_comm(comm)
-    _, slab = cut(net, options, comm)
-    return Params(
-        params.opening if comm.rank == 0 else None,
-        net.own_body(params.body, slab),
-        params.head if comm.rank == comm.size - 1 else None,
-    )
-
-
-def forward_propagator(
-    net: Network, params: Params, slab: range, options: MGRITOptions
-) -> Forward:
-    """Propagator over the layers of a slab, coarsened as the options say."""
-    coefficients = net.layer.prepare(net.layer_params(params.body, slab))
-    return Forward(net.layer, coefficients, net.step, _operator(options))
-
-
-def _operator(options: MGRITOptions) -> CoarseOperator:
-    return COARSE_OPERATORS[options.coarse_operator]
+    if needed is not forward.kept:
+        places = np.searchsorted(forward.kept, needed)
+        if not np.array_equal(forward.kept[places], needed):
+            raise ValueError(
+                f"the forward solution keeps every {forward.kept[1]}th state, the "
+                f"adjoint options need every {grid.spacing}th; use the same coarsening "
+                'for both, or store="all" for the forward solve'
+            )
+        starts = forward.states[places[:-1]]
+    return RetracedAdjoint(fine, samples_last(starts, ndim), grid.spacing, ends)
 
 
 def _input_shape(net: Network) -> tuple[int, ...]:

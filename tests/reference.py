@@ -241,16 +241,18 @@ class HandWritten:
     def pull_back(self, starts, w, u, coefficients, h):
         self._pull_back(starts, w, u, coefficients, h)
 
-    def gradient(self, starts, w, u, slopes, coefficients, h):
-        return self._pull_back(starts, w, u, coefficients, h)
+    def gradient(self, starts, w, u, slopes, coefficients, h, ends=None):
+        return self._pull_back(starts, w, u, coefficients, h, ends)
 
-    def _pull_back(self, starts, w, u, coefficients, h):
+    def _pull_back(self, starts, w, u, coefficients, h, ends=None):
         weight, bias = (c[:, 0] for c in coefficients)
         n, states, z, now = len(weight) // len(u), [], None, None
         for i in range(len(weight)):
             start = u[i // n] if i % n == 0 else states[-1] + h * self.sigma(z)
             z = weight[i] @ start + bias[i]
             states.append(start)
+            if ends is not None and (i + 1) % n == 0:
+                ends[i // n] = start + h * self.sigma(z)
         per_block, columns = len(weight) // len(w), w.shape[1]
         every, parts = per_block // max(columns, 1), []
         for i in range(len(weight)):

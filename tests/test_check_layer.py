@@ -152,6 +152,7 @@ FLAWS = [
         lambda f: lambda x, w, u, s, *r: f(x, w, u, s, *r) * (1 if s.size else 2),
         "gradient is the same with and without slopes",
     ),
+    ("gradient", lambda f: lambda *r: f(*r[:6]), "gradient notes the state behind"),
     ("gradient", lambda f: lambda *r: 1.5 * f(*r), DERIVATIVE),
     ("gradient", lambda f: lambda x, *r: f(x[::-1], *r), DERIVATIVE),
     ("gradient", one_feature, DERIVATIVE),

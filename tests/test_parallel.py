@@ -116,10 +116,19 @@ def test_pieces_are_the_whole_batch_and_small():
             assert n * n_bytes <= most
 
 
+def test_turns_are_the_whole_batch_and_small():
+    for k, n_bytes in ((1, 10**9), (1000, 10**4), (4099, 200)):
+        found = list(sharing.turns(k, n_bytes))
+        assert [i for some in found for i in range(k)[some]] == list(range(k))
+        most = sharing.TURN + sharing.FEWEST * n_bytes
+        assert all((some.stop - some.start) * n_bytes <= most for some in found)
+
+
 @pytest.mark.parametrize("n_samples", [1, 6, 37])
 @pytest.mark.parametrize("name", ["two levels", "three levels"])
 def test_batches_in_pieces_have_the_same_bits(name, n_samples, monkeypatch):
     monkeypatch.setattr(sharing, "AT_ONCE", 1)
+    monkeypatch.setattr(sharing, "TURN", 1)
     monkeypatch.setattr(sharing, "FEWEST", 3)
     case = CASES[name]._replace(n_samples=n_samples)
     assert_same_bits(case, 2, 3)
@@ -131,6 +140,8 @@ def random_cases(draw):
     depth = draw(st.integers(1, 60))
     coarsening = tuple(draw(st.lists(st.integers(2, 4), max_size=3)))
     per_level = st.tuples(*[st.integers(0, 2)] * len(coarsening))
+    steps = TimeGrid(depth, 1.0, coarsening).steps
+    stores = ("all", "c-points") if len(steps) > 1 else ("all",)  # slabs' ends are kept
     options = st.builds(
         mg.MGRITOptions,
         coarsening=st.just(coarsening),
@@ -141,6 +152,7 @@ def random_cases(draw):
         coarse_operator=st.sampled_from(("matched", "mean", "injection")),
         initial_guess=st.sampled_from(("coarse", "constant", "zero", "serial")),
         relaxation_weight=st.sampled_from((1.0, 0.7)),
+        store=st.sampled_from(stores),
     )
     ends = draw(st.booleans())
     layer = mg.Dense(
@@ -159,11 +171,11 @@ def random_cases(draw):
         regularisation=draw(st.sampled_from((None, PENALTIES))),
         seed=draw(st.integers(1000, 9999)),
     )
-    most = min(8, TimeGrid(depth, 1.0, coarsening).steps[-1])
+    most = min(8, steps[-1])
     return case, draw(st.integers(min(2, most), most))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(random_cases())
 def test_random_configurations_have_the_same_bits(drawn):
     assert_same_bits(*drawn)

@@ -17,12 +17,12 @@ from mgresnet.parallel.shares import share_length
 from mgresnet.perfmodel.clocks import Ranks
 from mgresnet.perfmodel.cost import FREE, BatchCost, Cost, Costs, Rates
 from mgresnet.perfmodel.measure import measure_rates
+from mgresnet.perfmodel.memory import memory
 from mgresnet.perfmodel.rivals import bubble, data_parallel, pipeline
 from mgresnet.perfmodel.search import best_coarsening, break_even
 from mgresnet.perfmodel.solves import slabs
 from mgresnet.perfmodel.steps import (
     Configuration,
-    memory,
     predict,
     serial_seconds,
 )
@@ -66,6 +66,8 @@ CONFIGURATIONS = {
     "F": configuration(64, (2, 2, 2), 1, cycle="F", relaxations=1),
     "control": configuration(24, (4,), control=SPLINE),
     "opening and head": configuration(24, (4,), ends=True, store="c-points"),
+    "c-points": configuration(27, (4,), 0, control=SPLINE, store="c-points"),
+    "c-points, FCF": configuration(29, (3,), 2, relaxations=1, store="c-points"),
     "both": configuration(26, (3,), 2, control=SPLINE, ends=True),
     "slope": configuration(24, (2, 2), coarse_operator="third_order"),
     "one bias": configuration(24, (4,), control=SPLINE, bias="scalar"),
@@ -114,11 +116,15 @@ def test_work_messages_and_bytes_are_those_of_real_runs(name, size):
             assert sent == (books.messages, books.bytes)
 
 
-@pytest.mark.parametrize("name", ["two levels", "three levels", "both"])
-def test_messages_are_those_of_real_runs_if_batches_go_in_pieces(name, monkeypatch):
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("name", ["two levels", "three levels", "both", "c-points"])
+def test_messages_are_those_of_real_runs_if_batches_go_in_pieces(
+    name, size, monkeypatch
+):
     monkeypatch.setattr(sharing, "AT_ONCE", 1)
+    monkeypatch.setattr(sharing, "TURN", 1)
     monkeypatch.setattr(sharing, "FEWEST", 1)
-    test_work_messages_and_bytes_are_those_of_real_runs(name, 2)
+    test_work_messages_and_bytes_are_those_of_real_runs(name, size)
 
 
 def test_one_rank_does_the_counted_work():

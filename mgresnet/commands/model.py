@@ -18,12 +18,12 @@ from mgresnet.parallel import Machine, TimeComm
 from mgresnet.parallel.machine import MACHINES
 from mgresnet.perfmodel.cost import Rates
 from mgresnet.perfmodel.measure import about, measure_rates
+from mgresnet.perfmodel.memory import memory
 from mgresnet.perfmodel.rivals import data_parallel, pipeline
 from mgresnet.perfmodel.search import best_coarsening, break_even
 from mgresnet.perfmodel.steps import (
     TASKS,
     Configuration,
-    memory,
     predict,
     serial_seconds,
 )

@@ -18,7 +18,7 @@ from mgresnet.mgrit.options import INITIAL_GUESSES, MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import ProcessGrid, TimeComm
 from mgresnet.parallel.grid import layer_ranks
-from mgresnet.solve import local_slab
+from mgresnet.slab import local_slab
 from mgresnet.timeline.coarse import COARSE_OPERATORS
 
 OPTIMISERS = {

@@ -9,11 +9,13 @@ import numpy as np
 
 from mgresnet.layers.compiled import kernel
 from mgresnet.layers.layout import Array
+from mgresnet.layers.memory import empty
 
 
 @kernel
 def _combine(factors, rows, out):
     for n in range(factors.shape[0]):
+        out[n] = 0.0
         for k in range(factors.shape[1]):
             b = factors[n, k]
             if b != 0.0:
@@ -35,6 +37,8 @@ def _combine_transposed(factors, rows, out):
 def _combine_blocks(factors, firsts, block, rows, out):
     for n in range(rows.shape[0]):
         j = n // block
+        if n % block == 0:
+            out[j] = 0.0
         for k in range(out.shape[1]):
             b = factors[n, firsts[j] + k]
             if b != 0.0:
@@ -44,7 +48,7 @@ def _combine_blocks(factors, firsts, block, rows, out):
 
 def combine(factors: Array, rows: Array) -> Array:
     """``factors @ rows`` for factors (N, K), mostly zero, and rows (K, n)."""
-    out = np.zeros((len(factors), rows.shape[1]), rows.dtype)
+    out = empty((len(factors), rows.shape[1]), rows.dtype)
     _combine(factors.astype(rows.dtype, copy=False), np.ascontiguousarray(rows), out)
     return out
 
@@ -78,7 +82,7 @@ def combine_blocks(
     ndarray, shape (n_blocks * reach, n)
     """
     n = rows.shape[1]
-    out = np.zeros((len(firsts), reach, n), rows.dtype)
+    out = empty((len(firsts), reach, n), rows.dtype)
     factors = factors.astype(rows.dtype, copy=False)
     _combine_blocks(factors, firsts, block, np.ascontiguousarray(rows), out)
     return out.reshape(-1, n)

@@ -165,7 +165,7 @@ class Dense:
             States at the start of every ``n_layers / n_starts`` layers, in layer order.
         """
         none = nothing(u.shape[1:], u.dtype)
-        self._pull_back(starts, w, u, none, coefficients, h, 0)
+        self._pull_back(starts, w, u, none, coefficients, h, 0, none[:, 0])
 
     def gradient(
         self,
@@ -175,6 +175,7 @@ class Dense:
         slopes: Array,
         coefficients: Coefficients,
         h: float,
+        ends: Array | None = None,
     ) -> Array:
         """Do the same, and return the gradient for every layer.
 
@@ -184,13 +185,17 @@ class Dense:
             As in `pull_back`; w may have no column to fill.
         slopes : ndarray, shape (n_layers, 1, width, batch), or empty
             From `march`, if u has the states of all layers.
+        ends : ndarray, shape (n_starts, width, batch), optional
+            Without slopes: filled with the state behind the layers of every start.
 
         Returns
         -------
         ndarray, shape (n_layers, n_params)
         """
         n = len(coefficients[0])
-        d_theta = self._pull_back(starts, w, u, slopes, coefficients, h, n)
+        if ends is None:
+            ends = nothing(u.shape[1:], u.dtype)[:, 0]
+        d_theta = self._pull_back(starts, w, u, slopes, coefficients, h, n, ends)
         if self.bias == "vector":
             return d_theta
         d_weight, d_bias = np.split(d_theta, [self.width**2], axis=1)
@@ -206,12 +211,13 @@ class Dense:
         coefficients: Coefficients,
         h: float,
         n_gradients: int,
+        ends: Array,
     ) -> Array:
         """Gradients for weights and biases of all layers, or of none."""
 
         def run(start: int, stop: int) -> Array:
             d_theta = empty((n_gradients, self.width * (self.width + 1)), u.dtype)
-            arguments = (*coefficients, h, self.map.kind, d_theta, start, stop)
+            arguments = (*coefficients, h, self.map.kind, d_theta, ends, start, stop)
             pulling.pull_back(starts, w, u, slopes, *arguments)
             return d_theta
 

@@ -63,6 +63,17 @@ def _states(v, step, activation, x, s, k, sizes, n):
 
 
 @inlined
+def _known(v, step, activation, u, slopes, known, batch, x, s, k, sizes, n):
+    """States from u on and slopes of k layers, or of one if its slopes are known."""
+    width, panel, _, _ = sizes
+    read_panels(u, batch, n, width, x, panel)
+    if known:
+        read_panels(slopes, batch, n, width, s, panel)
+    else:
+        _states(v, step, activation, x, s, k, sizes, n)
+
+
+@inlined
 def _weigh(s, w, h, g, panel, width, n):
     """G = h S W for n samples; what fills up the last panel must not reach a sum."""
     for first in range(0, n, samples(s)):
@@ -123,7 +134,9 @@ def _seeded(activation, p, stride, n, width, z, panel):
 
 
 @kernel
-def pull_back(starts, w, u, slopes, theta, step, activation, d_theta, start, stop):
+def pull_back(
+    starts, w, u, slopes, theta, step, activation, d_theta, ends, start, stop
+):
     """Fill the columns of every block of w, and write the gradients.
 
     Parameters
@@ -141,6 +154,8 @@ def pull_back(starts, w, u, slopes, theta, step, activation, d_theta, start, sto
         As in `kernels.march`.
     d_theta : ndarray, shape (n_layers, width * (width + 1))
         Modified in place; empty if not wanted.
+    ends : ndarray, shape (n_starts, width, batch), or empty
+        Filled with the state behind the layers of every start, unless slopes are given.
     """
     (n_blocks, columns, width, batch), (n_layers, _, size) = w.shape, theta.shape
     per_block, k, state = n_layers // n_blocks, n_layers // len(u), width * batch
@@ -151,7 +166,7 @@ def pull_back(starts, w, u, slopes, theta, step, activation, d_theta, start, sto
     room = room_for_sums(address(w), width, width)
     space = np.empty((2 * k + 4) * tile + room + width + BYTES, w.dtype)
     space[:width] = 0.0
-    nothing, sums = address(space), address(space) + width
+    nothing, sums, known = address(space), address(space) + width, slopes.size > 0
     x = aligned(sums + room)
     s, adjoint = x + (k + 1) * tile, x + (2 * k + 1) * tile
     g, q = adjoint + tile, adjoint + 2 * tile
@@ -163,13 +178,12 @@ def pull_back(starts, w, u, slopes, theta, step, activation, d_theta, start, sto
             if done == 0:
                 read_panels(behind, batch, n, width, adjoint, panel)
             if i == 0:
-                i, known = k, address(u) + (layer // k * state + first)
-                read_panels(known, batch, n, width, x, panel)
-                known = address(slopes) + (layer * state + first)
-                if slopes.size > 0:
-                    read_panels(known, batch, n, width, s, panel)
-                else:
-                    _states(v, step, activation, x, s, k, sizes, n)
+                i, here = k, layer // k * state + first
+                before = address(u) + here, address(slopes) + (layer * state + first)
+                _known(v, step, activation, *before, known, batch, x, s, k, sizes, n)
+                if ends.size > 0:
+                    end = address(ends) + here
+                    write_panels(x + k * tile, panel, end, batch, n, width)
             i, done, until = i - 1, done + 1, until - 1
             s_i, wanted = s + i * tile, columns > 0 or done < per_block
             _adjoints(v, nothing, step, s_i, adjoint, g, q, sizes, n, wanted)

@@ -9,7 +9,8 @@ from mgresnet.learning.objectives import Objective
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import as_time_comm
-from mgresnet.solve import local_slab, solve_forward
+from mgresnet.slab import local_slab
+from mgresnet.solve import solve_forward
 
 
 class Evaluation(NamedTuple):

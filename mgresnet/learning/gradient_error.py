@@ -38,8 +38,8 @@ from mgresnet.mgrit.coarsest import march_together
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params, owned
 from mgresnet.parallel import TimeComm, as_time_comm
+from mgresnet.slab import cut, forward_propagator
 from mgresnet.solution import Solution
-from mgresnet.solve import cut, forward_propagator
 from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.propagators import Forward, march
 

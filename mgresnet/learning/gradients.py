@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mgresnet.fused import solve_forward_but_last_sweep
 from mgresnet.layers.layout import Array, samples_last
 from mgresnet.layers.stepwise import no_columns, nothing
 from mgresnet.learning.ends import close
@@ -16,13 +17,9 @@ from mgresnet.learning.shared import pull_back_control
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params, owned
 from mgresnet.parallel import as_time_comm
+from mgresnet.slab import cut, local_slab
 from mgresnet.solution import Solution
-from mgresnet.solve import (
-    cut,
-    local_slab,
-    solve_adjoint_with_gradient,
-    solve_forward,
-)
+from mgresnet.solve import solve_adjoint_with_gradient
 
 
 class Info(NamedTuple):
@@ -168,22 +165,22 @@ def value_and_gradient(
     rows = own._replace(body=net.layer_params(own.body, slab))
     plain = net.plain
     clock = [time.perf_counter()]
-    states = solve_forward(
-        plain, rows, inputs, options=forward, comm=comm, guess=guess and guess.forward
-    )
+    ahead = forward, adjoint, comm, guess and guess.forward
+    known, ends, swept = solve_forward_but_last_sweep(plain, rows, inputs, *ahead)
     clock.append(time.perf_counter())
-    loss, d_head, seed = close(plain, rows, states.final, targets, objective, comm)
+    loss, d_head, seed = close(plain, rows, known.states[-1], targets, objective, comm)
     clock.append(time.perf_counter())
     adjoints, d_body = solve_adjoint_with_gradient(
         plain,
         rows,
-        states,
+        known,
         seed,
         options=adjoint,
         comm=comm,
         guess=guess and guess.adjoint,
-        layers=states.layers,
+        ends=ends,
     )
+    states = swept()
     clock.append(time.perf_counter())
     d_opening = _opening_gradient(plain, rows, states, adjoints)
     gradient = Params(d_opening, d_body, d_head)
@@ -195,7 +192,8 @@ def value_and_gradient(
     body = pull_back_control(net, gradient.body, slab, grid.interval, comm)
     clock.append(time.perf_counter())
     phases = ("forward", "head", "adjoint", "gradient")
-    seconds = dict(zip(phases, np.diff(clock).tolist(), strict=True))
+    took = (stop - start for start, stop in itertools.pairwise(clock))
+    seconds = dict(zip(phases, took, strict=True))
     info = Info(states, adjoints, loss, seconds | _parts(states, adjoints))
     return value, gradient._replace(body=body), info
 

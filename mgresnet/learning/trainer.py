@@ -23,7 +23,7 @@ from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Status
 from mgresnet.network import Network, Params
 from mgresnet.parallel.grid import as_process_grid
-from mgresnet.solve import cut, local_slab
+from mgresnet.slab import cut, local_slab
 
 
 class Record(NamedTuple):

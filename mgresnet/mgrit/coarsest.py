@@ -1,20 +1,30 @@
-"""The coarsest level: ranks share its samples, as there are too few steps to share.
+"""The coarsest level: a march that all ranks have to do together.
 
-A march through all steps cannot be shared over them, and handing it on from rank to
-rank leaves all but one waiting.  But samples do not know of each other.  So every rank
-marches through the whole level for its share of the samples: states change hands before
-and after, in an exchange of all ranks with all, and the march is as parallel as the
-sweeps of the finer levels are.  Large batches go piece by piece, which needs less
-memory.
+There are too few steps to share, and a rank cannot begin before the one in front of it
+is done.  But samples do not know of each other, and there are two ways to use that:
+
+hand on
+    Two ranks march through their own steps, the second one when the first is done, for
+    a few samples after the others.  Only one state changes hands for all steps.
+share
+    Among more ranks most would wait.  Every rank marches through the whole level for
+    its share of the samples: states change hands before and after, in an exchange of
+    all ranks with all, and the march is as parallel as the sweeps of finer levels are.
+
+Large batches go piece by piece either way; the numbers are the same.
 """
 
 from typing import NamedTuple, Self
 
+import numpy as np
+
 from mgresnet.layers.memory import empty
-from mgresnet.mgrit.propagator import Array, Propagator, spread
+from mgresnet.mgrit.propagator import Array, Propagator, spreadable
 from mgresnet.mgrit.work import Work
 from mgresnet.parallel.comm import TimeComm
-from mgresnet.parallel.shares import from_shares, pieces, to_shares
+from mgresnet.parallel.shares import from_shares, pieces, to_shares, turns
+
+FEW = 2  # ranks that hand the march on
 
 
 class Coarsest(NamedTuple):
@@ -53,8 +63,36 @@ def march_together(
     """
     if comm.size == 1:
         propagator.propagate(points[:1], points[None, 1:], forcing[None])
-        return
-    whole = spread(propagator, comm)
+    elif comm.size <= FEW:
+        _hand_on(propagator, points, forcing, comm)
+    else:
+        _share(propagator, points, forcing, comm)
+
+
+def _hand_on(
+    propagator: Propagator, points: Array, forcing: Array, comm: TimeComm
+) -> None:
+    """March from what the rank in front hands on, in place if the batch is one piece.
+
+    What can be known of the steps before is found while that rank is not done.
+    """
+    steps = spreadable(propagator, comm)
+    for samples in turns(points.shape[-1], points[0, ..., :1].nbytes):
+        some, tau = points[..., samples], np.ascontiguousarray(forcing[..., samples])
+        u = some if some.flags.c_contiguous else empty(some.shape, some.dtype)
+        ready = steps.ready_for(samples)
+        u[0] = comm.recv_left(some[0])
+        ready.propagate(u[:1], u[None, 1:], tau[None])
+        comm.send_right(u[-1])
+        if u is not some:
+            some[:] = u
+
+
+def _share(
+    propagator: Propagator, points: Array, forcing: Array, comm: TimeComm
+) -> None:
+    """March through the steps of all ranks, for a share of the samples."""
+    whole = spreadable(propagator, comm).whole(comm)
     n_points, one = whole.n_steps + 1, points[0, ..., :1].nbytes
     for samples in pieces(points.shape[-1], comm.size, n_points * one):
         some = points[..., samples]

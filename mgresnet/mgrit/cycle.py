@@ -69,7 +69,6 @@ def correct(fine: Level, comm: TimeComm, method: Method) -> None:
 def start(fine: Level, comm: TimeComm, method: Method) -> None:
     """First C-points, from the coarsest level up: a cycle without its way down."""
     coarse = fine.coarser
-    fine.lead.march()
     fine.arrive()
     if isinstance(coarse, Level):
         coarse.begin(fine.c_points[0])

@@ -108,18 +108,28 @@ class Level(NamedTuple):
     def sweep(self, kind: str, march: March = Segment.march) -> list[Any]:
         """F-relaxation: march every interval from its C-point, and the remainder.
 
-        Returns what `march` does for lead, intervals and tail.
+        Returns what `march` does for those of lead, intervals and tail that have steps.
         """
         with self.work.book(kind, self.propagator.n_steps):
-            found = [march(self.lead)]
-            self.arrive()
-            found += [march(self.intervals), march(self.tail)]
-        return found
+            return [*self.arrive(march), march(self.intervals), *self.leave(march)]
 
-    def arrive(self) -> None:
-        """End the lead at the first C-point, which is exact where there is a lead."""
-        if self.lead.propagator.n_steps:
-            self.c_points[0] = self.lead.u[0, -1]
+    def arrive(self, march: March = Segment.march) -> list[Any]:
+        """March the lead, if there is one, to the first C-point, which is then exact.
+
+        Returns what `march` does.
+        """
+        if not self.lead.propagator.n_steps:
+            return []
+        found = march(self.lead)
+        self.c_points[0] = self.lead.u[0, -1]
+        return [found]
+
+    def leave(self, march: March = Segment.march) -> list[Any]:
+        """March the tail, if there is one, from the last C-point.
+
+        Returns what `march` does.
+        """
+        return [march(self.tail)] if self.tail.propagator.n_steps else []
 
     def _c_points_among(self, points: Array) -> Array:
         first, last = self.lead.u.shape[1], len(points) - self.tail.u.shape[1]

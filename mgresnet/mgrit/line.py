@@ -24,8 +24,9 @@ class Line(NamedTuple):
         points = empty((sum(counts) + 1, *state.shape), state.dtype)
         segments, at, none = [], 0, points[None, :0]
         for part, n in zip(parts, counts, strict=True):
-            some = points[at : at + n + 1]
-            segments.append(Segment(part, some[:1], some[None, 1:], none))
+            if n:
+                some = points[at : at + n + 1]
+                segments.append(Segment(part, some[:1], some[None, 1:], none))
             at += n
         return cls(points, segments, Work.none())
 

@@ -108,6 +108,10 @@ class MGRITOptions:
         """Two levels and F-relaxation, with intervals of m layers."""
         return cls(coarsening=(m,), relaxations=0)
 
+    def iterates(self, factors: tuple[int, ...]) -> bool:
+        """Whether a solve with these factors in use is not a march through all."""
+        return bool(factors) and self.initial_guess != "serial"
+
     def sweeps(self, n_factors: int) -> tuple[int, ...]:
         """FC-sweeps of the first n_factors levels."""
         if isinstance(self.relaxations, tuple):

@@ -33,10 +33,7 @@ class Propagator(Protocol):
 
 
 class Whole(Protocol):
-    """Steps of all ranks in time order.
-
-    Samples are independent of each other and lie along the last axis of a state.
-    """
+    """Steps of all ranks in time order."""
 
     @property
     def n_steps(self) -> int:
@@ -48,14 +45,20 @@ class Whole(Protocol):
 
 @runtime_checkable
 class Spreadable(Protocol):
-    """A propagator that several ranks can solve together on the coarsest level."""
+    """A propagator that several ranks can solve together on the coarsest level.
+
+    Samples are independent of each other and lie along the last axis of a state.
+    """
+
+    def ready_for(self, samples: slice, /) -> Propagator:
+        """The same steps for some samples, with all that is known before a start."""
 
     def whole(self, comm: TimeComm, /) -> Whole:
         """Steps of all ranks."""
 
 
-def spread(propagator: Propagator, comm: TimeComm) -> Whole:
-    """Steps of all ranks, of which there are several.
+def spreadable(propagator: Propagator, comm: TimeComm) -> Spreadable:
+    """Return a propagator that several ranks can solve together.
 
     Raises
     ------
@@ -65,6 +68,7 @@ def spread(propagator: Propagator, comm: TimeComm) -> Whole:
     if not isinstance(propagator, Spreadable):
         raise TypeError(
             f"{type(propagator).__name__} cannot be solved by {comm.size} ranks; "
-            "needed a method whole(comm), as Forward and Adjoint have it, or one rank"
+            "needed methods ready_for(samples) and whole(comm), as Forward and Adjoint "
+            "have them, or one rank"
         )
-    return propagator.whole(comm)
+    return propagator

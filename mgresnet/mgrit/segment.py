@@ -16,8 +16,7 @@ class Segment(NamedTuple):
 
     def march(self) -> None:
         """Fill every block from its start."""
-        if self.propagator.n_steps:
-            self.propagator.propagate(self.starts, self.u, self.forcing)
+        self.propagator.propagate(self.starts, self.u, self.forcing)
 
 
 March = Callable[[Segment], Any]

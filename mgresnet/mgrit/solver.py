@@ -9,15 +9,16 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mgresnet.layers.norms import compare
 from mgresnet.mgrit.cycle import Method, correct, relax, start
 from mgresnet.mgrit.level import Level
 from mgresnet.mgrit.line import Line
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.propagator import Array, Propagator
 from mgresnet.mgrit.segment import March, Segment
+from mgresnet.mgrit.work import Work
 from mgresnet.parallel.comm import TimeComm
 
-AT_ONCE = 2**18  # bytes of states whose squares are summed in one go
 T = TypeVar("T")
 
 
@@ -30,23 +31,34 @@ class Status(Enum):
 
 
 class Measure(NamedTuple):
-    """2-norms at every C-point but the first, in time order, the same on all ranks."""
+    """What every C-point but the first is like, the same on all ranks."""
 
-    residuals: NDArray[np.float64]
-    states: NDArray[np.float64]
-    lost: bool  # whether the last point of any rank is not finite
+    about: NDArray[np.float64]
+    """In time order: squared 2-norms of residual and state; whether its rank is lost,
+    as the last point of the rank is not finite."""
+
+    @property
+    def residuals(self) -> NDArray[np.float64]:
+        """2-norm of every residual."""
+        norms: NDArray[np.float64] = np.sqrt(self.about[:, 0])
+        return norms
 
     @property
     def residual(self) -> float:
         """2-norm of the residual over the C-points."""
-        return math.sqrt(np.sum(self.residuals**2))
+        return math.sqrt(self.about[:, 0].sum())
+
+    @property
+    def state(self) -> float:
+        """2-norm of the states over the C-points."""
+        return math.sqrt(self.about[:, 1].sum())
 
     def status(self, tolerance: float) -> Status:
         """Compare the residual with the states."""
-        scale = math.sqrt(np.sum(self.states**2))
-        if self.lost or not math.isfinite(self.residual + scale):
+        residual, state = self.residual, self.state
+        if not math.isfinite(residual + state) or self.about[:, 2].any():
             return Status.NON_FINITE
-        close = self.residual <= tolerance * scale
+        close = residual <= tolerance * state
         return Status.CONVERGED if close else Status.MAX_ITERATIONS
 
 
@@ -66,6 +78,35 @@ class Result(NamedTuple):
     work: Counter[tuple[int, str]]
     seconds: dict[tuple[int, str], float]
     last: list[Any]  # what the last march through lead, intervals and tail returned
+
+
+class Approach(NamedTuple):
+    """C-points of a solve as they are returned, found before its last sweep."""
+
+    finest: Level
+    measures: tuple[Measure, ...]
+    swept: bool  # whether the last sweep is done
+    work: list[Work]  # of all levels, finest first
+    tolerance: float
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def result(self, comm: TimeComm, found: list[Any]) -> Result:
+        """Measure, now that the last sweep is done, which has found something."""
+        finest = self.finest
+        apart = finest.intervals.u.shape[1] == 1
+        defects = finest.ends if apart else np.empty_like(finest.ends, order="C")
+        final = _measure(finest, comm, defects)
+        return Result(
+            points=finest.points(),
+            defects=defects,
+            measures=self.measures,
+            final=final,
+            iterations=len(self.measures) - self.swept,
+            status=final.status(self.tolerance),
+            work=Counter(_by_level(w.steps for w in self.work)),
+            seconds=_by_level(w.seconds for w in self.work),
+            last=found,
+        )
 
 
 @np.errstate(over="ignore", invalid="ignore")  # shows in the status
@@ -100,8 +141,27 @@ def iterate(
     last : callable, optional
         What the last sweep does with a segment, if it is to do more than march.
     """
-    if not factors or options.initial_guess == "serial":
+    if not options.iterates(factors):
         return _serial(propagator, initial, options, comm, spacing, last)
+    problem = propagator, initial, factors
+    found = approach(*problem, options, comm, guess, spacing=spacing)
+    if last is None and found.swept:
+        return found.result(comm, [])
+    return found.result(comm, found.finest.sweep("relax", last or Segment.march))
+
+
+@np.errstate(over="ignore", invalid="ignore")  # shows in the status
+def approach(
+    propagator: Propagator,
+    initial: Array,
+    factors: tuple[int, ...],
+    options: MGRITOptions,
+    comm: TimeComm,
+    guess: Array | None,
+    *,
+    spacing: int,
+) -> Approach:
+    """Do what `iterate` does, but for the last sweep, which leaves C-points alone."""
     finest = Level.of(propagator, factors, initial, spacing)
     method = Method(
         options.cycle, options.sweeps(len(factors)), options.relaxation_weight
@@ -122,21 +182,7 @@ def iterate(
         correct(finest, comm, method)
     work = [level.work for level in finest.hierarchy()]
     finest = finest._replace(coarser=None)  # its memory is free for the last sweep
-    found = []
-    if last is not None or not swept:
-        found = finest.sweep("relax", last or Segment.march)
-    final = _measure(finest, comm)
-    return Result(
-        defects=_defects(finest),
-        points=finest.points(),
-        measures=tuple(measures),
-        final=final,
-        iterations=len(measures) - swept,
-        status=final.status(options.tolerance),
-        work=Counter(_by_level(w.steps for w in work)),
-        seconds=_by_level(w.seconds for w in work),
-        last=found,
-    )
+    return Approach(finest, tuple(measures), swept, work, options.tolerance)
 
 
 def _serial(
@@ -151,9 +197,9 @@ def _serial(
     line = Line.of(propagator, initial, spacing)
     found = line.solve(initial, comm, last or Segment.march)
     end = line.points[-1:]
-    sums = np.array([0.0]), _square_sums(end), np.array([_is_lost(end)])
-    final = _gathered(sums, comm)
-    defects, status = np.zeros_like(end), final.status(options.tolerance)
+    defects = np.empty_like(end)
+    final = _gathered(compare(end[:, None], end, defects), False, comm)
+    status = final.status(options.tolerance)
     books = Counter(_by_level([line.work.steps])), _by_level([line.work.seconds])
     return Result(line.points, defects, (), final, 0, status, *books, found)
 
@@ -182,46 +228,18 @@ def _guess(
         finest.begin(initial)
 
 
-def _measure(finest: Level, comm: TimeComm) -> Measure:
-    """Norms per C-point, gathered in time order so that all ranks see the same."""
-    behind = finest.c_points[1:]
-    residuals = _square_sums(finest.ends, behind)
-    lost = np.full(len(behind), _is_lost(finest.line[-1]))
-    return _gathered((residuals, _square_sums(behind), lost), comm)
+def _measure(finest: Level, comm: TimeComm, defects: Array | None = None) -> Measure:
+    """Compare C-points with the ends of the intervals; defects are filled."""
+    squares = compare(finest.intervals.u, finest.c_points[1:], defects)
+    has_tail = finest.tail.propagator.n_steps > 0
+    return _gathered(squares, has_tail and not np.isfinite(finest.line[-1]).all(), comm)
 
 
-def _gathered(sums: tuple[NDArray[Any], ...], comm: TimeComm) -> Measure:
-    """Norms from the sums of squares of every rank, and whether its end is lost."""
-    gathered = comm.gather(np.stack(sums, axis=1))
-    residuals, states = np.sqrt(gathered[:, :2].T)
-    return Measure(residuals, states, bool(gathered[:, 2].any()))
-
-
-def _is_lost(values: Array) -> float:
-    return float(not np.isfinite(values).all())
-
-
-def _square_sums(values: Array, others: Array | None = None) -> NDArray[np.float64]:
-    """Sum of squares of every state, or of its difference from another one.
-
-    It does not depend on the states beside it, so a few at a time will do.
-    """
-    sums = np.empty(len(values))
-    few = max(AT_ONCE // values[:1].nbytes, 1)
-    for i in range(0, len(values), few):
-        some = values[i : i + few]
-        if others is not None:
-            some = some - others[i : i + few]
-        rows = some.reshape(len(some), -1).astype(np.float64, copy=False)
-        np.einsum("ij,ij->i", rows, rows, out=sums[i : i + few])
-    return sums
-
-
-def _defects(finest: Level) -> Array:
-    """Residual at the C-points 1..M of this rank, in place where ends lie apart."""
-    ends, behind = finest.ends, finest.c_points[1:]
-    apart = finest.intervals.u.shape[1] == 1
-    return np.subtract(ends, behind, out=ends if apart else None)
+def _gathered(squares: NDArray[np.float64], lost: bool, comm: TimeComm) -> Measure:
+    """Measure from the squared norms of every rank, and whether its end is lost."""
+    about = np.empty((len(squares), 3))
+    about[:, :2], about[:, 2] = squares, lost
+    return Measure(comm.gather(about))
 
 
 def _by_level(books: Iterable[dict[str, T]]) -> dict[tuple[int, str], T]:

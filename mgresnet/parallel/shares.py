@@ -14,6 +14,7 @@ from mgresnet.layers.memory import empty
 from mgresnet.parallel.comm import Array, TimeComm
 
 AT_ONCE = 2**20  # bytes of a rank's share that are handed over in one go, or a few more
+TURN = 2**15  # bytes of a state that are handed on in one go, or a few more
 FEWEST = 16  # samples of it; a multiple of them, as kernels work on many at once
 
 
@@ -88,7 +89,16 @@ def pieces(k: int, size: int, n_bytes: int) -> Iterator[slice]:
 
     What has been copied for one piece is forgotten before the next.
     """
-    share, most = share_length(k, size), max(AT_ONCE // n_bytes, FEWEST)
+    return _divide(k, size, n_bytes, AT_ONCE)
+
+
+def turns(k: int, n_bytes: int) -> Iterator[slice]:
+    """Divide k samples, of n_bytes each, evenly for those who take turns with them."""
+    return _divide(k, 1, n_bytes, TURN)
+
+
+def _divide(k: int, size: int, n_bytes: int, at_once: int) -> Iterator[slice]:
+    share, most = share_length(k, size), max(at_once // n_bytes, FEWEST)
     few = -(-share // -(-share // most))
     few = -(-few // FEWEST) * FEWEST * size
     for start in range(0, k, few):

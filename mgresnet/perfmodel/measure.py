@@ -49,7 +49,7 @@ def measure_rates(config: Configuration) -> Rates:
     shares = [_marches(config, batch) for batch in batches[:-1]]
     counts = list(_counts(config, config.batch))
     trials = [Trial.draw(config, m * n, config.batch) for n in counts]
-    found = [_parts(_times(trial)) for trial in trials]
+    found = [_parts(_times(trial), config.fused) for trial in trials]
 
     def cost(name: str, each: int) -> Cost:
         return _cost([n * each for n in counts], [t[name] for t in found])
@@ -139,10 +139,10 @@ def _times(trial: Trial) -> Times:
     return times
 
 
-def _parts(times: Times) -> Times:
+def _parts(times: Times, fused: bool) -> Times:
     """Costs from times: whole runs without what is known of them."""
     parts = dict(times)
-    gradient = times["gradient"] - times["collect"]
+    gradient = times["gradient"] - times["collect"] + fused * times["forward last"]
     for way in WAYS:
         sweep, last, restrict, coarse = (
             times[f"{way} {part}"] for part in ("sweep", "last", "restrict", "coarse")

@@ -1,7 +1,7 @@
 """The phases of a solve on P clocks, function by function as `mgrit` has them.
 
-Where `mgrit.cycle`, `mgrit.coarsest` or `mgrit.solver` changes, the function of the
-same name here does; `chain` is what `mgrit.line` does.
+Where `mgrit.cycle`, `mgrit.level` or `mgrit.solver` changes, the function of the same
+name here does; `chain` is what `mgrit.line` does.
 """
 
 from collections.abc import Iterator
@@ -11,38 +11,14 @@ import numpy as np
 
 from mgresnet.mgrit.cycle import Method, visits
 from mgresnet.mgrit.options import MGRITOptions
-from mgresnet.parallel.shares import pieces, share_length
-from mgresnet.perfmodel.clocks import Ints, Ranks
-from mgresnet.perfmodel.cost import Cost, Costs
+from mgresnet.perfmodel.clocks import Ints
+from mgresnet.perfmodel.coarsest import Coarsest, Solve, solve, tally
+from mgresnet.perfmodel.cost import Cost
 from mgresnet.timeline.grid import TimeGrid
 
 NUMBER = 8  # bytes
 NORMS = 3 * NUMBER  # for each C-point: of its residual and its state; whether finite
 Work = dict[tuple[int, str], Ints]  # steps of every rank, by level and kind
-
-
-class Solve(NamedTuple):
-    """Where a solve happens, what its parts cost, and what changes hands."""
-
-    ranks: Ranks
-    costs: Costs
-    sample: int  # bytes of the state of a sample between two layers
-    batch: int  # samples
-    coefficients: tuple[int, ...]  # bytes of those of a coarse step
-    linearised: bool  # whether coarse steps need to know the states: backwards
-    gathered: bool = False  # whether all ranks have the coarse coefficients already
-
-    @property
-    def state(self) -> int:
-        """Bytes of the states of the batch between two layers."""
-        return self.sample * self.batch
-
-
-class Coarsest(NamedTuple):
-    """The coarsest level on all ranks in order of propagation."""
-
-    steps: Ints  # (size,)
-    work: dict[str, Ints]  # steps by kind, (size,)
 
 
 class Level(NamedTuple):
@@ -51,6 +27,7 @@ class Level(NamedTuple):
     steps: Ints  # (size,)
     c_points: Ints  # (size,), those of a rank but its first
     lead: Ints  # (size,), steps before the first C-point
+    tail: Ints  # (size,), steps behind the last one
     cost: Cost  # of a sweep
     work: dict[str, Ints]  # steps by kind, (size,)
     coarser: Any  # next Level, or the Coarsest; None of a serial propagation
@@ -60,16 +37,16 @@ class Level(NamedTuple):
         """Cut the ranks' steps into intervals, and those of the coarser levels."""
         if not factors:
             one, none = np.ones_like(steps), np.zeros_like(steps)
-            return cls(steps, one, none, cost, {}, None)
+            return cls(steps, one, none, none, cost, {}, None)
         m, *others = factors
-        lead, coarse = steps % m, steps // m
-        lead[1:] = 0  # only the adjoint meets the remainder first
+        coarse, remainder = steps // m, steps % m
+        lead = remainder * run.linearised  # the adjoint meets the remainder first
         coarser: Any = (
             Level.of(coarse, tuple(others), run, run.costs.coarse)
             if others
             else Coarsest(coarse, {})
         )
-        return cls(steps, coarse, lead, cost, {}, coarser)
+        return cls(steps, coarse, lead, remainder - lead, cost, {}, coarser)
 
     def hierarchy(self) -> Iterator["Level | Coarsest"]:
         """Yield this level and all coarser ones."""
@@ -89,52 +66,17 @@ def slabs(grid: TimeGrid, size: int) -> Ints:
     return layers
 
 
-def gather_coefficients(run: Solve, steps: Ints) -> None:
-    """Let every rank have the coarse steps of all, unless it has them."""
-    for n_bytes in () if run.gathered else run.coefficients:
-        run.ranks.gather(n_bytes * steps)
-
-
-def march_together(run: Solve, steps: Ints, forced: bool = True) -> None:
-    """March through the coarsest level, every rank for its share of the samples."""
-    n, size = int(steps.sum()), run.ranks.size
-    first = np.arange(size) == 0
-    rows = [first, *[steps] * forced, *[steps] * run.linearised]
-    for some in pieces(run.batch, size, (n + 1) * run.sample):
-        samples = some.stop - some.start
-        share = share_length(samples, size)
-        for own in rows:
-            copy(run, own, samples)
-            run.ranks.to_shares(run.sample * share * own)
-        run.ranks.compute(run.costs.march.at(n, share))
-        run.ranks.from_shares(run.sample * share * (steps + 1))
-        copy(run, steps + 1, samples)
-
-
-def copy(run: Solve, states: Ints, samples: int) -> None:
-    """Copy states to messages, or from there; one rank has none."""
-    if run.ranks.size > 1:
-        run.ranks.compute(run.costs.copy.at(states * (samples / run.batch)))
-
-
-def solve(coarsest: Coarsest, run: Solve, forced: bool = True) -> None:
-    """Solve the coarsest level, with a forcing or without."""
-    if "solve" not in coarsest.work:
-        gather_coefficients(run, coarsest.steps)
-    march_together(run, coarsest.steps, forced)
-    tally(coarsest, "solve")
-    run.ranks.charge("coarse solve")
-
-
-def tally(level: Level | Coarsest, kind: str) -> None:
-    """Count all steps of a level."""
-    level.work[kind] = level.work.get(kind, 0) + level.steps
-
-
 def sweep(level: Level, run: Solve, kind: str, cost: Cost | None = None) -> None:
     """F-relaxation."""
     run.ranks.compute((cost or level.cost).at(level.steps))
-    tally(level, kind)
+    tally(level.work, kind, level.steps)
+    run.ranks.charge("relaxation")
+
+
+def leave(level: Level, run: Solve) -> None:
+    """March the tail."""
+    run.ranks.compute(np.where(level.tail > 0, level.cost.at(level.tail), 0.0))
+    tally(level.work, "relax", level.tail)
     run.ranks.charge("relaxation")
 
 
@@ -184,14 +126,14 @@ def start(fine: Level, run: Solve, method: Method) -> None:
 def chain(level: Level, run: Solve) -> None:
     """March through a level, one rank after the other."""
     run.ranks.chain(level.cost.at(level.steps), run.state)
-    tally(level, "solve")
+    tally(level.work, "solve", level.steps)
     run.ranks.charge("chain")
 
 
 def restrict(coarse: Level | Coarsest, run: Solve) -> None:
     """Pose the coarse problem."""
     run.ranks.compute(run.costs.restrict.at(coarse.steps))
-    tally(coarse, "restrict")
+    tally(coarse.work, "restrict", coarse.steps)
     run.ranks.charge("restriction")
 
 
@@ -228,10 +170,19 @@ def iterate(
     options : MGRITOptions
         All ``max_iterations`` are done.
     """
-    if not factors or options.initial_guess == "serial":
+    if not options.iterates(factors):
         line = Level.of(steps, (), run, run.costs.serial)
         chain(line, run)
-        return _result(line, run)
+        return result(line, run)
+    finest = approach(run, steps, factors, options)
+    sweep(finest, run, "relax", run.costs.last)
+    return result(finest, run)
+
+
+def approach(
+    run: Solve, steps: Ints, factors: tuple[int, ...], options: MGRITOptions
+) -> Level:
+    """All of `iterate` but its last sweep."""
     run.ranks.compute(run.costs.rest.at(steps))
     run.ranks.charge("rest")
     finest = Level.of(steps, factors, run, run.costs.sweep)
@@ -243,8 +194,7 @@ def iterate(
         relax(finest, run, method)
         measure(finest, run)
         correct(finest, run, method)
-    sweep(finest, run, "relax", run.costs.last)
-    return _result(finest, run)
+    return finest
 
 
 def _guess(finest: Level, run: Solve, options: MGRITOptions, method: Method) -> None:
@@ -255,7 +205,8 @@ def _guess(finest: Level, run: Solve, options: MGRITOptions, method: Method) -> 
         run.ranks.gather(run.state * (np.arange(run.ranks.size) == 0))
 
 
-def _result(finest: Level, run: Solve) -> Work:
+def result(finest: Level, run: Solve) -> Work:
+    """Measure; return the work of every rank."""
     gather_norms(finest, run)  # measuring them is part of the rest
     return {
         (i, kind): steps

@@ -4,29 +4,28 @@ Where `learning.gradients`, `learning.gradient_error` or `learning.trainer` chan
 function that names it here does.
 """
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import mul
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.layers.panels import TILE
+from mgresnet.fused import leaves_sweep
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network
 from mgresnet.parallel.machine import Machine
-from mgresnet.parallel.shares import pieces, share_length
+from mgresnet.parallel.shares import share_length
 from mgresnet.perfmodel.clocks import Ints, Ranks
+from mgresnet.perfmodel.coarsest import Solve, gather_coefficients, march_together
 from mgresnet.perfmodel.cost import Rates
 from mgresnet.perfmodel.solves import (
     NUMBER,
-    Solve,
     Work,
-    gather_coefficients,
+    approach,
     iterate,
-    march_together,
+    leave,
+    result,
     slabs,
 )
 from mgresnet.timeline.coarse import COARSE_OPERATORS
@@ -82,7 +81,12 @@ class Configuration:
     def serial(self) -> bool:
         """Whether both solves march through all layers."""
         both = (self.forward, self.adjoint)
-        return all(not self.grid.factors or o.initial_guess == "serial" for o in both)
+        return not any(options.iterates(self.grid.factors) for options in both)
+
+    @property
+    def fused(self) -> bool:
+        """Whether a gradient leaves the last sweep forward to the adjoint solve."""
+        return leaves_sweep(self.net, self.forward, self.adjoint)
 
 
 class Prediction(NamedTuple):
@@ -166,14 +170,26 @@ def value_and_gradient(c: Course) -> None:
     """`learning.gradients.value_and_gradient` without regularisation."""
     c.ranks.compute(c.rates.ends.at(c.layers))
     c.ranks.charge("ends")
-    forward(c)
+    swept = forward_but_last_sweep(c)
     close(c)
     c.ranks.charge("ends")
     ahead, back = c.config.forward, c.config.adjoint
     adjoint(c, gathered=ahead.coarse_operator == back.coarse_operator)
+    c.work["forward"] = swept()
     c.ranks.compute(c.rates.collect.at(c.layers.mean()))
     pull_back_control(c)
     c.ranks.charge("control")
+
+
+def forward_but_last_sweep(c: Course) -> Callable[[], Work]:
+    """`fused.solve_forward_but_last_sweep`; what is to be done when it is swept."""
+    if not c.config.fused:
+        forward(c)
+        return lambda: c.work["forward"]
+    run = c.ahead
+    finest = approach(run, c.layers, c.config.grid.factors, c.config.forward)
+    leave(finest, run)
+    return lambda: result(finest, run)
 
 
 def close(c: Course) -> None:
@@ -258,41 +274,3 @@ def serial_seconds(task: str, config: Configuration, rates: Rates) -> float:
         "gradient": (*both, rates.ends, rates.collect),
     }
     return sum(float(cost.at(depth)) for cost in parts[task])
-
-
-def memory(config: Configuration, size: int) -> dict[str, int]:
-    """Bytes of the rank that owns most layers, by what they hold.
-
-    Notes
-    -----
-    Of both solves, which live together until the gradient is there, with residuals at
-    C-points; of the coarsest level the forcing, and of those between points, C-points
-    and forcing.  Several ranks have points, forcing and states of the coarsest level
-    once more, all steps for their share of a piece of the batch, and copies of them for
-    messages.  Kernels work through an interval with a tile of samples.  The optimiser's
-    state is left out.
-    """
-    layers = int(slabs(config.grid, size).max())
-    m, everything = config.grid.spacing, config.forward.store == "all"
-    kept = layers if everything else -(-layers // m)
-    levels = [layers // m for m in itertools.accumulate(config.grid.factors, mul)]
-    coarsest = config.grid.steps[-1] if config.grid.factors else 0
-    points = (coarsest + 1) * config.sample
-    piece = next(pieces(config.batch, size, points)).stop
-    share = points * share_length(piece, size) if size > 1 else 0
-    tile = min(config.batch, TILE) * config.sample
-    body = layers * config.net.layer.n_params * config.itemsize
-    if config.net.control is not None:
-        coefficients = config.net.control.n_coefficients
-        body += coefficients * config.net.layer.n_params * config.itemsize
-    return {
-        "states and adjoints": 2 * (kept + 1) * config.state,
-        "slopes": layers * config.state * everything,
-        "residuals": 2 * (layers // m) * config.state,
-        "coarse levels": (3 * sum(levels[:-1]) + sum(levels[-1:])) * config.state,
-        "shares of the coarsest level": 6 * share,
-        "coarse coefficients": coarsest * sum(config.coefficients),
-        "interval": 2 * m * tile * (not everything),
-        "parameters": body,
-        "gradient": body,
-    }

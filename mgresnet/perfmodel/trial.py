@@ -23,12 +23,9 @@ from mgresnet.network import Network, Params
 from mgresnet.parallel import SerialComm
 from mgresnet.parallel.shares import cut
 from mgresnet.perfmodel.steps import Configuration
+from mgresnet.slab import forward_propagator
 from mgresnet.solution import Solution
-from mgresnet.solve import (
-    forward_propagator,
-    solve_adjoint_with_gradient,
-    solve_forward,
-)
+from mgresnet.solve import solve_adjoint_with_gradient, solve_forward
 from mgresnet.timeline.adjoints import Adjoint, RetracedAdjoint
 
 ONE = SerialComm()

@@ -101,6 +101,11 @@ class Adjoint:
         starts = np.ascontiguousarray(self.states[::m])
         return type(self)(self.forward.coarsen(m), starts)
 
+    def ready_for(self, samples: slice) -> Self:
+        """The same steps for some samples, with slopes found."""
+        some = np.ascontiguousarray(self.states[..., samples])
+        return type(self)(self.forward, some).linearised()
+
     def whole(self, comm: TimeComm) -> "AdjointOfAll":
         """Steps of all ranks, last ones first."""
         layers = comm.reversed()
@@ -145,11 +150,14 @@ class RetracedAdjoint:
         State at the start of every interval, and of the remainder if there is one.
     spacing : int
         Number of layers in an interval, if it may be cut into shorter ones.
+    ends : ndarray, shape (n_intervals, *state), optional
+        Filled by `gradient` with the state behind every interval of `spacing` layers.
     """
 
     forward: Forward
     states: Array
     spacing: int = 1
+    ends: Array | None = None
 
     @property
     def n_steps(self) -> int:
@@ -171,8 +179,8 @@ class RetracedAdjoint:
 
     def gradient(self, starts: Array, w: Array) -> Array:
         """Propagate, and return the gradient for every layer, in layer order."""
-        f, none = self.forward, nothing(w.shape[2:], w.dtype)
-        d: Array = f.layer.gradient(starts, w, self.states, none, f.stages, f.step)
+        f, known = self.forward, (self.states, nothing(w.shape[2:], w.dtype))
+        d: Array = f.layer.gradient(starts, w, *known, f.stages, f.step, self.ends)
         return d
 
     def cut(self, m: int) -> tuple[Self, Self, Self]:
@@ -193,5 +201,8 @@ class RetracedAdjoint:
     def _part(self, layers: slice, starts: slice) -> Self:
         start, stop, _ = layers.indices(self.n_steps)
         return replace(
-            self, forward=self.forward.part(start, stop), states=self.states[starts]
+            self,
+            forward=self.forward.part(start, stop),
+            states=self.states[starts],
+            ends=None if self.ends is None else self.ends[starts],
         )

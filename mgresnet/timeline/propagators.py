@@ -116,6 +116,10 @@ class Forward:
         made: Self = self._once(("whole", comm.rank, comm.size), make)
         return made
 
+    def ready_for(self, samples: slice) -> Self:
+        """Steps are the same for every sample, and nothing is known before."""
+        return self
+
     def share(self, samples: slice) -> Self:
         """Steps are the same for every sample."""
         return self

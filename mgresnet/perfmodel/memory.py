@@ -1,0 +1,58 @@
+"""Bytes that a gradient needs on a rank, by what they hold."""
+
+import itertools
+from operator import mul
+
+from mgresnet.layers.panels import TILE
+from mgresnet.mgrit.coarsest import FEW
+from mgresnet.parallel.shares import pieces, share_length, turns
+from mgresnet.perfmodel.solves import slabs
+from mgresnet.perfmodel.steps import Configuration
+
+
+def memory(config: Configuration, size: int) -> dict[str, int]:
+    """Bytes of the rank that owns most layers, by what they hold.
+
+    Notes
+    -----
+    Of both solves, which live together until the gradient is there, with residuals at
+    C-points; of the coarsest level the forcing, and of those between points, C-points
+    and forcing.  Several ranks have points, forcing and states of the coarsest level
+    once more: all steps for their share of a piece of the batch, and copies of them for
+    messages, or their own steps for a turn, with slopes.  Kernels work through an
+    interval with a tile of samples.  The optimiser's state is left out.
+    """
+    layers = int(slabs(config.grid, size).max())
+    m, everything = config.grid.spacing, config.forward.store == "all"
+    kept = layers if everything else -(-layers // m)
+    levels = [layers // m for m in itertools.accumulate(config.grid.factors, mul)]
+    coarsest = config.grid.steps[-1] if config.grid.factors else 0
+    share = _share_of_coarsest(config, coarsest, size)
+    tile = min(config.batch, TILE) * config.sample
+    body = layers * config.net.layer.n_params * config.itemsize
+    if config.net.control is not None:
+        coefficients = config.net.control.n_coefficients
+        body += coefficients * config.net.layer.n_params * config.itemsize
+    return {
+        "states and adjoints": 2 * (kept + 1) * config.state,
+        "slopes": layers * config.state * everything,
+        "residuals": 2 * (layers // m) * config.state,
+        "coarse levels": (3 * sum(levels[:-1]) + sum(levels[-1:])) * config.state,
+        "shares of the coarsest level": 6 * share,
+        "coarse coefficients": coarsest * sum(config.coefficients),
+        "interval": 2 * m * tile * (not everything),
+        "parameters": body,
+        "gradient": body,
+    }
+
+
+def _share_of_coarsest(config: Configuration, n_steps: int, size: int) -> int:
+    """Bytes of the points of the coarsest level that a rank works on at once."""
+    if size == 1:
+        return 0
+    if size <= FEW:
+        turn: int = next(turns(config.batch, config.sample)).stop
+        return (-(-n_steps // size) + 1) * config.sample * turn
+    points = (n_steps + 1) * config.sample
+    piece = next(pieces(config.batch, size, points)).stop
+    return points * share_length(piece, size)

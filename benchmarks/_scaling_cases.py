@@ -41,6 +41,9 @@ class Task(NamedTuple):
 class Training(Protocol):
     """A training run that goes on when asked to."""
 
+    cycle: int
+    """Steps after which it repeats itself: a sample is their mean."""
+
     def step(self) -> mg.Record:
         """Take one step."""
 
@@ -80,17 +83,24 @@ def train(
     options = mg.MGRITOptions(
         coarsening, max_iterations=corrections, tolerance=0.0, store="c-points"
     )
-    tolerance = TOLERANCE if method == "adaptive" else None
-    how = {"gradient_tolerance": tolerance, "check_every": CHECK_EVERY}
-    return OurTraining(task, options, comm, **how)
+    if method == "adaptive":
+        how = {"gradient_tolerance": TOLERANCE, "check_every": CHECK_EVERY}
+        return OurTraining(task, options, comm, CHECK_EVERY, **how)
+    return OurTraining(task, options, comm, check_every=CHECK_EVERY)
 
 
 class OurTraining:
     """Training by this package; the same batch in every step."""
 
     def __init__(
-        self, task: Task, options: mg.MGRITOptions, comm: mg.TimeComm, **how: Any
+        self,
+        task: Task,
+        options: mg.MGRITOptions,
+        comm: mg.TimeComm,
+        cycle: int = 1,
+        **how: Any,
     ) -> None:
+        self.cycle = cycle
         self._net, self._batch, self._comm = network(task), batch(task), comm
         self._coarsening = options.coarsening
         self._noted: tuple[mg.Params, mg.Params] | None = None

@@ -126,12 +126,15 @@ def take_turns(
         for run, mine, iterations in zip(runs, rows, counts, strict=True):
             run.step()
             for _ in range(steps):
-                clock.start(run)
-                record = run.step()
-                mine.append(clock.stop(record))
-                iterations.append(
-                    [record.forward_iterations, record.adjoint_iterations]
-                )
+                cycle = []
+                for _ in range(run.cycle):
+                    clock.start(run)
+                    record = run.step()
+                    cycle.append(clock.stop(record))
+                    iterations.append(
+                        [record.forward_iterations, record.adjoint_iterations]
+                    )
+                mine.append(np.mean(cycle, axis=0))
     return [
         Timed(plain.gather(np.array([mine])), iterations, run.gradient_error())
         for run, mine, iterations in zip(runs, rows, counts, strict=True)

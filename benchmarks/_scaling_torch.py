@@ -30,6 +30,8 @@ class TorchTraining:
         self._adam = torch.optim.Adam([self._coefficients], RATE)
         self._before = params.body
 
+    cycle = 1
+
     def step(self) -> Any:
         """Take one step."""
         self._before = self._coefficients.detach().numpy().copy()

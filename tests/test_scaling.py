@@ -45,7 +45,9 @@ def test_strong_scaling_is_measured_put_together_and_drawn(
     assert record["mpi"]["mpi4py"]
     errors = {}
     for row in record["rows"]:
-        assert len(row["samples"]) == len(row["iterations"]) == 2
+        cycle = 10 if row["method"] == "adaptive" else 1  # with an estimate
+        assert len(row["iterations"]) == 2 * cycle
+        assert len(row["samples"]) == 2
         assert row["phases"]["relax"] > 0
         assert row["phases"]["coarse"] > 0 or row["method"] == "adaptive"
         assert 0 < row["communicating"] < max(row["samples"])

@@ -236,6 +236,8 @@ def estimate_gradient_error(c: Course) -> None:
 def global_norm(c: Course, rows: Ints) -> None:
     """`learning.optimisers.global_norm` with `own_gather`: one number for each row."""
     net, rows = c.config.net, rows.copy()
+    if net.control is not None and net.opening is None and net.head is None:
+        return
     if net.control is not None:
         rows[:] = 0
         rows[0] = net.control.n_coefficients

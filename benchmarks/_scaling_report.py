@@ -22,7 +22,7 @@ class Point(NamedTuple):
 
     @property
     def samples(self) -> list[float]:
-        """Seconds of all steps of all jobs."""
+        """Seconds of a step, or of one on average, from all jobs."""
         return [value for row in self.rows for value in row["samples"]]
 
     @property

@@ -105,6 +105,7 @@ class Timed(NamedTuple):
 
     table: Any  # (n_ranks, n_steps, n_columns)
     iterations: list[list[int]]  # forward and adjoint, of every step
+    cycle: int  # steps of a sample
     gradient_error: float
 
 
@@ -125,27 +126,30 @@ def take_turns(
     for _ in range(rounds):
         for run, mine, iterations in zip(runs, rows, counts, strict=True):
             run.step()
-            for _ in range(steps):
-                cycle = []
-                for _ in range(run.cycle):
-                    clock.start(run)
-                    record = run.step()
-                    cycle.append(clock.stop(record))
-                    iterations.append(
-                        [record.forward_iterations, record.adjoint_iterations]
-                    )
-                mine.append(np.mean(cycle, axis=0))
+            for _ in range(steps * run.cycle):
+                clock.start(run)
+                record = run.step()
+                mine.append(clock.stop(record))
+                iterations.append(
+                    [record.forward_iterations, record.adjoint_iterations]
+                )
     return [
-        Timed(plain.gather(np.array([mine])), iterations, run.gradient_error())
+        Timed(
+            plain.gather(np.array([mine])), iterations, run.cycle, run.gradient_error()
+        )
         for run, mine, iterations in zip(runs, rows, counts, strict=True)
     ]
 
 
 def summary(timed: Timed, columns: tuple[str, ...]) -> dict[str, Any]:
-    """Samples of the slowest rank, median phases of it, means over ranks of counts."""
+    """Samples of the slowest rank, median phases of it, means over ranks of counts.
+
+    A sample is a step, or the mean over steps that repeat themselves.
+    """
     table = timed.table
     slowest = table[:, :, 0].argmax(axis=0)
     worst = table[slowest, np.arange(table.shape[1])]
+    worst = worst.reshape(-1, timed.cycle, len(columns)).mean(axis=1)
     medians = dict(zip(columns, np.median(worst, axis=0).tolist(), strict=True))
     means = dict(zip(columns, table.mean(axis=(0, 1)).tolist(), strict=True))
     others = ("sent", "bytes", "communicating")  # not parts of the seconds

@@ -3,8 +3,8 @@
 C-points of a solve are final before its last sweep, which finds their residual and the
 states between.  Where only C-points are kept, the adjoint's last sweep passes through
 every interval again to find these states; so the one forward is left out, and what it
-finds, the states behind the intervals, is noted there.  A gradient with k corrections
-of the states then takes k sweeps forward and one back.
+finds, the states behind the intervals, is noted there.  With F-relaxation a gradient
+with k corrections of the states then takes k sweeps forward, none of them without any.
 """
 
 from collections.abc import Callable

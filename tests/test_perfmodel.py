@@ -73,6 +73,9 @@ CONFIGURATIONS = {
     "one bias": configuration(24, (4,), control=SPLINE, bias="scalar"),
     "constant": configuration(24, (4,), 1, initial_guess="constant"),
     "serial": configuration(24, (4,), 0, initial_guess="serial"),
+    "serial forward": replace(
+        configuration(24, (4,)), forward=mg.MGRITOptions.serial((4,))
+    ),
     "one level": configuration(24, ()),
 }
 

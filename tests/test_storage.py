@@ -3,6 +3,7 @@
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import mgresnet as mg
 from mgresnet.layers import kernels, memory, pulling
 from mgresnet.layers.scheme import euler
 from mgresnet.layers.stepwise import nothing
+from mgresnet.learning.optimisers import tree_map
 from mgresnet.timeline.grid import TimeGrid
 
 SOLVERS = [
@@ -68,6 +70,67 @@ def test_what_is_kept_changes_no_number(options, depth, kept):
     assert spared == +Counter(
         {(0, "relax"): spared_layers(forward, adjoint, few, depth)}
     )
+
+
+UNLIKE = [  # intervals and iterations of both solves; None is serial
+    ((8,), 0, (8,), None),
+    ((8,), None, (8,), 0),
+    ((8,), 2, (8,), 0),
+    ((8, 2), 1, (8, 2), 0),
+]
+
+
+def way(coarsening, k, store):
+    if k is None:
+        return mg.MGRITOptions.serial(coarsening, store)
+    return mg.MGRITOptions(coarsening, max_iterations=k, tolerance=0.0, store=store)
+
+
+def gradients(unlike, dtype, store, comm):
+    """From a guess that the solves make, and from what they have found."""
+    net, params, inputs, labels = problem(53)
+    params, inputs = tree_map(lambda x: x.astype(dtype), params), inputs.astype(dtype)
+    ways = {"forward": way(*unlike[:2], store), "adjoint": way(*unlike[2:], store)}
+    find = partial(mg.value_and_gradient, net, params, inputs, labels, comm=comm)
+    find = partial(find, objective=mg.SoftmaxCrossEntropy(), **ways)
+    first = find()
+    return first, find(guess=first[2])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("unlike", UNLIKE, ids=str)
+def test_solves_need_not_be_alike(unlike, dtype, size):
+    whole, few = (
+        run_ranks(partial(gradients, unlike, dtype, store), size)
+        for store in ("all", "c-points")
+    )
+    for rank in range(size):
+        for needed, found in zip(whole[rank], few[rank], strict=True):
+            assert found[0] == needed[0]
+            for a, b in zip(found[1], needed[1], strict=True):
+                np.testing.assert_array_equal(a, b)
+            for a, b in zip(found[2][:2], needed[2][:2], strict=True):
+                assert (a.final_residual, a.status) == (b.final_residual, b.status)
+                np.testing.assert_array_equal(a.residuals, b.residuals)
+
+
+def test_states_that_run_off_are_told_whichever_are_kept():
+    net, params, inputs, labels = problem(48)
+    params = params._replace(body=1e200 * params.body)
+    net = replace(net, layer=mg.Dense(5, "identity"))
+    for options in (mg.MGRITOptions.serial((8,)), mg.MGRITOptions((8,))):
+        for store in ("all", "c-points"):
+            options = replace(options, store=store)
+            given = {"forward": options, "adjoint": options}
+            loss = mg.SoftmaxCrossEntropy()
+            _, _, info = mg.value_and_gradient(
+                net, params, inputs, labels, objective=loss, **given
+            )
+            assert info.forward.status is mg.Status.NON_FINITE
+            if options.initial_guess == "serial":
+                assert info.forward.final_residual == 0.0
+                assert not info.forward.defects.any()
 
 
 def spared_layers(forward, adjoint, info, depth):

@@ -195,8 +195,9 @@ def _kept(probe: Probe) -> None:
     layer.march_adjoint(w, ends[1], none, slopes, coefficients, STEP, euler())
     layer.pull_back(w, ends[2], u, coefficients, STEP)
     d_known = layer.gradient(w, ends[3], states[:-1], slopes, coefficients, STEP)
-    end = np.zeros_like(u)
-    d_again = layer.gradient(w, no_columns(w), u, none, coefficients, STEP, end)
+    once, each = np.zeros_like(u), np.zeros_like(states[1:])
+    d_again = layer.gradient(w, no_columns(w), u, none, coefficients, STEP, once)
+    layer.gradient(w, no_columns(w), states[:-1], none, coefficients, STEP, each)
     last = all_points[0, -1]
     for got, needed, identity in (
         (ends[0], states[-1], "march with one column ends like one with many"),
@@ -204,7 +205,8 @@ def _kept(probe: Probe) -> None:
         (ends[2], last, "pull_back marches as march_adjoint does"),
         (ends[3], last, "gradient marches as march_adjoint does"),
         (d_again, d_known, "gradient is the same with and without slopes"),
-        (end[0], states[-1], "gradient notes the state behind its layers"),
+        (once[0], states[-1], "gradient notes the state behind its layers"),
+        (each, states[1:], "gradient notes the state behind every interval"),
     ):
         error = relative(got, needed)
         require(error < 1e-12, layer, identity, f"relative error {error:.1e}")

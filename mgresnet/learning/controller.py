@@ -134,7 +134,7 @@ def largest_affordable(
     In units of one march, k iterations on P ranks with intervals of L layers take
     (k + s + (k + 1) 2/L) / P: k + s sweeps of a rank's slab, where s is 0 if another
     solve does the last one, and k + 1 shares in coarse solves of two evaluations per
-    interval.  Alone a rank does better without.
+    interval.  One rank marches: there is nothing to share, and its gradients are exact.
     """
     if ranks == 1:
         return SERIAL

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mgresnet.layers.layout import Array, samples_first, samples_last
+from mgresnet.layers.memory import empty
 from mgresnet.layers.stepwise import gradient_of_layers, no_columns, nothing
 from mgresnet.learning.ends import close
 from mgresnet.learning.objectives import Objective
@@ -123,7 +124,7 @@ def estimate_gradient_error(
     (_, d_head_now, seed_now), (_, d_head, seed) = (
         close(net, rows, end, targets, objective, comm) for end in ends
     )
-    at_now = Adjoint(s.coarse, np.ascontiguousarray(now.u[:-1]))
+    at_now = Adjoint(s.coarse, np.ascontiguousarray(now.u[:-1])).ready()
     at_v = Adjoint(s.coarse, np.ascontiguousarray(v[:-1]))
     drive = s.w[:-1] + s.q - _steps_back(at_now, s.w[1:])
     both = _correct(s, now, at_v, v, tail, drive, seed, comm)
@@ -196,6 +197,8 @@ def _defects(solution: Solution, m: int, n: int) -> Array:
 
 def _sum_intervals(values: Array, spacing: int, span: int, n: int) -> Array:
     """Sums over the intervals of values at every spacing-th of n layers."""
+    if spacing == span:
+        return values
     total = np.zeros((n // span, *values.shape[1:]), values.dtype)
     np.add.at(total, np.arange(0, n, spacing) // span, values)
     return total
@@ -271,7 +274,7 @@ def _march(
     propagator: Forward | Adjoint, first: Array, forcing: Array, comm: TimeComm
 ) -> Array:
     """All points of this rank's steps."""
-    points = np.empty((propagator.n_steps + 1, *first.shape), first.dtype)
+    points = empty((propagator.n_steps + 1, *first.shape), first.dtype)
     points[0] = first
     forcing = np.ascontiguousarray(forcing)
     march_together(propagator, points, forcing, comm)

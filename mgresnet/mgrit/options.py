@@ -25,7 +25,8 @@ class MGRITOptions:
         F-relaxation, 1 FCF, 2 FCFCF.
     cycle : {"V", "W", "F"}
     max_iterations : int
-        Largest number of coarse-grid corrections; 0 is the initial guess and one sweep.
+        Largest number of coarse-grid corrections; 0 is the initial guess and one sweep,
+        which within a gradient may be part of the adjoint solve (see `store`).
     tolerance : float
         Stop when the 2-norm over the C-points of the residual is at most this times the
         2-norm of the C-point states; 0 never stops early.
@@ -42,8 +43,9 @@ class MGRITOptions:
     store : {"all", "c-points"}
         Which points a solution keeps.  With "c-points" in both directions a gradient
         needs no more memory than those and one interval, whose states are computed
-        again; this is also the faster way but for wide layers, or small batches that
-        stay in cache as a whole.
+        again.  If it iterates, that is in place of the last sweep forward, and much
+        faster; serial solves are slower with wide layers, or small batches that stay in
+        cache as a whole.
 
     Examples
     --------

@@ -197,8 +197,10 @@ def _serial(
     line = Line.of(propagator, initial, spacing)
     found = line.solve(initial, comm, last or Segment.march)
     end = line.points[-1:]
-    defects = np.empty_like(end)
-    final = _gathered(compare(end[:, None], end, defects), False, comm)
+    defects = np.zeros_like(end)
+    squares = compare(end[:, None], end)
+    squares[:, 0] = 0.0  # also where infinity less infinity is not a number
+    final = _gathered(squares, False, comm)
     status = final.status(options.tolerance)
     books = Counter(_by_level([line.work.steps])), _by_level([line.work.seconds])
     return Result(line.points, defects, (), final, 0, status, *books, found)

@@ -49,7 +49,7 @@ def measure_rates(config: Configuration) -> Rates:
     shares = [_marches(config, batch) for batch in batches[:-1]]
     counts = list(_counts(config, config.batch))
     trials = [Trial.draw(config, m * n, config.batch) for n in counts]
-    found = [_parts(_times(trial), config.fused) for trial in trials]
+    found = [_parts(_times(trial), trial.fused) for trial in trials]
 
     def cost(name: str, each: int) -> Cost:
         return _cost([n * each for n in counts], [t[name] for t in found])

@@ -159,9 +159,11 @@ def forward(c: Course) -> None:
     c.work["forward"] = iterate(c.ahead, c.layers, factors, options)
 
 
-def adjoint(c: Course, gathered: bool = False) -> None:
-    """`solve_adjoint_with_gradient`; coarse coefficients may be there already."""
-    factors, options = c.config.grid.factors, c.config.adjoint
+def adjoint(c: Course) -> None:
+    """`solve_adjoint_with_gradient`, behind a forward solve."""
+    factors, ahead, options = c.config.grid.factors, c.config.forward, c.config.adjoint
+    alike = ahead.coarse_operator == options.coarse_operator
+    gathered = alike and ahead.iterates(factors)
     run, layers = c.back._replace(gathered=gathered), c.layers[::-1]
     c.work["adjoint"] = iterate(run, layers, factors, options)
 
@@ -173,8 +175,7 @@ def value_and_gradient(c: Course) -> None:
     swept = forward_but_last_sweep(c)
     close(c)
     c.ranks.charge("ends")
-    ahead, back = c.config.forward, c.config.adjoint
-    adjoint(c, gathered=ahead.coarse_operator == back.coarse_operator)
+    adjoint(c)
     c.work["forward"] = swept()
     c.ranks.compute(c.rates.collect.at(c.layers.mean()))
     pull_back_control(c)

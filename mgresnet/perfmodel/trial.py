@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from mgresnet.fused import leaves_sweep
 from mgresnet.layers.layout import Array, samples_last
 from mgresnet.learning.gradient_error import estimate_gradient_error
 from mgresnet.learning.gradients import value_and_gradient
@@ -69,6 +70,11 @@ class Trial:
         """Parameters layer by layer."""
         body = self.net.layer_params(self.params.body, range(self.net.depth))
         return self.params._replace(body=body)
+
+    @property
+    def fused(self) -> bool:
+        """Whether gradients leave the last sweep forward to the adjoint solve."""
+        return leaves_sweep(self.net, self.options, self.options)
 
     @property
     def plain(self) -> Self:

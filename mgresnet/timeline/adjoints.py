@@ -74,6 +74,11 @@ class Adjoint:
         slopes = linearise(f.layer, self.states, f.stages, f.step, f.scheme)
         return replace(self, slopes=slopes)
 
+    def ready(self) -> Self:
+        """The same steps, with slopes found if they need little memory."""
+        few = len(self.forward.scheme.b) * self.states.nbytes <= AT_ONCE
+        return self.linearised() if few else self
+
     def _pieces(
         self, starts: Array, w: Array, forcing: Array
     ) -> Iterator[tuple[range, Array, Array, Array]]:
@@ -102,9 +107,12 @@ class Adjoint:
         return type(self)(self.forward.coarsen(m), starts)
 
     def ready_for(self, samples: slice) -> Self:
-        """The same steps for some samples, with slopes found."""
+        """The same steps for some samples, with slopes found if they are few."""
         some = np.ascontiguousarray(self.states[..., samples])
-        return type(self)(self.forward, some).linearised()
+        if self.slopes is None:
+            return type(self)(self.forward, some).ready()
+        slopes = np.ascontiguousarray(self.slopes[..., samples])
+        return type(self)(self.forward, some, slopes)
 
     def whole(self, comm: TimeComm) -> "AdjointOfAll":
         """Steps of all ranks, last ones first."""

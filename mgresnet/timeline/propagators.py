@@ -147,7 +147,7 @@ class Forward:
 
 def march(propagator: Any, starts: Array, k: int) -> Array:
     """What follows in blocks (n_blocks, k, *state) of k steps from their starts."""
-    u = np.empty((len(starts), k, *starts.shape[1:]), starts.dtype)
+    u = empty((len(starts), k, *starts.shape[1:]), starts.dtype)
     propagator.propagate(np.ascontiguousarray(starts), u, u[:0])
     return u
 

@@ -191,10 +191,22 @@ class Network:
             f"{slab.stop - 1} of this rank; make it with net.init or layer.pack"
         )
 
-    def layer_params(self, body: Array, slab: range) -> Array:
-        """Parameters of the layers of a slab, shape (len(slab), n_params)."""
+    def layer_params(
+        self, body: Array, slab: range, some: range | None = None
+    ) -> Array:
+        """Parameters of the layers of a slab, or of some, counted from its first.
+
+        Returns
+        -------
+        ndarray, shape (len(slab) or len(some), n_params)
+        """
         own = self.own_body(body, slab)
-        return self.control.values(own, self.depth, slab) if self.control else own
+        some = range(len(slab)) if some is None else some
+        if self.control is None:
+            return own[some.start : some.stop : some.step]
+        first = slab.start
+        layers = range(first + some.start, first + some.stop, some.step)
+        return self.control.values(own, self.depth, layers)
 
     def open(self, params: Params, inputs: Array) -> Array:
         """First state of a batch."""

@@ -39,7 +39,7 @@ from mgresnet.mgrit.coarsest import march_together
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params, owned
 from mgresnet.parallel import TimeComm, as_time_comm
-from mgresnet.slab import cut, forward_propagator
+from mgresnet.slab import cut
 from mgresnet.solution import Solution
 from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.propagators import Forward, march
@@ -114,15 +114,13 @@ def estimate_gradient_error(
     comm = as_time_comm(comm)
     if forward.final_residual == 0.0 and adjoint.final_residual == 0.0:
         return GradientError(0.0, 0.0, 0.0)
-    plain = net.plain
-    rows = params._replace(body=net.layer_params(params.body, forward.slab))
     factors = (options, adjoint_options or options)
-    s, now = _sample(plain, rows, forward, adjoint, factors, comm)
+    s, now = _sample(net, params, forward, adjoint, factors, comm)
     v = _march(s.coarse, now.u[0], now.u[1:] + s.r - _steps(s.coarse, now.u), comm)
     tail = march_tail(s.tail, v[-1])
     ends = forward.final, samples_first(tail[-1])
     (_, d_head_now, seed_now), (_, d_head, seed) = (
-        close(net, rows, end, targets, objective, comm) for end in ends
+        close(net, params, end, targets, objective, comm) for end in ends
     )
     at_now = Adjoint(s.coarse, np.ascontiguousarray(now.u[:-1])).ready()
     at_v = Adjoint(s.coarse, np.ascontiguousarray(v[:-1]))
@@ -131,7 +129,7 @@ def estimate_gradient_error(
     alone = _correct(s, now, at_now, now.u, now.u_tail, drive, seed_now, comm)
     before = _gradients(net, s, now)
     d_both, d_alone = (
-        _gradient_change(net, rows, s, forward, now, before, then, comm)
+        _gradient_change(net, params, s, forward, now, before, then, comm)
         for then in (both, alone)
     )
     if d_head is not None and d_head_now is not None:
@@ -151,7 +149,7 @@ def estimate_gradient_error(
 
 def _sample(
     net: Network,
-    rows: Params,
+    params: Params,
     forward: Solution,
     adjoint: Solution,
     options: tuple[MGRITOptions, MGRITOptions],
@@ -161,19 +159,16 @@ def _sample(
     m, m_back = ((*cut(net, o, comm)[0].factors, 1)[0] for o in options)
     span = grid.interval
     n = len(slab) // span * span
-    fine = forward_propagator(net, rows, slab, options[0])
+    fine: Forward = forward.layers
     u, w = (kept_states(x, range(0, n + 1, span)) for x in (forward, adjoint))
     r, q = _defects(forward, m, n), _defects(adjoint, m_back, n)
-    swept = w[:-1].copy()
-    starts = np.arange(0, n, m_back)
-    starts = starts[starts % span == 0]
-    swept[starts // span] += q[starts // m_back]
+    swept = _swept_once(w[:-1], q, m_back, span, n)
     sample = Sample(
         coarse=fine.part(0, n).coarsen(span),
         tail=fine.part(n, len(slab)),
         span=span,
-        theta=rows.body[0:n:span],
-        theta_tail=rows.body[n:],
+        theta=net.layer_params(params.body, slab, range(0, n, span)),
+        theta_tail=net.layer_params(params.body, slab, range(n, len(slab))),
         r=_sum_intervals(r, m, span, n),
         q=_sum_intervals(q, m_back, span, n),
         w=w,
@@ -183,16 +178,29 @@ def _sample(
     return sample, Points(u, w[0], swept, u_tail, w_tail)
 
 
+def _swept_once(w: Array, q: Array, spacing: int, span: int, n: int) -> Array:
+    """Adjoints with the residual of intervals of so many layers at some of them."""
+    if spacing == span:
+        return w + q
+    swept, starts = w.copy(), np.arange(0, n, spacing)
+    starts = starts[starts % span == 0]
+    swept[starts // span] += q[starts // spacing]
+    return swept
+
+
 def _defects(solution: Solution, m: int, n: int) -> Array:
     """Residual of every interval of m layers that starts before layer n, samples last.
 
     Serial solves leave none behind, nor does a remainder.
     """
-    defects = np.zeros((-(-n // m), *solution.final.shape), solution.states.dtype)
-    if len(solution.defects) == len(solution.slab) // m:
-        known = solution.defects[: len(defects)]
+    known = samples_last(solution.defects, solution.states.ndim - 2)
+    needed = -(-n // m)
+    if len(known) == len(solution.slab) // m >= needed:
+        return known[:needed]
+    defects = np.zeros((needed, *known.shape[1:]), known.dtype)
+    if len(known) == len(solution.slab) // m:
         defects[: len(known)] = known
-    return samples_last(defects, solution.states.ndim - 2)
+    return defects
 
 
 def _sum_intervals(values: Array, spacing: int, span: int, n: int) -> Array:
@@ -222,7 +230,7 @@ def _correct(
 
 def _gradient_change(
     net: Network,
-    rows: Params,
+    params: Params,
     s: Sample,
     forward: Solution,
     now: Points,
@@ -242,7 +250,7 @@ def _gradient_change(
         body = add_over_ranks(changes, net.control.basis(net.depth)[layers], comm)
     opening = None
     if net.opening is not None and comm.rank == 0:
-        theta, inputs = owned("opening", rows.opening), forward.inputs
+        theta, inputs = owned("opening", params.opening), forward.inputs
         change = samples_first(then.w_first - now.w_first, len(net.layer.feature_shape))
         opening, _ = net.opening.pull_back(theta, owned("opening", inputs), change)
     return Params(opening, body, None)

@@ -17,7 +17,8 @@ from mgresnet.timeline.propagators import Forward
 def kept_states(solution: Solution, points: Any) -> Array:
     """Some of the states that a solution keeps, samples last."""
     rows = np.searchsorted(solution.kept, points)
-    return samples_last(solution.states[rows], solution.states.ndim - 2)
+    states = np.moveaxis(solution.states, 1, -1)
+    return np.ascontiguousarray(states if len(rows) == len(states) else states[rows])
 
 
 def retrace(tail: Forward, solution: Solution, n: int) -> Array:

@@ -220,7 +220,7 @@ def estimate_gradient_error(c: Course) -> None:
     """`learning.gradient_error`: a coarse solve forward, two back, three norms."""
     intervals = c.layers // c.config.grid.interval
     c.ranks.compute(c.rates.estimate.at(intervals))
-    gather_coefficients(c.ahead, intervals)
+    gather_coefficients(c.ahead._replace(gathered=_gathered(c.config)), intervals)
     march_together(c.ahead, intervals)
     for _ in ("now", "corrected"):
         close(c)
@@ -232,6 +232,14 @@ def estimate_gradient_error(c: Course) -> None:
     for _ in ("total", "forward", "adjoint"):
         global_norm(c, rows)
     c.ranks.charge("estimate")
+
+
+def _gathered(config: Configuration) -> bool:
+    """Whether a solve has gathered coefficients of steps over coarsest intervals."""
+    factors, forward, adjoint = config.grid.factors, config.forward, config.adjoint
+    alike = forward.coarse_operator == adjoint.coarse_operator
+    back = alike and adjoint.iterates(factors)
+    return len(factors) == 1 and (forward.iterates(factors) or back)
 
 
 def global_norm(c: Course, rows: Ints) -> None:

@@ -22,7 +22,7 @@ import mgresnet as mg
 COEFFICIENTS, FINAL_TIME = 12, 5.0
 RATE = 1e-3  # of Adam
 TOLERANCE = 1e-2  # of adaptive gradients
-CHECK_EVERY = 10  # steps from one estimate of the gradient's error to the next
+CHECK_EVERY = 20  # steps from one estimate of the gradient's error to the next
 LIMIT = 4  # most corrections of adaptive solves
 OBJECTIVE = mg.LeastSquares()
 SERIAL = ("serial-all", "serial-c-points")

@@ -117,7 +117,10 @@ def barrier(comm: mg.TimeComm) -> None:
 def take_turns(
     runs: list[Training], clock: Clock, plain: mg.TimeComm, rounds: int, steps: int
 ) -> list[Timed]:
-    """Let every run take so many steps, then the next, for so many rounds."""
+    """Let every run take so many steps, then the next, for so many rounds.
+
+    A run that repeats itself after some steps takes whole repetitions, at least one.
+    """
     for run in runs:
         for _ in range(WARM_UP - 1):
             run.step()
@@ -126,7 +129,7 @@ def take_turns(
     for _ in range(rounds):
         for run, mine, iterations in zip(runs, rows, counts, strict=True):
             run.step()
-            for _ in range(steps * run.cycle):
+            for _ in range(-(-steps // run.cycle) * run.cycle):
                 clock.start(run)
                 record = run.step()
                 mine.append(clock.stop(record))

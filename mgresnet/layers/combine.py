@@ -49,7 +49,8 @@ def _combine_blocks(factors, firsts, block, rows, out):
 def combine(factors: Array, rows: Array) -> Array:
     """``factors @ rows`` for factors (N, K), mostly zero, and rows (K, n)."""
     out = empty((len(factors), rows.shape[1]), rows.dtype)
-    _combine(factors.astype(rows.dtype, copy=False), np.ascontiguousarray(rows), out)
+    factors = np.ascontiguousarray(factors, rows.dtype)
+    _combine(factors, np.ascontiguousarray(rows), out)
     return out
 
 

@@ -37,11 +37,11 @@ ALONE = (*SERIAL, *((PEER,) if importlib.util.find_spec("torch") else ()))
 METHODS = ("0", "1", "adaptive")
 FACTORS = ((16,), (32,), (64,))
 STRONG = (  # widths, batches, methods, coarsenings
-    (8, BATCH, METHODS[:2], FACTORS),
-    (32, BATCH, METHODS[:2], FACTORS),
     (32, 1000, METHODS[:1], FACTORS[2:]),
+    (32, BATCH, METHODS[:2], FACTORS[1:]),
+    (8, BATCH, METHODS[:2], FACTORS[1:]),
 )
-WEAK = ((32, BATCH), (32, 1000), (64, 1000))  # widths and batches
+WEAK = ((64, 1000), (32, 1000), (32, BATCH))  # widths and batches
 
 
 def two_cores(quick: bool) -> Iterable[Job]:
@@ -58,28 +58,28 @@ def two_cores(quick: bool) -> Iterable[Job]:
 
 
 def virtual(profile: str, largest: int, quick: bool) -> Iterable[Job]:
-    """Many ranks on few cores; the more ranks, the fewer steps.
+    """Many ranks on few cores; the more ranks, the fewer runs in a job.
 
-    What is to be compared takes turns, as the machine is not always equally fast.
+    Serial steps stand before, between and after those of many ranks, as the machine is
+    not always equally fast.
     """
-    depth, times, weak_times = (256, 1, 1) if quick else (4096, 3, 2)
+    depth = 256 if quick else 4096
     largest = min(largest, 4) if quick else largest
-    for width, batch, methods, factors in STRONG[:1] if quick else STRONG:
+    for width, batch, methods, factors in STRONG[-1:] if quick else STRONG:
         strong = partial(Job, "strong", depth, width, batch, virtual=profile)
         yield strong(1, ALONE, ((64,),), rounds=2, steps=5)
         for ranks in powers(1, min(largest, 16)):
             yield strong(ranks, methods, factors, rounds=2, steps=5)
-        for time in range(times):
+        for m in factors:
             yield strong(1, SERIAL, ((64,),), rounds=2, steps=5)
-            some = factors if time == 0 else factors[-1:]
-            for ranks, m in product(powers(32, min(largest, 64)), some):
+            for ranks in powers(32, min(largest, 64)):
                 yield strong(ranks, ("0",), (m,), rounds=1, steps=9)  # caches for one
-    for width, batch in WEAK[:1] if quick else WEAK:
+        yield strong(1, SERIAL, ((64,),), rounds=2, steps=5)
+    for width, batch in WEAK[-1:] if quick else WEAK:
         weak = partial(Job, "weak", 64, width, batch, virtual=profile)
         some = [ranks for ranks in (1, 8, 32, 128) if ranks <= largest]
         for ranks in some:
             yield weak(ranks, SERIAL[1:], ((64,),), rounds=1, steps=3)
-        for ranks in some * weak_times:
             yield weak(ranks, ("0",), ((64,),), rounds=1, steps=9)
 
 

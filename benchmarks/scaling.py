@@ -53,7 +53,7 @@ def two_cores(quick: bool) -> Iterable[Job]:
         for _ in range(times):
             yield alone
             for ranks in (1, 2):
-                yield job(ranks, METHODS, ((16,), (24,), (32,)))
+                yield job(ranks, METHODS, ((16,), (24,), (28,), (32,)))
         yield alone
 
 

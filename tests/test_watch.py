@@ -96,7 +96,7 @@ def test_what_cannot_be_foretold_is_estimated_before_more_is_done():
         net,
         params,
         *batch,
-        rules=accurate.adaptive_rules(solver, solver, 1e-2, 8, 64, accurate.Both(1, 1)),
+        rules=accurate.adaptive_rules(solver, solver, 1e-2, 8, ranks=64),
         plans=accurate.Both(Plan(2), Plan(2)),
         objective=mg.LeastSquares(),
         regularisation=None,

@@ -185,28 +185,16 @@ def adaptive_rules(
     tolerance: float,
     interval: int,
     ranks: int,
-    sweeps: Both,
 ) -> Both:
-    """Rules that keep the relative error of every gradient below a tolerance.
-
-    Parameters
-    ----------
-    forward, adjoint : MGRITOptions
-    tolerance : float
-    interval : int
-        Layers.
-    ranks : int
-    sweeps : Both
-        Of each solve, if it does not iterate.
-    """
+    """Rules that keep the relative error of every gradient below a tolerance."""
     if not tolerance > 0.0:
         raise ValueError(
             f"gradient_tolerance is {tolerance}, needed a number > 0 such as 0.01, or "
             "None to follow the options"
         )
     rules = []
-    for options, n in zip((forward, adjoint), sweeps, strict=True):
-        largest = largest_affordable(options, interval, ranks, n)
+    for options in (forward, adjoint):
+        largest = largest_affordable(options, interval, ranks)
         rules.append(Adaptive(replace(options, tolerance=0.0), tolerance, largest))
     return Both(*rules)
 

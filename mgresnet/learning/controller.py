@@ -71,8 +71,8 @@ class Adaptive:
     patience: int = 50
 
     def start(self) -> Plan:
-        """Plan of the first step: no iteration, and more if that is too few."""
-        return Plan(min(0, self.largest))
+        """Plan of the first step."""
+        return Plan(min(1, self.largest))
 
     def accepts(self, error: float) -> bool:
         """Whether a gradient may have this relative error; NaN is none to accept."""
@@ -126,17 +126,14 @@ def reduction(solution: Solution) -> float:
     return float(solution.final_residual / solution.residuals[-1])
 
 
-def largest_affordable(
-    options: MGRITOptions, interval: int, ranks: int, sweeps: int = 1
-) -> int:
+def largest_affordable(options: MGRITOptions, interval: int, ranks: int) -> int:
     """Most iterations that take less time than marching through all layers, or SERIAL.
 
     In units of one march, k iterations on P ranks with intervals of L layers take
-    (k + s + (k + 1) 2/L) / P: k + s sweeps of a rank's slab, where s is 0 if another
-    solve does the last one, and k + 1 shares in coarse solves of two evaluations per
-    interval.  One rank marches: there is nothing to share, and its gradients are exact.
+    (k + 1) (1 + 2/L) / P: a sweep of a rank's slab, and a share in a coarse solve of
+    two evaluations per interval.  A forward solve that leaves its last sweep to the
+    adjoint one takes less, but an iteration more for that has not paid: small slabs
+    have other costs.
     """
-    if ranks == 1:
-        return SERIAL
-    affordable = -(-((ranks - sweeps) * interval - 2) // (interval + 2)) - 1
+    affordable = -(-ranks * interval // (interval + 2)) - 2
     return max(SERIAL, min(options.max_iterations, affordable))

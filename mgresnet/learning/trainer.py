@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from mgresnet.data import Batch
 from mgresnet.data.checks import integer_at_least
-from mgresnet.fused import leaves_sweep
 from mgresnet.learning.accurate import (
     Accurate,
     Both,
@@ -117,9 +116,7 @@ def train(
     ranks = grid.layer.size if ranks is None else integer_at_least("ranks", ranks, 1)
     if gradient_tolerance is not None:
         interval = cut(net, forward, grid.layer)[0].interval
-        sweeps = Both(0 if leaves_sweep(net, forward, adjoint) else 1, 1)
-        both, size = (forward, adjoint), (interval, ranks)
-        rules = adaptive_rules(*both, gradient_tolerance, *size, sweeps)
+        rules = adaptive_rules(forward, adjoint, gradient_tolerance, interval, ranks)
     find = partial(
         accurate_gradient,
         net,

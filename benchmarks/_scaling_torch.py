@@ -16,6 +16,8 @@ torch.set_num_threads(1)
 class TorchTraining:
     """Stacked weights from spline coefficients, autograd through all layers, Adam."""
 
+    cycle = 1
+
     def __init__(self, task: Task) -> None:
         self._net, self._task = network(task), task
         params = self._net.init(task.seed)
@@ -29,8 +31,6 @@ class TorchTraining:
         self._targets = torch.tensor(samples.targets)
         self._adam = torch.optim.Adam([self._coefficients], RATE)
         self._before = params.body
-
-    cycle = 1
 
     def step(self) -> Any:
         """Take one step."""

@@ -8,7 +8,7 @@ with k corrections of the states then takes k sweeps forward, none of them witho
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mgresnet.layers.layout import Array, samples_first
 from mgresnet.mgrit.options import MGRITOptions
@@ -66,8 +66,9 @@ def solve_forward_but_last_sweep(
         As there.
     """
     if not leaves_sweep(net, options, adjoint):
-        arguments: dict[str, Any] = {"options": options, "comm": comm, "guess": guess}
-        solution = solve_forward(net, params, inputs, **arguments)
+        solution = solve_forward(
+            net, params, inputs, options=options, comm=comm, guess=guess
+        )
         return Unswept(solution, None, lambda: solution)
     problem = forward_problem(net, params, inputs, options, comm, guess)
     found = approach(*problem.arguments(options, comm), spacing=problem.spacing)

@@ -192,21 +192,13 @@ class Network:
         )
 
     def layer_params(
-        self, body: Array, slab: range, some: range | None = None
+        self, body: Array, slab: range, some: slice = slice(None)
     ) -> Array:
-        """Parameters of the layers of a slab, or of some, counted from its first.
-
-        Returns
-        -------
-        ndarray, shape (len(slab) or len(some), n_params)
-        """
+        """Parameters of the layers of a slab, or of some of them, (n, n_params)."""
         own = self.own_body(body, slab)
-        some = range(len(slab)) if some is None else some
         if self.control is None:
-            return own[some.start : some.stop : some.step]
-        first = slab.start
-        layers = range(first + some.start, first + some.stop, some.step)
-        return self.control.values(own, self.depth, layers)
+            return own[some]
+        return self.control.values(own, self.depth, slab[some])
 
     def open(self, params: Params, inputs: Array) -> Array:
         """First state of a batch."""

@@ -57,9 +57,8 @@ def combine(factors: Array, rows: Array) -> Array:
 def combine_transposed(factors: Array, rows: Array) -> Array:
     """``factors.T @ rows``, summed over the N rows in order."""
     out = np.zeros((factors.shape[1], rows.shape[1]), rows.dtype)
-    _combine_transposed(
-        factors.astype(rows.dtype, copy=False), np.ascontiguousarray(rows), out
-    )
+    factors = np.ascontiguousarray(factors, rows.dtype)
+    _combine_transposed(factors, np.ascontiguousarray(rows), out)
     return out
 
 
@@ -84,6 +83,6 @@ def combine_blocks(
     """
     n = rows.shape[1]
     out = empty((len(firsts), reach, n), rows.dtype)
-    factors = factors.astype(rows.dtype, copy=False)
+    factors = np.ascontiguousarray(factors, rows.dtype)
     _combine_blocks(factors, firsts, block, np.ascontiguousarray(rows), out)
     return out.reshape(-1, n)

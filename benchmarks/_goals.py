@@ -8,7 +8,7 @@ from _rates import Meter, first_and_later_use, gradient_error
 from _task import draw
 from _timing import take_turns
 
-from mgresnet.layers.kernels import ACTIVATIONS
+from mgresnet.kernels.activations import ACTIVATIONS
 
 # (framework, width, batch): a whole gradient takes it at least so many times as long
 TORCH = {

@@ -3,10 +3,11 @@
 import numpy as np
 from _task import Rival, Task
 
-from mgresnet.layers import kernels, pulling
+from mgresnet.kernels import dense, dense_back
+from mgresnet.kernels.activations import ACTIVATIONS
 from mgresnet.layers.scheme import euler
 
-TANH = kernels.ACTIVATIONS.index("tanh")
+TANH = ACTIVATIONS.index("tanh")
 INTERVAL = 16  # layers from a state that is kept to the next
 CACHE = 2**21  # bytes of states and slopes up to which keeping all of them is faster
 
@@ -41,14 +42,14 @@ def sweeps(task: Task, interval: int, activation: int = TANH) -> Rival:
 
     def march(noted):
         points = states[:1], states[None, 1:]
-        kernels.march(*points, nothing, noted, *layers, a, b, activation, 0, batch)
+        dense.march(*points, nothing, noted, *layers, a, b, activation, 0, batch)
         return states[-1]
 
     def gradient():
         march(slopes)
         known = behind, back[None, None], states[:-1], slopes
         outputs = d_theta, nothing[:, 0]
-        pulling.pull_back(*known, *layers, activation, *outputs, 0, batch)
+        dense_back.pull_back(*known, *layers, activation, *outputs, 0, batch)
         return d_weight, d_bias
 
     return Rival(lambda: march(nothing), gradient)

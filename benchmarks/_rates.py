@@ -13,9 +13,9 @@ import numpy as np
 from _ours import TANH, ours
 from _task import Task, draw
 
-from mgresnet.layers.activations import activate
-from mgresnet.layers.blocks import add_products, address, aligned, keep, load, store
-from mgresnet.layers.vectors import BYTES, NR, lanes, samples
+from mgresnet.kernels.activations import activate
+from mgresnet.kernels.blocks import add_products, address, aligned, keep, load, store
+from mgresnet.kernels.vectors import BYTES, NR, lanes, samples
 
 FIRST_USE = """
 import time

@@ -40,7 +40,7 @@ from convergence import RESULTS, rounded
 from tqdm import tqdm
 
 import mgresnet as mg
-from mgresnet.layers.layout import samples_first, samples_last
+from mgresnet.arrays.layout import samples_first, samples_last
 from mgresnet.layers.stepwise import gradient_of_layers
 from mgresnet.mgrit.solver import Result, iterate
 from mgresnet.plotting import draw_histories

@@ -44,7 +44,7 @@ from _machine import stamp  # noqa: E402
 from fakes import run_ranks  # noqa: E402
 
 import mgresnet as mg  # noqa: E402
-from mgresnet.layers import memory  # noqa: E402
+from mgresnet.arrays import memory  # noqa: E402
 from mgresnet.parallel.clock import Stretches  # noqa: E402
 from mgresnet.parallel.machine import MACHINES  # noqa: E402
 from mgresnet.perfmodel.cost import Rates  # noqa: E402

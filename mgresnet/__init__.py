@@ -4,11 +4,11 @@ from mgresnet.control import BSpline as BSpline
 from mgresnet.data import Batch as Batch
 from mgresnet.data import batches as batches
 from mgresnet.data import load_problem as load_problem
+from mgresnet.kernels.threads import set_threads as set_threads
 from mgresnet.layers import Dense as Dense
 from mgresnet.layers import Linear as Linear
 from mgresnet.layers import Widen as Widen
 from mgresnet.layers.check import check_layer as check_layer
-from mgresnet.layers.threads import set_threads as set_threads
 from mgresnet.learning.bias import BiasBudget as BiasBudget
 from mgresnet.learning.bias import bias_budget as bias_budget
 from mgresnet.learning.evaluation import Evaluation as Evaluation

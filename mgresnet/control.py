@@ -13,8 +13,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from mgresnet.layers.combine import combine, combine_blocks
-from mgresnet.layers.layout import Array
+from mgresnet.arrays.checks import integer
+from mgresnet.arrays.layout import Array
+from mgresnet.kernels.combine import combine, combine_blocks
 
 Indices = NDArray[np.intp]
 
@@ -36,11 +37,7 @@ class BSpline:
 
     def __post_init__(self) -> None:
         for name in ("degree", "n_coefficients"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer):
-                raise TypeError(f"{name} must be an integer, got {value!r}")
-        if self.degree < 0:
-            raise ValueError(f"degree is {self.degree}, needed at least 0")
+            integer(name, getattr(self, name), 0)
         if self.n_coefficients <= self.degree:
             raise ValueError(
                 f"n_coefficients is {self.n_coefficients}, needed at least "

@@ -10,7 +10,7 @@ with k corrections of the states then takes k sweeps forward, none of them witho
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mgresnet.layers.layout import Array, samples_first
+from mgresnet.arrays.layout import Array, samples_first
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import approach
 from mgresnet.network import Network, Params

@@ -11,9 +11,10 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from mgresnet.arrays.checks import integer
+from mgresnet.arrays.layout import Array
 from mgresnet.control import BSpline
 from mgresnet.layers.dense import Dense
-from mgresnet.layers.layout import Array
 
 
 class Params(NamedTuple):
@@ -96,10 +97,7 @@ class Network:
     control: BSpline | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.depth, bool) or not isinstance(self.depth, int | np.integer):
-            raise TypeError(f"depth must be an integer, got {self.depth!r}")
-        if self.depth < 1:
-            raise ValueError(f"depth must be at least 1, got {self.depth}")
+        integer("depth", self.depth, 1)
         if not (math.isfinite(self.final_time) and self.final_time > 0.0):
             raise ValueError(
                 f"final_time must be a positive number, got {self.final_time}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mgresnet.layers.layout import Array, check_finite, check_states, samples_last
+from mgresnet.arrays.layout import Array, check_finite, check_states, samples_last
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Result, iterate
 from mgresnet.mgrit.theory import coarse_factor, is_stable

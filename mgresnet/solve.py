@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.layers.layout import Array, check_finite, check_states, samples_last
+from mgresnet.arrays.layout import Array, check_finite, check_states, samples_last
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.segment import March, Segment
 from mgresnet.mgrit.solver import Result, iterate

@@ -8,7 +8,7 @@ import reference as ref
 from cases import rough_network, smooth_network, states
 
 import mgresnet as mg
-from mgresnet.layers.layout import samples_first, samples_last
+from mgresnet.arrays.layout import samples_first, samples_last
 from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.coarse import COARSE_OPERATORS
 from mgresnet.timeline.propagators import Forward, march

@@ -10,22 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from mgresnet.layers import compiled
+from mgresnet.kernels import compiled
 
-LAYERS = Path(compiled.__file__).parent
+KERNELS = Path(compiled.__file__).parent
 
 # relu of -1 and 2, and how many kernels had to be compiled
 RELU = """
 import numpy as np
-from mgresnet.layers import kernels
+from mgresnet.kernels import affine
+from mgresnet.kernels.activations import ACTIVATIONS
 x, out, one = np.array([[-1.0, 2.0]]), np.empty((1, 2)), np.ones((1, 1))
-kernels.affine(one, np.zeros(1), x, kernels.ACTIVATIONS.index("relu"), out)
-print(*out[0], sum(kernels.affine.stats.cache_misses.values()))
+affine.affine(one, np.zeros(1), x, ACTIVATIONS.index("relu"), out)
+print(*out[0], sum(affine.affine.stats.cache_misses.values()))
 """
 
 CONTRACT = """
 import numpy as np, mgresnet as mg
-from mgresnet.layers import vectors
+from mgresnet.kernels import vectors
 for name in ("tanh", "smooth_relu"):
     mg.check_layer(mg.Dense(7, name), np.random.default_rng(60932))
 print(vectors.BYTES, vectors.MR)
@@ -47,11 +48,11 @@ def run(code, root, cache, **environment):
 
 
 def test_a_change_in_a_part_reaches_a_cached_kernel(tmp_path):
-    shutil.copytree(LAYERS.parent, tmp_path / "mgresnet")
+    shutil.copytree(KERNELS.parent, tmp_path / "mgresnet")
     cache = tmp_path / "cache"
     assert run(RELU, tmp_path, cache) == ["0.0", "2.0", "1"]
     assert run(RELU, tmp_path, cache) == ["0.0", "2.0", "0"]
-    part = tmp_path / "mgresnet/layers/activations.py"
+    part = tmp_path / "mgresnet/kernels/activations.py"
     text = part.read_text(encoding="utf-8")
     changed = text.replace("return if_less(z, 0.0, 0.0, z)", "return 3.0 * z")
     assert changed != text
@@ -60,13 +61,13 @@ def test_a_change_in_a_part_reaches_a_cached_kernel(tmp_path):
 
 
 def test_parts_are_all_that_kernels_are_made_of():
-    parts, found = set(compiled.PARTS), {"kernels"}
-    for name in (*parts, "kernels"):
-        tree = ast.parse((LAYERS / f"{name}.py").read_text(encoding="utf-8"))
+    parts, found = set(compiled.PARTS), set()
+    for name in (*parts, "affine", "dense", "dense_back"):
+        tree = ast.parse((KERNELS / f"{name}.py").read_text(encoding="utf-8"))
         modules = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
-        ours = {m for m in modules if m.startswith("mgresnet.layers.")}
-        found |= {m.removeprefix("mgresnet.layers.") for m in ours}
-    assert found == parts | {"kernels"}
+        ours = {m for m in modules if m.startswith("mgresnet.kernels.")}
+        found |= {m.removeprefix("mgresnet.kernels.") for m in ours}
+    assert found == parts
 
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -80,5 +81,5 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 )
 def test_kernels_keep_the_contract_with_fewer_instructions(features, shape, tmp_path):
     environment = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features}
-    root = LAYERS.parent.parent
+    root = KERNELS.parent.parent
     assert run(CONTRACT, root, tmp_path, **environment) == shape

@@ -9,7 +9,7 @@ import pytest
 from fakes import run_ranks
 
 import mgresnet as mg
-from mgresnet.layers.combine import combine_transposed
+from mgresnet.kernels.combine import combine_transposed
 from mgresnet.learning.shared import add_over_ranks
 
 SHAPES = [(1, 0), (5, 0), (2, 1), (7, 1), (3, 2), (9, 2), (4, 3), (12, 3), (9, 5)]
@@ -300,7 +300,7 @@ def test_single_precision_stays_and_is_as_good_as_it_gets():
         (("6",), TypeError, "n_coefficients must be an integer, got '6'"),
         ((True, 0), TypeError, "n_coefficients must be an integer, got True"),
         ((6, "3"), TypeError, "degree must be an integer, got '3'"),
-        ((6, -1), ValueError, "degree is -1, needed at least 0"),
+        ((6, -1), ValueError, "degree must be at least 0, got -1"),
         ((3,), ValueError, "n_coefficients is 3, needed at least 4 (degree + 1)"),
         ((0, 0), ValueError, "n_coefficients is 0, needed at least 1 (degree + 1)"),
     ],

@@ -7,7 +7,7 @@ import pytest
 from cases import rough_network, smooth_network, states
 
 import mgresnet as mg
-from mgresnet.layers.layout import samples_first, samples_last
+from mgresnet.arrays.layout import samples_first, samples_last
 from mgresnet.mgrit.cycle import CYCLES
 from mgresnet.timeline.coarse import COARSE_OPERATORS
 from mgresnet.timeline.propagators import Forward, march

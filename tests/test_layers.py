@@ -7,14 +7,16 @@ import pytest
 import reference as ref
 
 import mgresnet as mg
-from mgresnet.layers import LAYERS, Linear, kernels
-from mgresnet.layers.layout import samples_first, samples_last
+from mgresnet.arrays.layout import samples_first, samples_last
+from mgresnet.kernels.activations import ACTIVATIONS
+from mgresnet.kernels.panels import TILE
+from mgresnet.layers import LAYERS, Linear
 from mgresnet.layers.scheme import euler, second_order, third_order
 from mgresnet.layers.stepwise import gradient_of_layers, linearise
 
 SCHEMES = (euler(), second_order(8), third_order(8))
 
-BATCHES = (1, 5, kernels.TILE, 2 * kernels.TILE + 3)
+BATCHES = (1, 5, TILE, 2 * TILE + 3)
 
 each_layer = pytest.mark.parametrize(
     "layer", LAYERS, ids=lambda r: f"{r.activation}-{r.bias}"
@@ -100,14 +102,14 @@ def test_contract_at_any_width(width):
 @each_layer
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_samples_of_a_batch_are_strangers_bit_by_bit(layer, dtype):
-    theta, u, w = (x.astype(dtype) for x in draw(layer, 3, 2 * kernels.TILE + 3, 517))
+    theta, u, w = (x.astype(dtype) for x in draw(layer, 3, 2 * TILE + 3, 517))
     net = mg.Network(layer, depth=3)
     params = mg.Params(None, theta, None)
     whole = mg.solve_forward(net, params, u[0])
     adjoint = mg.solve_adjoint(net, params, whole, w[0])
     for few in (
         slice(0, 1),
-        slice(kernels.TILE - 2, kernels.TILE + 3),
+        slice(TILE - 2, TILE + 3),
         slice(511, 515),
     ):
         part = mg.solve_forward(net, params, u[0, few])
@@ -233,7 +235,7 @@ def test_tanh_is_odd_and_never_beyond_one():
     assert slope.min() >= 0.0
 
 
-@pytest.mark.parametrize("activation", kernels.ACTIVATIONS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_extreme_numbers_behave_as_in_numpy(activation, dtype):
     limits = np.finfo(dtype)

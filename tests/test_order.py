@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import mgresnet as mg
-from mgresnet.layers.layout import samples_first, samples_last
+from mgresnet.arrays.layout import samples_first, samples_last
 from mgresnet.timeline.coarse import COARSE_OPERATORS
 from mgresnet.timeline.propagators import Forward, march
 

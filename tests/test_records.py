@@ -18,7 +18,7 @@ BAD = {
     "coarsening by half": (
         lambda: mg.MGRITOptions((4.5,)),
         TypeError,
-        "coarsening must be of integers, got 4.5",
+        "coarsening must be an integer, got 4.5",
     ),
     "relaxations of other levels": (
         lambda: mg.MGRITOptions((4, 4), (1, 0, 1)),
@@ -34,7 +34,7 @@ BAD = {
     "relaxations by name": (
         lambda: mg.MGRITOptions(relaxations="FCF"),
         TypeError,
-        "relaxations must be of integers, got 'FCF'",
+        "relaxations must be an integer, got 'FCF'",
     ),
     "unknown cycle": (
         lambda: mg.MGRITOptions(cycle="X"),
@@ -49,7 +49,7 @@ BAD = {
     "true iterations": (
         lambda: mg.MGRITOptions(max_iterations=True),
         TypeError,
-        "max_iterations must be of integers, got True",
+        "max_iterations must be an integer, got True",
     ),
     "negative iterations": (
         lambda: mg.MGRITOptions(max_iterations=-3),

@@ -8,7 +8,7 @@ import pytest
 from cases import rough_network, smooth_network, states
 
 import mgresnet as mg
-from mgresnet.layers.layout import samples_last
+from mgresnet.arrays.layout import samples_last
 from mgresnet.layers.scheme import euler
 from mgresnet.mgrit.cycle import CYCLES
 from mgresnet.timeline.coarse import COARSE_OPERATORS

@@ -10,7 +10,9 @@ import pytest
 from fakes import run_ranks
 
 import mgresnet as mg
-from mgresnet.layers import kernels, memory, pulling
+from mgresnet.arrays import memory
+from mgresnet.kernels import dense, dense_back
+from mgresnet.kernels.panels import TILE
 from mgresnet.layers.scheme import euler
 from mgresnet.layers.stepwise import nothing
 from mgresnet.learning.optimisers import tree_map
@@ -278,10 +280,10 @@ def test_a_wrong_number_of_threads_is_refused(n, error):
 def test_samples_that_are_not_finite_stay_alone(dtype):
     """NaN, infinity, huge and subnormal samples change no other sample's numbers."""
     rng = np.random.default_rng(80024)
-    depth, width, batch = 8, 6, kernels.TILE + 21
+    depth, width, batch = 8, 6, TILE + 21
     theta = rng.standard_normal((depth, 1, width * (width + 1))).astype(dtype)
     u, w = rng.standard_normal((2, width, batch)).astype(dtype)
-    odd = [0, 15, 16, kernels.TILE, batch - 1]
+    odd = [0, 15, 16, TILE, batch - 1]
     tiny = np.finfo(dtype).smallest_subnormal
     strange = u.copy()
     strange[:, odd] = [np.nan, np.inf, np.finfo(dtype).max, tiny, -np.inf]
@@ -289,10 +291,10 @@ def test_samples_that_are_not_finite_stay_alone(dtype):
     for start in (u, strange):
         states, back = (np.empty((1, 2, width, batch), dtype) for _ in range(2))
         none, few = nothing(start.shape, dtype), (theta, 0.25)
-        kernels.march(start[None], states, none, none, *few, *euler(), 0, 0, batch)
+        dense.march(start[None], states, none, none, *few, *euler(), 0, 0, batch)
         d_theta, known = np.empty_like(theta[:, 0]), np.stack([start, states[0, 0]])
         outputs = d_theta, none[:, 0]
-        pulling.pull_back(w[None], back, known, none, *few, 0, *outputs, 0, batch)
+        dense_back.pull_back(w[None], back, known, none, *few, 0, *outputs, 0, batch)
         found.append((states, back))
     others = np.delete(np.arange(batch), odd)
     for got, needed in zip(*found, strict=True):

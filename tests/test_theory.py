@@ -8,7 +8,7 @@ from cases import Scalar, rough_network, smooth_network, states
 from propagators import Recursion
 
 import mgresnet as mg
-from mgresnet.layers.layout import samples_last
+from mgresnet.arrays.layout import samples_last
 from mgresnet.mgrit import theory
 from mgresnet.mgrit.solver import iterate
 from mgresnet.timeline.adjoints import Adjoint

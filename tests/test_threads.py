@@ -9,7 +9,7 @@ import pytest
 from launch import ENVIRONMENT, mpiexec
 from test_command_line import QUICK
 
-from mgresnet.layers.threads import set_threads, threads
+from mgresnet.kernels.threads import set_threads, threads
 from mgresnet.parallel import blas, crowd
 
 CORES = os.cpu_count() or 1

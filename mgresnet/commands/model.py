@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mgresnet.arrays.checks import integer
 from mgresnet.commands.files import replacing, write_json
 from mgresnet.commands.report import say
 from mgresnet.control import BSpline
-from mgresnet.data.checks import integer_at_least
 from mgresnet.layers import Dense
 from mgresnet.mgrit.cycle import CYCLES
 from mgresnet.mgrit.options import STORES, MGRITOptions
@@ -76,8 +76,8 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
     """Check everything, so that bad input shows before any work is done."""
     a = arguments
     for name in ("width", "batch_size"):
-        integer_at_least(f"--{name.replace('_', '-')}", getattr(a, name), 1)
-    integer_at_least("--control", a.control, 0)
+        integer(f"--{name.replace('_', '-')}", getattr(a, name), 1)
+    integer("--control", a.control, 0)
     if comm.size != 1:
         raise ValueError(
             f"{comm.size} ranks, needed one: the model only computes; start mgresnet "

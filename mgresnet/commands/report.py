@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from mgresnet.arrays.layout import Array
 from mgresnet.commands.files import replacing, write_json
 from mgresnet.commands.setup import Setup
 from mgresnet.data import peaks_class
-from mgresnet.layers.layout import Array
-from mgresnet.layers.threads import threads
+from mgresnet.kernels.threads import threads
 from mgresnet.learning.controller import Plan, planned_options
 from mgresnet.learning.evaluation import EpochRow, Evaluation, predict
 from mgresnet.learning.gradients import Info, value_and_gradient

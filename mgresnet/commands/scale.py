@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 import mgresnet.parallel.calibrate as calibrate
+from mgresnet.arrays.checks import integer
 from mgresnet.commands.report import say
-from mgresnet.data.checks import integer_at_least
 from mgresnet.layers import Dense
 from mgresnet.network import Network
 from mgresnet.parallel import Machine, TimeComm
@@ -37,8 +37,8 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> argparse.Namespace
     a = arguments
     if not a.calibrate:
         raise ValueError("nothing to do; add --calibrate (see mgresnet scale --help)")
-    integer_at_least("--width", a.width, 1)
-    integer_at_least("--batch-size", a.batch_size, 1)
+    integer("--width", a.width, 1)
+    integer("--batch-size", a.batch_size, 1)
     if a.output and not a.output.parent.is_dir():
         raise ValueError(f"--output {a.output}: there is no folder {a.output.parent}")
     if comm.size != 2:

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from mgresnet.control import BSpline
 from mgresnet.data import PROBLEMS, Batch, Problem, batches, load_problem
+from mgresnet.kernels.activations import ACTIVATIONS
+from mgresnet.kernels.threads import set_threads
 from mgresnet.layers import Dense, Linear, Widen
-from mgresnet.layers.kernels import ACTIVATIONS
-from mgresnet.layers.threads import set_threads
 from mgresnet.learning import optimisers, schedules
 from mgresnet.learning.objectives import LeastSquares, Objective, SoftmaxCrossEntropy
 from mgresnet.learning.optimisers import Transform, tree_map

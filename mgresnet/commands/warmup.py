@@ -9,8 +9,8 @@ import numpy as np
 
 from mgresnet.commands.report import say
 from mgresnet.control import BSpline
+from mgresnet.kernels.compiled import Use, cache_folder, cache_use
 from mgresnet.layers import Dense, Linear
-from mgresnet.layers.compiled import Use, cache_folder, cache_use
 from mgresnet.learning.gradients import value_and_gradient
 from mgresnet.learning.objectives import LeastSquares
 from mgresnet.learning.optimisers import tree_map

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mgresnet.data.checks import integer_at_least
+from mgresnet.arrays.checks import integer
 from mgresnet.data.records import Floats, Split, Targets
 
 
@@ -70,11 +70,11 @@ def batches(
         If size, epochs or seed is no integer.
     """
     n = _check_split(split)
-    epochs = integer_at_least("epochs", epochs, 1)
-    seed = integer_at_least("seed", seed, 0)
+    epochs = integer("epochs", epochs, 1)
+    seed = integer("seed", seed, 0)
     if size is None:
         return (Batch(*split, epoch) for epoch in range(epochs))
-    size = integer_at_least("size", size, 1)
+    size = integer("size", size, 1)
     if size > n:
         raise ValueError(
             f"size={size}, but the split holds {n} samples; expected 1 to {n}, or "

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from mgresnet.data.checks import integer_at_least
+from mgresnet.arrays.checks import integer
 from mgresnet.data.images import load_fashion_mnist, load_mnist
 from mgresnet.data.records import Loader, Problem, Request
 from mgresnet.data.synthetic import load_peaks, load_peaks_regression, load_sine
@@ -73,7 +73,7 @@ def load_problem(
     request = Request(
         n_train=_count("n_train", n_train),
         n_validation=_count("n_validation", n_validation),
-        seed=integer_at_least("seed", seed, 0),
+        seed=integer("seed", seed, 0),
         data_dir=None if data_dir is None else Path(data_dir),
         dtype=_float_dtype(dtype),
     )
@@ -82,7 +82,7 @@ def load_problem(
 
 def _count(field: str, asked: int | None) -> int | None:
     """Check a number of samples; None stands for the default."""
-    return None if asked is None else integer_at_least(field, asked, 1)
+    return None if asked is None else integer(field, asked, 1)
 
 
 def _float_dtype(dtype: DTypeLike) -> np.dtype[np.floating[Any]]:

@@ -1,8 +1,8 @@
 """What one residual function does, and the maps at the two ends of a network."""
 
+from mgresnet.kernels.activations import ACTIVATIONS
 from mgresnet.layers.check import check_layer as check_layer
 from mgresnet.layers.dense import Dense as Dense
-from mgresnet.layers.kernels import ACTIVATIONS
 from mgresnet.layers.linear import BIASES
 from mgresnet.layers.linear import Linear as Linear
 from mgresnet.layers.widening import Widen as Widen

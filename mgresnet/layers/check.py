@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from mgresnet.layers.layout import Array
+from mgresnet.arrays.layout import Array
 from mgresnet.layers.probe import (
     N_LAYERS,
     N_SAMPLES,

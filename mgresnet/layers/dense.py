@@ -10,13 +10,14 @@ from functools import cached_property
 
 import numpy as np
 
-from mgresnet.layers import kernels, pulling
-from mgresnet.layers.layout import Array
-from mgresnet.layers.linear import Linear, check_size
-from mgresnet.layers.memory import empty
+from mgresnet.arrays.checks import integer
+from mgresnet.arrays.layout import Array
+from mgresnet.arrays.memory import empty
+from mgresnet.kernels import dense, dense_back
+from mgresnet.kernels.threads import over_samples
+from mgresnet.layers.linear import Linear
 from mgresnet.layers.scheme import Scheme
 from mgresnet.layers.stepwise import nothing
-from mgresnet.layers.threads import over_samples
 
 Coefficients = tuple[Array, ...]
 
@@ -55,7 +56,7 @@ class Dense:
     bias: str = "vector"
 
     def __post_init__(self) -> None:
-        check_size("width", self.width)
+        integer("width", self.width, 1)
         _ = self.map  # checks the names
 
     @cached_property
@@ -124,11 +125,11 @@ class Dense:
         h: float,
         scheme: Scheme,
     ) -> None:
-        """Fill every block of u with what follows its start (see `kernels.march`)."""
+        """Fill every block of u with what follows its start (see `dense.march`)."""
 
         def run(start: int, stop: int) -> None:
             arguments = (*coefficients, h, *scheme, self.map.kind, start, stop)
-            kernels.march(starts, u, forcing, slopes, *arguments)
+            dense.march(starts, u, forcing, slopes, *arguments)
 
         over_samples(run, u.shape[-1])
 
@@ -142,11 +143,11 @@ class Dense:
         h: float,
         scheme: Scheme,
     ) -> None:
-        """Fill every block of w, backwards (see `kernels.march_adjoint`)."""
+        """Fill every block of w, backwards (see `dense.march_adjoint`)."""
 
         def run(start: int, stop: int) -> None:
             arguments = (*coefficients, h, *scheme, start, stop)
-            kernels.march_adjoint(starts, w, forcing, slopes, *arguments)
+            dense.march_adjoint(starts, w, forcing, slopes, *arguments)
 
         over_samples(run, w.shape[-1])
 
@@ -218,7 +219,7 @@ class Dense:
         def run(start: int, stop: int) -> Array:
             d_theta = empty((n_gradients, self.width * (self.width + 1)), u.dtype)
             arguments = (*coefficients, h, self.map.kind, d_theta, ends, start, stop)
-            pulling.pull_back(starts, w, u, slopes, *arguments)
+            dense_back.pull_back(starts, w, u, slopes, *arguments)
             return d_theta
 
         d_theta, *others = over_samples(run, u.shape[-1])

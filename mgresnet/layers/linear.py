@@ -4,18 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mgresnet.layers import kernels, pulling
-from mgresnet.layers.layout import Array
+from mgresnet.arrays.checks import integer
+from mgresnet.arrays.layout import Array
+from mgresnet.kernels import affine
+from mgresnet.kernels.activations import ACTIVATIONS
 
 BIASES = ("vector", "scalar", "none")
-
-
-def check_size(name: str, size: object) -> None:
-    """Refuse a number of features that is not a positive integer."""
-    if isinstance(size, bool) or not isinstance(size, int | np.integer):
-        raise TypeError(f"{name} must be an integer, got {size!r}")
-    if size < 1:
-        raise ValueError(f"{name} must be at least 1, got {size}")
 
 
 @dataclass(frozen=True)
@@ -46,10 +40,10 @@ class Linear:
     bias: str = "vector"
 
     def __post_init__(self) -> None:
-        check_size("n_inputs", self.n_inputs)
-        check_size("n_outputs", self.n_outputs)
+        integer("n_inputs", self.n_inputs, 1)
+        integer("n_outputs", self.n_outputs, 1)
         for name, value, choices in (
-            ("activation", self.activation, kernels.ACTIVATIONS),
+            ("activation", self.activation, ACTIVATIONS),
             ("bias", self.bias, BIASES),
         ):
             if value not in choices:
@@ -145,7 +139,7 @@ class Linear:
     def apply(self, theta: Array, x: Array) -> Array:
         """Outputs ``(batch, n_outputs)`` for inputs ``(batch, n_inputs)``."""
         out = np.empty((self.n_outputs, len(x)), x.dtype)
-        kernels.affine(*self.prepare(theta), np.ascontiguousarray(x.T), self.kind, out)
+        affine.affine(*self.prepare(theta), np.ascontiguousarray(x.T), self.kind, out)
         return out.T
 
     def pull_back(self, theta: Array, x: Array, seed: Array) -> tuple[Array, Array]:
@@ -166,7 +160,7 @@ class Linear:
         weight, bias = self.prepare(theta)
         x_t, seed_t = np.ascontiguousarray(x.T), np.ascontiguousarray(seed.T)
         d_x, d_weight, d_bias = map(np.zeros_like, (x_t, weight, bias))
-        pulling.affine_adjoint(
+        affine.affine_adjoint(
             weight, bias, x_t, self.kind, seed_t, d_x, d_weight, d_bias
         )
         return self.pack_gradient(d_weight, d_bias), d_x.T
@@ -174,4 +168,4 @@ class Linear:
     @property
     def kind(self) -> int:
         """Index of the activation in the kernels' table."""
-        return kernels.ACTIVATIONS.index(self.activation)
+        return ACTIVATIONS.index(self.activation)

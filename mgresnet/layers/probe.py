@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.layers.layout import Array
+from mgresnet.arrays.layout import Array
 from mgresnet.layers.scheme import Scheme
 from mgresnet.layers.stepwise import linearise, nothing
 

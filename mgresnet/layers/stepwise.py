@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from mgresnet.layers.layout import Array
-from mgresnet.layers.memory import empty
+from mgresnet.arrays.layout import Array
+from mgresnet.arrays.memory import empty
 from mgresnet.layers.scheme import Scheme
 
 

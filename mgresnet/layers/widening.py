@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mgresnet.layers.layout import Array
+from mgresnet.arrays.layout import Array
 
 FILLS = ("zeros", "copies")
 

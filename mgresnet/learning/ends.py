@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from mgresnet.layers.layout import Array
+from mgresnet.arrays.layout import Array
 from mgresnet.learning.objectives import Objective
 from mgresnet.network import Network, Params, owned
 from mgresnet.parallel import TimeComm

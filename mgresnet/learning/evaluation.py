@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.layers.layout import Array
+from mgresnet.arrays.layout import Array
 from mgresnet.learning.objectives import Objective
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.layers.layout import Array, samples_first, samples_last
-from mgresnet.layers.memory import empty
+from mgresnet.arrays.layout import Array, samples_first, samples_last
+from mgresnet.arrays.memory import empty
 from mgresnet.layers.stepwise import gradient_of_layers, no_columns, nothing
 from mgresnet.learning.ends import close
 from mgresnet.learning.objectives import Objective

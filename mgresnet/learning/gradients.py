@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mgresnet.arrays.layout import Array, samples_last
 from mgresnet.fused import solve_forward_but_last_sweep
-from mgresnet.layers.layout import Array, samples_last
 from mgresnet.layers.stepwise import no_columns, nothing
 from mgresnet.learning.ends import close
 from mgresnet.learning.objectives import Objective

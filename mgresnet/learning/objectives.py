@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mgresnet.layers.layout import Array
+from mgresnet.arrays.layout import Array
 
 
 class Objective(Protocol):

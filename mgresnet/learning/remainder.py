@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mgresnet.layers.layout import Array, samples_first, samples_last
+from mgresnet.arrays.layout import Array, samples_first, samples_last
 from mgresnet.solution import Solution
 from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.propagators import Forward

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mgresnet.layers.layout import Array
+from mgresnet.arrays.layout import Array
 from mgresnet.learning.gradient_error import GradientError
 from mgresnet.learning.gradients import Info
 from mgresnet.learning.optimisers import tree_map

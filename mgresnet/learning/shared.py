@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from mgresnet.layers.combine import combine_transposed
-from mgresnet.layers.layout import Array
+from mgresnet.arrays.layout import Array
+from mgresnet.kernels.combine import combine_transposed
 from mgresnet.learning.optimisers import Gather
 from mgresnet.network import Network
 from mgresnet.parallel import TimeComm

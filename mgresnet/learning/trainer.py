@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
+from mgresnet.arrays.checks import integer
 from mgresnet.data import Batch
-from mgresnet.data.checks import integer_at_least
 from mgresnet.learning.accurate import (
     Accurate,
     Both,
@@ -112,8 +112,8 @@ def train(
     adjoint = adjoint or MGRITOptions.serial(forward.coarsening, forward.store)
     local = local_slab(net, params, options=forward, comm=grid.layer)
     rules = Both(Fixed(forward), Fixed(adjoint))
-    integer_at_least("check_every", check_every, 1)
-    ranks = grid.layer.size if ranks is None else integer_at_least("ranks", ranks, 1)
+    integer("check_every", check_every, 1)
+    ranks = grid.layer.size if ranks is None else integer("ranks", ranks, 1)
     if gradient_tolerance is not None:
         interval = cut(net, forward, grid.layer)[0].interval
         rules = adaptive_rules(forward, adjoint, gradient_tolerance, interval, ranks)

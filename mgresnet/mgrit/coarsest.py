@@ -18,7 +18,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from mgresnet.layers.memory import empty
+from mgresnet.arrays.memory import empty
 from mgresnet.mgrit.propagator import Array, Propagator, spreadable
 from mgresnet.mgrit.work import Work
 from mgresnet.parallel.comm import TimeComm

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from mgresnet.layers.memory import empty
+from mgresnet.arrays.memory import empty
 from mgresnet.mgrit.coarsest import Coarsest
 from mgresnet.mgrit.propagator import Array, Propagator
 from mgresnet.mgrit.segment import March, Segment, columns

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple, Self
 
-from mgresnet.layers.memory import empty
+from mgresnet.arrays.memory import empty
 from mgresnet.mgrit.propagator import Array, Propagator
 from mgresnet.mgrit.segment import March, Segment, columns
 from mgresnet.mgrit.work import Work

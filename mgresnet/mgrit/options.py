@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Self
 
+from mgresnet.arrays.checks import integer
 from mgresnet.mgrit.cycle import CYCLES
 
 INITIAL_GUESSES = ("coarse", "constant", "zero", "serial")
@@ -124,12 +125,7 @@ class MGRITOptions:
 def _integers(values: object, name: str, least: int) -> tuple[int, ...]:
     """Tuple of Python integers of at least a value, from a sequence or one integer."""
     entries = tuple(values) if isinstance(values, tuple | list) else (values,)
-    for entry in entries:
-        if isinstance(entry, bool) or not hasattr(entry, "__index__"):
-            raise TypeError(f"{name} must be of integers, got {entry!r}")
-        if entry.__index__() < least:
-            raise ValueError(f"{name} must be at least {least}, got {entry}")
-    return tuple(entry.__index__() for entry in entries)
+    return tuple(integer(name, entry, least) for entry in entries)
 
 
 def _choice(name: str, value: str, choices: Collection[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mgresnet.layers.norms import compare
+from mgresnet.kernels.norms import compare
 from mgresnet.mgrit.cycle import Method, correct, relax, start
 from mgresnet.mgrit.level import Level
 from mgresnet.mgrit.line import Line

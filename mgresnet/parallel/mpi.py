@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from mpi4py import MPI
 
-from mgresnet.layers.memory import empty
+from mgresnet.arrays.memory import empty
 from mgresnet.parallel.blas import limit_blas
 from mgresnet.parallel.comm import Array, SerialComm, TimeComm
 from mgresnet.parallel.crowd import await_asleep, crowded

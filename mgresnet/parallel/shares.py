@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mgresnet.layers.memory import empty
+from mgresnet.arrays.memory import empty
 from mgresnet.parallel.comm import Array, TimeComm
 
 AT_ONCE = 2**20  # bytes of a rank's share that are handed over in one go, or a few more

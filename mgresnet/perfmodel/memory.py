@@ -3,7 +3,7 @@
 import itertools
 from operator import mul
 
-from mgresnet.layers.panels import TILE
+from mgresnet.kernels.panels import TILE
 from mgresnet.mgrit.coarsest import FEW
 from mgresnet.parallel.shares import pieces, share_length, turns
 from mgresnet.perfmodel.solves import slabs

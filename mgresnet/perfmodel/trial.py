@@ -8,8 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from mgresnet.arrays.layout import Array, samples_last
 from mgresnet.fused import leaves_sweep
-from mgresnet.layers.layout import Array, samples_last
 from mgresnet.learning.gradient_error import estimate_gradient_error
 from mgresnet.learning.gradients import value_and_gradient
 from mgresnet.learning.objectives import LeastSquares

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from mgresnet.layers.layout import Array
+from mgresnet.arrays.layout import Array
 from mgresnet.layers.stepwise import linearise, nothing
 from mgresnet.parallel.comm import TimeComm
 from mgresnet.parallel.shares import to_shares

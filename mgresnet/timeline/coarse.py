@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mgresnet.layers.layout import Array
+from mgresnet.arrays.layout import Array
 from mgresnet.layers.scheme import Scheme, euler, second_order, third_order
 
 

@@ -7,8 +7,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from mgresnet.layers.layout import Array
-from mgresnet.layers.memory import empty
+from mgresnet.arrays.layout import Array
+from mgresnet.arrays.memory import empty
 from mgresnet.layers.scheme import Scheme, euler
 from mgresnet.layers.stepwise import nothing
 from mgresnet.parallel.comm import TimeComm

@@ -20,7 +20,7 @@ from numba.core.datamodel.registry import default_manager
 from numba.core.registry import cpu_target
 from numba.extending import overload
 
-from mgresnet.layers.compiled import PART, intrinsic
+from mgresnet.kernels.compiled import PART, intrinsic
 
 # Bytes of a register; rows and registers per row of a block of a product; columns of a
 # block of a sum over samples.  The cache looks at the same triple and features.

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mgresnet.layers.layout import Array
+from mgresnet.arrays.layout import Array
 
 SMALL = 2**17  # bytes of arrays that are left to NumPy
 LIMIT = 2**28  # bytes to keep at most while nobody uses them

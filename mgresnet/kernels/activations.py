@@ -7,8 +7,8 @@ branch is taken is known before the loop over the samples, which costs next to n
 
 import math
 
-from mgresnet.layers.compiled import inlined
-from mgresnet.layers.vectors import (
+from mgresnet.kernels.compiled import inlined
+from mgresnet.kernels.vectors import (
     by_type,
     fma,
     if_less,

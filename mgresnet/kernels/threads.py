@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from mgresnet.layers.linear import check_size
+from mgresnet.arrays.checks import integer
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ def set_threads(n: int) -> None:
         If n is not a positive integer.
     """
     global _pool, _count
-    check_size("number of threads", n)
+    integer("number of threads", n, 1)
     if n == _count:
         return
     if _pool is not None:

@@ -1,6 +1,6 @@
 r"""Compiled backward passes: states again, adjoints, and gradients, tile by tile.
 
-Conventions are those of `kernels`.  With g the adjoint behind a layer,
+Conventions are those of `dense`.  With g the adjoint behind a layer,
 
 .. math::
 
@@ -15,10 +15,10 @@ panels a power of two apart would compete for the same lines of cache.
 
 import numpy as np
 
-from mgresnet.layers.activations import activate, slope
-from mgresnet.layers.blocks import address, aligned, keep, zeros
-from mgresnet.layers.compiled import inlined, kernel
-from mgresnet.layers.panels import (
+from mgresnet.kernels.activations import activate, slope
+from mgresnet.kernels.blocks import address, aligned, keep, zeros
+from mgresnet.kernels.compiled import inlined, kernel
+from mgresnet.kernels.panels import (
     TILE,
     add_outer,
     count,
@@ -32,7 +32,7 @@ from mgresnet.layers.panels import (
     write,
     write_panels,
 )
-from mgresnet.layers.vectors import BYTES, NR, fma, samples
+from mgresnet.kernels.vectors import BYTES, NR, fma, samples
 
 
 @inlined
@@ -120,19 +120,6 @@ def _gradient(g, x, sizes, n, d, sums, fresh):
     add_outer(g, width, panel, x, width, panel, count(g, n), d, d_b, sums)
 
 
-@inlined
-def _seeded(activation, p, stride, n, width, z, panel):
-    """Z = sigma'(z) times the n samples that there are from p on, zero behind them."""
-    for s in range(0, n, samples(p)):
-        for j in range(width):
-            old = row_of(z, j)
-            new = slope(activation, old, activate(activation, old))
-            set_row(z, j, new * read(p + (j * stride + s), n - s))
-            if n - s < samples(p):
-                set_row(z, j, read(z + j * samples(p), n - s))
-        z = z + panel
-
-
 @kernel
 def pull_back(
     starts, w, u, slopes, theta, step, activation, d_theta, ends, start, stop
@@ -151,7 +138,7 @@ def pull_back(
         From `march`, if u has the states of all layers; else computed.
     theta : ndarray, shape (n_layers, 1, width * (width + 1))
     step, activation, start, stop
-        As in `kernels.march`.
+        As in `dense.march`.
     d_theta : ndarray, shape (n_layers, width * (width + 1))
         Modified in place; empty if not wanted.
     ends : ndarray, shape (n_starts, width, batch), or empty
@@ -195,32 +182,4 @@ def pull_back(
                 p, until = p + state, every
             if done == per_block:
                 behind, done = behind + state, 0
-    keep(space)
-
-
-@kernel
-def affine_adjoint(weight, bias, x, activation, seed, dx, d_weight, d_bias):
-    """Pull the seed (n_out, batch) back through `kernels.affine` to x, W and b.
-
-    Gradients for W and b are added to what is there.
-    """
-    (n_out, n_in), batch, p = weight.shape, x.shape[1], address(x)
-    row, room = samples(p), room_for_sums(p, n_out, n_in)
-    x_panel, g_panel = (n_in + 4) * row, (n_out + 4) * row
-    panels = count(p, min(TILE, batch))
-    space = np.zeros(panels * (x_panel + g_panel) + room + n_in + BYTES, x.dtype)
-    nothing, v, b = address(space), address(weight), address(bias)
-    sums = nothing + n_in
-    u = aligned(sums + room)
-    g = u + panels * x_panel
-    for s in range(0, batch, TILE):
-        n = min(TILE, batch - s)
-        panels = count(p, n)
-        read_panels(p + s, batch, n, n_in, u, x_panel)
-        product(v, (n_in, 1), b, n_out, n_in, u, x_panel, g, g_panel, panels, v)
-        _seeded(activation, address(seed) + s, batch, n, n_out, g, g_panel)
-        d_v, d_b = address(d_weight), address(d_bias)
-        add_outer(g, n_out, g_panel, u, n_in, x_panel, panels, d_v, d_b, sums)
-        product(v, (1, n_in), nothing, n_in, n_out, g, g_panel, u, x_panel, panels, v)
-        write_panels(u, x_panel, address(dx) + s, batch, n, n_in)
     keep(space)

@@ -26,11 +26,9 @@ each layer takes as many panels at a time as stay in the first, with their produ
 
 import numpy as np
 
-from mgresnet.layers.activations import ACTIVATIONS as ACTIVATIONS
-from mgresnet.layers.activations import activate
-from mgresnet.layers.blocks import address, aligned, keep
-from mgresnet.layers.compiled import inlined, kernel
-from mgresnet.layers.panels import (
+from mgresnet.kernels.blocks import address, aligned, keep
+from mgresnet.kernels.compiled import inlined, kernel
+from mgresnet.kernels.panels import (
     TILE,
     add,
     add_samples,
@@ -38,17 +36,14 @@ from mgresnet.layers.panels import (
     apply,
     count,
     fitting,
-    product,
     pull,
     read_panels,
-    row_of,
     scale,
     stage,
     times,
-    write,
     write_panels,
 )
-from mgresnet.layers.vectors import BYTES, samples
+from mgresnet.kernels.vectors import BYTES, samples
 
 
 @inlined
@@ -198,20 +193,3 @@ def march_adjoint(starts, w, forcing, slopes, theta, step, a, b, start, stop):
                 x0, done = x0 + state, 0
     keep(space)
     keep(zero)
-
-
-@kernel
-def affine(weight, bias, x, activation, out):
-    """Out = sigma(W x + b) for x (n_in, batch) and out (n_out, batch)."""
-    (n_out, n_in), batch, row = weight.shape, x.shape[1], samples(address(x))
-    space = np.empty((n_in + n_out) * row + BYTES, x.dtype)
-    u, v, b = aligned(address(space)), address(weight), address(bias)
-    z = u + n_in * row
-    for s in range(0, batch, row):
-        n = min(batch - s, row)
-        read_panels(address(x) + s, batch, n, n_in, u, n)
-        product(v, (n_in, 1), b, n_out, n_in, u, n, z, n, count(u, n), v)
-        for i in range(n_out):
-            new = activate(activation, row_of(z, i))
-            write(address(out) + (i * batch + s), new, n)
-    keep(space)

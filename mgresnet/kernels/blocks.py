@@ -9,8 +9,8 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils, errors
 
-from mgresnet.layers.compiled import intrinsic
-from mgresnet.layers.vectors import (
+from mgresnet.kernels.compiled import intrinsic
+from mgresnet.kernels.vectors import (
     BYTES,
     COLUMNS,
     INDEX,

@@ -6,8 +6,8 @@ are pointers; ``stride`` is from a feature to the next in an array (.., width, b
 ``n`` counts samples, of which the last panel may have few.
 """
 
-from mgresnet.layers.activations import activate, slope
-from mgresnet.layers.blocks import (
+from mgresnet.kernels.activations import activate, slope
+from mgresnet.kernels.blocks import (
     add_products,
     add_scaled,
     add_sums,
@@ -19,8 +19,8 @@ from mgresnet.layers.blocks import (
     store_first,
     zeros,
 )
-from mgresnet.layers.compiled import inlined, shared
-from mgresnet.layers.vectors import BYTES, COLUMNS, MR, NR, fma, lanes, samples
+from mgresnet.kernels.compiled import inlined, shared
+from mgresnet.kernels.vectors import BYTES, COLUMNS, MR, NR, fma, lanes, samples
 
 ROWS = 4  # of a block of a sum over samples; it has COLUMNS columns
 BLOCK = ROWS * COLUMNS

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mgresnet.layers.compiled import kernel
-from mgresnet.layers.layout import Array
-from mgresnet.layers.memory import empty
+from mgresnet.arrays.layout import Array
+from mgresnet.arrays.memory import empty
+from mgresnet.kernels.compiled import kernel
 
 
 @kernel

@@ -5,8 +5,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from mgresnet.layers.compiled import kernel
-from mgresnet.layers.layout import Array
+from mgresnet.arrays.layout import Array
+from mgresnet.kernels.compiled import kernel
 
 
 @kernel

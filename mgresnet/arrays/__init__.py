@@ -1,0 +1,1 @@
+"""Arrays: their layout, checks, and memory that is used again."""

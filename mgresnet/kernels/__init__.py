@@ -1,0 +1,1 @@
+"""Compiled loops: Numba lives here and nowhere else."""

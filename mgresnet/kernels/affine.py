@@ -1,0 +1,79 @@
+"""Compiled maps ``x -> sigma(W x + b)``, and their transpose."""
+
+import numpy as np
+
+from mgresnet.kernels.activations import activate, slope
+from mgresnet.kernels.blocks import address, aligned, keep
+from mgresnet.kernels.compiled import inlined, kernel
+from mgresnet.kernels.panels import (
+    TILE,
+    add_outer,
+    count,
+    product,
+    read,
+    read_panels,
+    room_for_sums,
+    row_of,
+    set_row,
+    write,
+    write_panels,
+)
+from mgresnet.kernels.vectors import BYTES, samples
+
+
+@kernel
+def affine(weight, bias, x, activation, out):
+    """Out = sigma(W x + b) for x (n_in, batch) and out (n_out, batch)."""
+    (n_out, n_in), batch, row = weight.shape, x.shape[1], samples(address(x))
+    space = np.empty((n_in + n_out) * row + BYTES, x.dtype)
+    u, v, b = aligned(address(space)), address(weight), address(bias)
+    z = u + n_in * row
+    for s in range(0, batch, row):
+        n = min(batch - s, row)
+        read_panels(address(x) + s, batch, n, n_in, u, n)
+        product(v, (n_in, 1), b, n_out, n_in, u, n, z, n, count(u, n), v)
+        for i in range(n_out):
+            new = activate(activation, row_of(z, i))
+            write(address(out) + (i * batch + s), new, n)
+    keep(space)
+
+
+@inlined
+def _seeded(activation, p, stride, n, width, z, panel):
+    """Z = sigma'(z) times the n samples that there are from p on, zero behind them."""
+    for s in range(0, n, samples(p)):
+        for j in range(width):
+            old = row_of(z, j)
+            new = slope(activation, old, activate(activation, old))
+            set_row(z, j, new * read(p + (j * stride + s), n - s))
+            if n - s < samples(p):
+                set_row(z, j, read(z + j * samples(p), n - s))
+        z = z + panel
+
+
+@kernel
+def affine_adjoint(weight, bias, x, activation, seed, dx, d_weight, d_bias):
+    """Pull the seed (n_out, batch) back through `affine` to x, W and b.
+
+    Gradients for W and b are added to what is there.
+    """
+    (n_out, n_in), batch, p = weight.shape, x.shape[1], address(x)
+    row, room = samples(p), room_for_sums(p, n_out, n_in)
+    x_panel, g_panel = (n_in + 4) * row, (n_out + 4) * row
+    panels = count(p, min(TILE, batch))
+    space = np.zeros(panels * (x_panel + g_panel) + room + n_in + BYTES, x.dtype)
+    nothing, v, b = address(space), address(weight), address(bias)
+    sums = nothing + n_in
+    u = aligned(sums + room)
+    g = u + panels * x_panel
+    for s in range(0, batch, TILE):
+        n = min(TILE, batch - s)
+        panels = count(p, n)
+        read_panels(p + s, batch, n, n_in, u, x_panel)
+        product(v, (n_in, 1), b, n_out, n_in, u, x_panel, g, g_panel, panels, v)
+        _seeded(activation, address(seed) + s, batch, n, n_out, g, g_panel)
+        d_v, d_b = address(d_weight), address(d_bias)
+        add_outer(g, n_out, g_panel, u, n_in, x_panel, panels, d_v, d_b, sums)
+        product(v, (1, n_in), nothing, n_in, n_out, g, g_panel, u, x_panel, panels, v)
+        write_panels(u, x_panel, address(dx) + s, batch, n, n_in)
+    keep(space)

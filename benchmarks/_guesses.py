@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 import mgresnet as mg
-from mgresnet.slab import forward_propagator
+from mgresnet.solve.slab import forward_propagator
 from mgresnet.timeline.propagators import march
 
 M, CLASSES, BATCH, SOLVES = 16, 5, 100, 4

@@ -37,11 +37,11 @@ from _convergence_report import write
 from _machine import stamp
 from _operators import OPERATORS, Operator, Steps, Transposed
 from convergence import RESULTS, rounded
+from mgresnet.layers.stepwise import gradient_of_layers
 from tqdm import tqdm
 
 import mgresnet as mg
 from mgresnet.arrays.layout import samples_first, samples_last
-from mgresnet.layers.stepwise import gradient_of_layers
 from mgresnet.mgrit.solver import Result, iterate
 from mgresnet.plotting import draw_histories
 

@@ -31,7 +31,7 @@ from _machine import stamp
 from tqdm import tqdm
 
 import mgresnet as mg
-from mgresnet.timeline.coarse import COARSE_OPERATORS
+from mgresnet.layers.coarse import COARSE_OPERATORS
 
 RESULTS = Path(__file__).parent / "results"
 OPERATORS = ("injection", *(name for name in COARSE_OPERATORS if name != "injection"))

@@ -30,7 +30,7 @@ from _task import Task, draw  # noqa: E402
 from _timing import take_turns  # noqa: E402
 
 import mgresnet as mg  # noqa: E402
-from mgresnet.timeline.coarse import COARSE_OPERATORS  # noqa: E402
+from mgresnet.layers.coarse import COARSE_OPERATORS  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 DEPTH, M = 1024, 16

@@ -1,37 +1,37 @@
 """Layer-parallel training of residual networks by multigrid reduction in time."""
 
+from mgresnet.accuracy.gradient_error import GradientError as GradientError
+from mgresnet.accuracy.gradient_error import (
+    estimate_gradient_error as estimate_gradient_error,
+)
+from mgresnet.accuracy.prediction import Prediction as Prediction
+from mgresnet.accuracy.prediction import predict_convergence as predict_convergence
+from mgresnet.arrays.trees import global_norm as global_norm
 from mgresnet.control import BSpline as BSpline
+from mgresnet.control import Free as Free
+from mgresnet.control import Shared as Shared
 from mgresnet.data import Batch as Batch
 from mgresnet.data import batches as batches
 from mgresnet.data import load_problem as load_problem
 from mgresnet.kernels.threads import set_threads as set_threads
 from mgresnet.layers import Dense as Dense
+from mgresnet.layers import Explicit as Explicit
 from mgresnet.layers import Linear as Linear
+from mgresnet.layers import Stepwise as Stepwise
 from mgresnet.layers import Widen as Widen
-from mgresnet.layers.check import check_layer as check_layer
+from mgresnet.layers.contract import check_layer as check_layer
 from mgresnet.learning.bias import BiasBudget as BiasBudget
 from mgresnet.learning.bias import bias_budget as bias_budget
 from mgresnet.learning.evaluation import Evaluation as Evaluation
 from mgresnet.learning.evaluation import evaluate as evaluate
 from mgresnet.learning.evaluation import predict as predict
-from mgresnet.learning.gradient_error import GradientError as GradientError
-from mgresnet.learning.gradient_error import (
-    estimate_gradient_error as estimate_gradient_error,
-)
-from mgresnet.learning.gradients import Info as Info
-from mgresnet.learning.gradients import parameter_gradient as parameter_gradient
-from mgresnet.learning.gradients import value_and_gradient as value_and_gradient
-from mgresnet.learning.objectives import LeastSquares as LeastSquares
-from mgresnet.learning.objectives import SoftmaxCrossEntropy as SoftmaxCrossEntropy
 from mgresnet.learning.optimisers import Transform as Transform
 from mgresnet.learning.optimisers import adam as adam
 from mgresnet.learning.optimisers import adamw as adamw
 from mgresnet.learning.optimisers import apply_updates as apply_updates
 from mgresnet.learning.optimisers import chain as chain
 from mgresnet.learning.optimisers import clip_by_global_norm as clip_by_global_norm
-from mgresnet.learning.optimisers import global_norm as global_norm
 from mgresnet.learning.optimisers import sgd as sgd
-from mgresnet.learning.regularisation import Regularisation as Regularisation
 from mgresnet.learning.schedules import constant as constant
 from mgresnet.learning.schedules import cosine as cosine
 from mgresnet.learning.schedules import inverse as inverse
@@ -47,11 +47,16 @@ from mgresnet.parallel import ProcessGrid as ProcessGrid
 from mgresnet.parallel import SerialComm as SerialComm
 from mgresnet.parallel import TimeComm as TimeComm
 from mgresnet.parallel import VirtualTimeComm as VirtualTimeComm
-from mgresnet.prediction import Prediction as Prediction
-from mgresnet.prediction import predict_convergence as predict_convergence
-from mgresnet.slab import local_slab as local_slab
-from mgresnet.solution import Solution as Solution
-from mgresnet.solve import solve_adjoint as solve_adjoint
-from mgresnet.solve import solve_forward as solve_forward
+from mgresnet.solve.gradient import Info as Info
+from mgresnet.solve.gradient import input_gradient as input_gradient
+from mgresnet.solve.gradient import parameter_gradient as parameter_gradient
+from mgresnet.solve.gradient import value_and_gradient as value_and_gradient
+from mgresnet.solve.objectives import LeastSquares as LeastSquares
+from mgresnet.solve.objectives import SoftmaxCrossEntropy as SoftmaxCrossEntropy
+from mgresnet.solve.penalties import Regularisation as Regularisation
+from mgresnet.solve.propagation import solve_adjoint as solve_adjoint
+from mgresnet.solve.propagation import solve_forward as solve_forward
+from mgresnet.solve.slab import local_slab as local_slab
+from mgresnet.solve.solution import Solution as Solution
 
 __version__ = "0.1.0"

@@ -1,23 +1,140 @@
-r"""Control over depth: layer parameters as values of a spline with few coefficients.
+r"""Control over depth: how rows of parameters become the parameters of layers.
+
+`Free` gives every layer a row of its own, `Shared` one row to all, and `BSpline` makes
+them values of a spline with few coefficients,
 
 .. math:: \theta_n = \sum_{k=1}^{K} B_k\bigl((n + \tfrac12)/N\bigr)\, c_k
 
 with clamped uniform B-splines on [0, 1].  Weights that vary smoothly with depth are
 what coarse levels can represent (SpliNet: S. Günther, W. Pazner, D. Qi, "Spline
 parameterization of neural network controls for deep learning", arXiv:2103.00301).
+
+Rows that all ranks need are held by all of them; every rank adds up what all layers
+contribute to them, in the same order.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mgresnet.arrays.checks import integer
 from mgresnet.arrays.layout import Array
-from mgresnet.kernels.combine import combine, combine_blocks
+from mgresnet.kernels.combine import combine, combine_blocks, combine_transposed
+from mgresnet.parallel.comm import TimeComm
+from mgresnet.parallel.shares import to_shares
 
 Indices = NDArray[np.intp]
+
+
+class Control(Protocol):
+    """Rows of parameters, and the parameters of layers that they make."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether every rank holds all rows."""
+
+    def n_rows(self, depth: int) -> int:
+        """Number of rows of a whole network."""
+
+    def owned(self, slab: range) -> slice:
+        """Rows that the rank with these layers holds."""
+
+    def values(self, rows: Array, depth: int, layers: range) -> Array:
+        """Parameters of some layers, (len(layers), n_params), from the rows held."""
+
+    def basis(self, depth: int) -> Array:
+        """What the rows mean to every layer, (depth, n_rows)."""
+
+    def reach(self, depth: int, block: int) -> int:
+        """Largest number of rows that a block of so many layers sees."""
+
+    def pull_back(
+        self, d_theta: Array, depth: int, slab: range, block: int, comm: TimeComm
+    ) -> Array:
+        """Gradient for the rows held, from that for the layers of a slab.
+
+        Parameters
+        ----------
+        d_theta : ndarray, shape (len(slab), n_params)
+        depth : int
+        slab : range
+        block : int
+            Slabs consist of so many layers, or a multiple; the last one may have a
+            rest.
+        comm : TimeComm
+        """
+
+
+@dataclass(frozen=True)
+class Free:
+    """Parameters of its own for every layer."""
+
+    shared = False
+
+    def n_rows(self, depth: int) -> int:
+        """One for each layer."""
+        return depth
+
+    def owned(self, slab: range) -> slice:
+        """Those of the rank's layers."""
+        return slice(slab.start, slab.stop)
+
+    def values(self, rows: Array, depth: int, layers: range) -> Array:
+        """The rows themselves."""
+        return rows
+
+    def basis(self, depth: int) -> Array:
+        """Every layer has its own row."""
+        return np.eye(depth)
+
+    def reach(self, depth: int, block: int) -> int:
+        """As many as there are layers."""
+        return min(depth, block)
+
+    def pull_back(
+        self, d_theta: Array, depth: int, slab: range, block: int, comm: TimeComm
+    ) -> Array:
+        """The same."""
+        return d_theta
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The same parameters for all layers, as in a recurrent network."""
+
+    shared = True
+
+    def n_rows(self, depth: int) -> int:
+        """One."""
+        return 1
+
+    def owned(self, slab: range) -> slice:
+        """All."""
+        return slice(None)
+
+    def values(self, rows: Array, depth: int, layers: range) -> Array:
+        """The only row: ``Steps.shared`` says that it is everybody's."""
+        return rows
+
+    def basis(self, depth: int) -> Array:
+        """All layers have the same row, (depth, 1)."""
+        return np.ones((depth, 1))
+
+    def reach(self, depth: int, block: int) -> int:
+        """The only one."""
+        return 1
+
+    def pull_back(
+        self, d_theta: Array, depth: int, slab: range, block: int, comm: TimeComm
+    ) -> Array:
+        """Sum over all layers: block by block, then over the blocks of all ranks."""
+        starts = np.arange(0, len(d_theta), block)
+        rows = np.add.reduceat(d_theta, starts, axis=0)
+        n_all = -(-depth // block)
+        return add_over_ranks(rows, np.ones((n_all, 1), d_theta.dtype), comm)
 
 
 @dataclass(frozen=True)
@@ -35,6 +152,8 @@ class BSpline:
     n_coefficients: int
     degree: int = 3
 
+    shared = True
+
     def __post_init__(self) -> None:
         for name in ("degree", "n_coefficients"):
             integer(name, getattr(self, name), 0)
@@ -43,6 +162,14 @@ class BSpline:
                 f"n_coefficients is {self.n_coefficients}, needed at least "
                 f"{self.degree + 1} (degree + 1)"
             )
+
+    def n_rows(self, depth: int) -> int:
+        """One for each coefficient."""
+        return self.n_coefficients
+
+    def owned(self, slab: range) -> slice:
+        """All coefficients."""
+        return slice(None)
 
     def values(self, coefficients: Array, depth: int, layers: range) -> Array:
         """Parameters of some of the layers.
@@ -60,6 +187,12 @@ class BSpline:
         """
         some = self.basis(depth)[layers.start : layers.stop : layers.step]
         return combine(some, coefficients)
+
+    def pull_back(
+        self, d_theta: Array, depth: int, slab: range, block: int, comm: TimeComm
+    ) -> Array:
+        """Gradient for the coefficients, the same on every rank."""
+        return add_over_ranks(*self.condense(d_theta, depth, slab, block), comm)
 
     def basis(self, depth: int) -> Array:
         """B-splines at the middles of all layers, (depth, n_coefficients)."""
@@ -103,6 +236,23 @@ class BSpline:
         own = basis[layers.start : layers.stop]
         rows = combine_blocks(own, some, reach, block, d_theta)
         return rows, factors
+
+
+def add_over_ranks(rows: Array, factors: Array, comm: TimeComm) -> Array:
+    """``factors.T @ rows`` for the rows of all ranks, the same on every rank.
+
+    Every rank adds all rows, in their order, for its share of the columns; so the
+    result does not depend on who has which rows.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n_local, n)
+    factors : ndarray, shape (n_total, K)
+    comm : TimeComm
+    """
+    share = combine_transposed(factors, to_shares(rows, comm))
+    whole = comm.gather(share.T)[: rows.shape[1]]
+    return np.ascontiguousarray(whole.T)
 
 
 @lru_cache(maxsize=16)

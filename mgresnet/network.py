@@ -5,16 +5,17 @@ r"""A residual network: opening, one layer repeated over depth, head; its parame
 """
 
 import math
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from mgresnet.arrays.checks import integer
 from mgresnet.arrays.layout import Array
-from mgresnet.control import BSpline
-from mgresnet.layers.dense import Dense
+from mgresnet.control import BSpline, Control, Free
+from mgresnet.layers.protocol import Layer, Map
+
+FREE = Free()
 
 
 class Params(NamedTuple):
@@ -36,39 +37,14 @@ class Params(NamedTuple):
     head: Array | None
 
 
-class Map(Protocol):
-    """An opening or a head: a function of features with flat parameters."""
-
-    @property
-    def n_inputs(self) -> int:
-        """Number of features before."""
-
-    @property
-    def n_outputs(self) -> int:
-        """Number of features after."""
-
-    @property
-    def n_params(self) -> int:
-        """Number of parameters."""
-
-    def init(self, rng: np.random.Generator, n_maps: int = 1) -> Array:
-        """Initial parameters, shape (n_maps, n_params)."""
-
-    def apply(self, theta: Array, x: Array) -> Array:
-        """Outputs (batch, n_outputs) for inputs (batch, n_inputs)."""
-
-    def pull_back(self, theta: Array, x: Array, seed: Array) -> tuple[Array, Array]:
-        """Gradients with respect to theta and x."""
-
-
 @dataclass(frozen=True)
 class Network:
     """A residual network, forward Euler on ``[0, final_time]``; holds no weights.
 
     Parameters
     ----------
-    layer : Dense
-        The residual function, repeated with its own parameters in every layer.
+    layer : Dense, Explicit or Stepwise
+        The residual function or step, repeated in every layer.
     depth : int
         Number of residual layers N.
     final_time : float
@@ -78,9 +54,9 @@ class Network:
         Without an opening the inputs are the first state, without a head the last state
         is the output.
 
-    control : BSpline, optional
-        Makes the parameters of the layers values of a spline over depth; by default
-        every layer has its own.
+    control : Free, Shared or BSpline, optional
+        How the parameters of the layers are made: every layer has its own (the
+        default), all have the same, or they are values of a spline over depth.
 
     Examples
     --------
@@ -89,35 +65,39 @@ class Network:
     0.2
     """
 
-    layer: Dense
+    layer: Layer
     depth: int
     final_time: float = 1.0
     opening: Map | None = None
     head: Map | None = None
-    control: BSpline | None = None
+    control: Control = FREE
 
     def __post_init__(self) -> None:
+        if not hasattr(self.control, "n_rows"):  # None, as it was once written
+            object.__setattr__(self, "control", FREE)
         integer("depth", self.depth, 1)
         if not (math.isfinite(self.final_time) and self.final_time > 0.0):
             raise ValueError(
                 f"final_time must be a positive number, got {self.final_time}"
             )
-        width = math.prod(self.layer.feature_shape)
-        if self.opening is not None and self.opening.n_outputs != width:
+        self._check_maps()
+
+    def _check_maps(self) -> None:
+        """Refuse maps that do not fit the layers."""
+        shape = self.layer.state_shape
+        if self.layer.input_shape is not None:
+            shape = self.layer.input_shape
+        if self.opening is not None and self.opening.n_outputs != math.prod(shape):
             raise ValueError(
                 f"the opening makes {self.opening.n_outputs} features, the layers "
-                f"need {width}; give both the same width"
+                f"need {math.prod(shape)}; give both the same width"
             )
+        width = math.prod(self.layer.state_shape)
         if self.head is not None and self.head.n_inputs != width:
             raise ValueError(
                 f"the head takes {self.head.n_inputs} features, the layers make "
                 f"{width}; give both the same width"
             )
-
-    @cached_property
-    def plain(self) -> "Network":
-        """The same layers, each with parameters of its own."""
-        return replace(self, control=None)
 
     @property
     def step(self) -> float:
@@ -127,14 +107,14 @@ class Network:
     @property
     def n_params(self) -> int:
         """Number of parameters of opening, body and head."""
-        n_rows = self.control.n_coefficients if self.control else self.depth
+        n_rows = self.control.n_rows(self.depth)
         ends = sum(end.n_params for end in (self.opening, self.head) if end)
         return n_rows * self.layer.n_params + ends
 
     @property
     def n_outputs(self) -> int:
         """Number of features that come out."""
-        return self.head.n_outputs if self.head else self.layer.feature_shape[-1]
+        return self.head.n_outputs if self.head else self.layer.state_shape[-1]
 
     def init(self, seed: int = 7, smooth: int | None = None) -> Params:
         """Draw initial parameters, the same on every rank.
@@ -152,63 +132,61 @@ class Network:
         streams = np.random.default_rng(seed).spawn(3)
         opening = None if self.opening is None else self.opening.init(streams[0])[0]
         head = None if self.head is None else self.head.init(streams[2])[0]
-        spline = self.control or (BSpline(smooth) if smooth is not None else None)
-        n_rows = spline.n_coefficients if spline else self.depth
-        body = self.layer.init(streams[1], n_rows)
-        if spline and not self.control:
+        if smooth is not None and isinstance(self.control, Free):
+            spline = BSpline(smooth)
+            body = self.layer.init(streams[1], smooth)
             body = spline.values(body, self.depth, range(self.depth))
+        else:
+            body = self.layer.init(streams[1], self.control.n_rows(self.depth))
         return Params(opening, body, head)
 
-    def own_body(self, body: Array, slab: range) -> Array:
-        """What the rank that owns a slab keeps of `body`, given whole or already kept.
-
-        Raises
-        ------
-        ValueError
-            If `body` has the rows of neither the whole network nor the slab.
-        """
-        body = np.asarray(body)
-        if body.dtype not in (np.float64, np.float32):
-            raise TypeError(f"body has dtype {body.dtype}; needed float64 or float32")
-        n_params = self.layer.n_params
-        if self.control:
-            if body.shape == (self.control.n_coefficients, n_params):
-                return body
-            raise ValueError(
-                f"body has shape {body.shape}, needed ({self.control.n_coefficients}, "
-                f"{n_params}): the coefficients of the spline; make it with net.init"
-            )
-        if body.ndim == 2 and body.shape[1] == n_params:
-            if len(body) == self.depth:
-                return body[slab.start : slab.stop]
-            if len(body) == len(slab):
-                return body
-        raise ValueError(
-            f"body has shape {body.shape}, needed ({self.depth}, {n_params}) for the "
-            f"whole network or ({len(slab)}, {n_params}) for layers {slab.start}.."
-            f"{slab.stop - 1} of this rank; make it with net.init or layer.pack"
-        )
-
-    def layer_params(
-        self, body: Array, slab: range, some: slice = slice(None)
-    ) -> Array:
-        """Parameters of the layers of a slab, or of some of them, (n, n_params)."""
-        own = self.own_body(body, slab)
-        if self.control is None:
-            return own[some]
-        return self.control.values(own, self.depth, slab[some])
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of a sample's inputs, of every step where layers take some."""
+        if self.opening is not None:
+            return (self.opening.n_inputs,)
+        if self.layer.input_shape is not None:
+            return self.layer.input_shape
+        return self.layer.state_shape
 
     def open(self, params: Params, inputs: Array) -> Array:
-        """First state of a batch."""
+        """First state of a batch, or what its steps get, from (..., *input_shape)."""
         if self.opening is None:
             return inputs
-        return self.opening.apply(owned("opening", params.opening), inputs)
+        flat = inputs.reshape(-1, self.opening.n_inputs)
+        out = self.opening.apply(owned("opening", params.opening), flat)
+        shape = self.layer.input_shape or self.layer.state_shape
+        opened: Array = out.reshape(*inputs.shape[:-1], *shape)
+        return opened
+
+    def open_back(
+        self, params: Params, inputs: Array, seed: Array
+    ) -> tuple[Array | None, Array]:
+        """Gradients for the opening, None if there is none, and for the inputs."""
+        if self.opening is None:
+            return None, seed
+        flat = inputs.reshape(-1, self.opening.n_inputs)
+        rows = np.ascontiguousarray(seed).reshape(len(flat), -1)
+        theta = owned("opening", params.opening)
+        d_theta, d_inputs = self.opening.pull_back(theta, flat, rows)
+        return d_theta, d_inputs.reshape(inputs.shape)
 
     def close(self, params: Params, last: Array) -> Array:
-        """Outputs of a batch from its last state."""
+        """Outputs of a batch from its last state (batch, *state_shape)."""
         if self.head is None:
             return last
-        return self.head.apply(owned("head", params.head), last)
+        flat = last.reshape(len(last), -1)
+        return self.head.apply(owned("head", params.head), flat)
+
+    def close_back(
+        self, params: Params, last: Array, seed: Array
+    ) -> tuple[Array | None, Array]:
+        """Gradients for the head, None if there is none, and for the last state."""
+        if self.head is None:
+            return None, seed
+        flat = last.reshape(len(last), -1)
+        d_theta, d_last = self.head.pull_back(owned("head", params.head), flat, seed)
+        return d_theta, d_last.reshape(last.shape)
 
 
 def owned(name: str, theta: Array | None) -> Array:

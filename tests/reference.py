@@ -177,19 +177,19 @@ class HandWritten:
     """A residual layer as a user would write it: NumPy, tanh, one bias per layer."""
 
     def __init__(self, width, sigma=np.tanh, d_sigma=lambda z: 1 - np.tanh(z) ** 2):
-        self.feature_shape = (width,)
+        self.state_shape = (width,)
         self.n_params = width**2 + 1
         self.sigma, self.d_sigma = sigma, d_sigma
 
     def init(self, rng, n_layers):
-        weight = rng.standard_normal((n_layers, *self.feature_shape * 2))
+        weight = rng.standard_normal((n_layers, *self.state_shape * 2))
         return self.pack(weight, rng.standard_normal(n_layers))
 
     def pack(self, weight, bias):
         return np.concatenate([weight.reshape(len(weight), -1), bias[:, None]], axis=1)
 
     def unpack(self, theta):
-        weight = theta[:, :-1].reshape(-1, *self.feature_shape * 2)
+        weight = theta[:, :-1].reshape(-1, *self.state_shape * 2)
         return weight, theta[:, -1]
 
     def prepare(self, theta):

@@ -9,8 +9,8 @@ from cases import rough_network, smooth_network, states
 
 import mgresnet as mg
 from mgresnet.arrays.layout import samples_first, samples_last
+from mgresnet.layers.coarse import COARSE_OPERATORS
 from mgresnet.timeline.adjoints import Adjoint
-from mgresnet.timeline.coarse import COARSE_OPERATORS
 from mgresnet.timeline.propagators import Forward, march
 
 ACTIVATIONS = ("tanh", "sigmoid", "smooth_relu", "relu", "identity")

@@ -8,8 +8,8 @@ from cases import rough_network, smooth_network, states
 
 import mgresnet as mg
 from mgresnet.arrays.layout import samples_first, samples_last
+from mgresnet.layers.coarse import COARSE_OPERATORS
 from mgresnet.mgrit.cycle import CYCLES
-from mgresnet.timeline.coarse import COARSE_OPERATORS
 from mgresnet.timeline.propagators import Forward, march
 
 HIERARCHIES = [

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import reference as ref
+from mgresnet.layers.stepwise import gradient_of_layers, linearise
 
 import mgresnet as mg
 from mgresnet.arrays.layout import samples_first, samples_last
@@ -12,7 +13,6 @@ from mgresnet.kernels.activations import ACTIVATIONS
 from mgresnet.kernels.panels import TILE
 from mgresnet.layers import LAYERS, Linear
 from mgresnet.layers.scheme import euler, second_order, third_order
-from mgresnet.layers.stepwise import gradient_of_layers, linearise
 
 SCHEMES = (euler(), second_order(8), third_order(8))
 

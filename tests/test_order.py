@@ -6,7 +6,7 @@ from scipy.integrate import solve_ivp
 
 import mgresnet as mg
 from mgresnet.arrays.layout import samples_first, samples_last
-from mgresnet.timeline.coarse import COARSE_OPERATORS
+from mgresnet.layers.coarse import COARSE_OPERATORS
 from mgresnet.timeline.propagators import Forward, march
 
 WIDTH = 4

@@ -8,14 +8,14 @@ from functools import partial
 import numpy as np
 import pytest
 from fakes import run_ranks
+from mgresnet.layers.stepwise import nothing
 
 import mgresnet as mg
 from mgresnet.arrays import memory
+from mgresnet.arrays.trees import tree_map
 from mgresnet.kernels import dense, dense_back
 from mgresnet.kernels.panels import TILE
 from mgresnet.layers.scheme import euler
-from mgresnet.layers.stepwise import nothing
-from mgresnet.learning.optimisers import tree_map
 from mgresnet.timeline.grid import TimeGrid
 
 SOLVERS = [

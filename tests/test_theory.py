@@ -8,14 +8,14 @@ from cases import Scalar, rough_network, smooth_network, states
 from propagators import Recursion
 
 import mgresnet as mg
+from mgresnet.accuracy.sampled import interpolate, sample
+from mgresnet.accuracy.spectrum import eigenvalues
 from mgresnet.arrays.layout import samples_last
-from mgresnet.mgrit import theory
+from mgresnet.layers.coarse import COARSE_OPERATORS
+from mgresnet.accuracy import theory
 from mgresnet.mgrit.solver import iterate
 from mgresnet.timeline.adjoints import Adjoint
-from mgresnet.timeline.coarse import COARSE_OPERATORS
 from mgresnet.timeline.propagators import Forward, march
-from mgresnet.timeline.sampled import interpolate, sample
-from mgresnet.timeline.spectrum import eigenvalues
 
 # phi = 0.95, psi = 0.8, m = 4, 16 intervals: largest error after 1, 2, ... iterations.
 GOLDEN = {

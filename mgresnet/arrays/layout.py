@@ -8,6 +8,11 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 
 
+def absent(dtype: Any) -> Array:
+    """Array of size zero, which is neither read nor written."""
+    return np.empty((0, 0, 0, 0), dtype)
+
+
 def samples_last(states: Array, feature_ndim: int = 1) -> Array:
     """Contiguous copy ``(..., *features, batch)`` of ``(..., batch, *features)``."""
     batch = states.ndim - 1 - feature_ndim

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 from mgresnet.arrays.checks import integer
 from mgresnet.commands.files import replacing, write_json
 from mgresnet.commands.report import say
-from mgresnet.control import BSpline
+from mgresnet.control import BSpline, Free
 from mgresnet.layers import Dense
+from mgresnet.layers.coarse import COARSE_OPERATORS
 from mgresnet.mgrit.cycle import CYCLES
-from mgresnet.mgrit.options import STORES, MGRITOptions
+from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network
 from mgresnet.parallel import Machine, TimeComm
 from mgresnet.parallel.machine import MACHINES
@@ -27,7 +28,6 @@ from mgresnet.perfmodel.steps import (
     predict,
     serial_seconds,
 )
-from mgresnet.timeline.coarse import COARSE_OPERATORS
 
 COLUMNS = "{:>6}  {:>9} {:>8} {:>10} {:>8}  {:>14} {:>8}  {:>8} {:>7}  {:>8}"
 POWERS = ",".join(str(2**k) for k in range(17))
@@ -62,7 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--adjoint-iterations", type=int, help="the same as forward if not given")
     add("--initial-guess", choices=("coarse", "serial"), default="coarse")
     add("--coarse-operator", choices=sorted(COARSE_OPERATORS), default="matched")
-    add("--store", choices=STORES, default="all", help="which states are kept")
+    add(
+        "--keep",
+        choices=("all", "c-points"),
+        default="all",
+        help="which states are kept",
+    )
     add(
         "--machine",
         default="infiniband",
@@ -86,9 +91,8 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
     if a.output and not a.output.parent.is_dir():
         raise ValueError(f"--output {a.output}: there is no folder {a.output.parent}")
     ranks = _integers("--ranks", a.ranks)
-    net = Network(
-        Dense(a.width), a.depth, control=BSpline(a.control) if a.control else None
-    )
+    control = BSpline(a.control) if a.control else Free()
+    net = Network(Dense(a.width), a.depth, control=control)
     back = a.iterations if a.adjoint_iterations is None else a.adjoint_iterations
     forward, adjoint = (
         MGRITOptions(
@@ -99,12 +103,11 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
             tolerance=0.0,
             coarse_operator=a.coarse_operator,
             initial_guess=a.initial_guess,
-            store=a.store,
         )
         for iterations in (a.iterations, back)
     )
     itemsize = {"float64": 8, "float32": 4}[a.dtype]
-    config = Configuration(net, a.batch_size, itemsize, forward, adjoint)
+    config = Configuration(net, a.batch_size, itemsize, forward, adjoint, a.keep)
     rates = read_rates(a.rates, config) if a.rates else None
     return Setup(a.task, config, _machine(a.machine), ranks, rates, a.output)
 

@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 
 from mgresnet.arrays.layout import Array
+from mgresnet.arrays.trees import global_norm, tree_map
 from mgresnet.commands.files import replacing, write_json
 from mgresnet.commands.setup import Setup
 from mgresnet.data import peaks_class
 from mgresnet.kernels.threads import threads
 from mgresnet.learning.controller import Plan, planned_options
 from mgresnet.learning.evaluation import EpochRow, Evaluation, predict
-from mgresnet.learning.gradients import Info, value_and_gradient
-from mgresnet.learning.optimisers import global_norm, tree_map
-from mgresnet.learning.shared import own_gather
 from mgresnet.learning.trainer import Record
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Params
 from mgresnet.parallel import ProcessGrid, TimeComm
 from mgresnet.parallel.blas import blas_threads
-from mgresnet.solution import Solution
+from mgresnet.solve.gradient import Info, value_and_gradient
+from mgresnet.solve.slab import own_gather
+from mgresnet.solve.solution import Solution
 
 COLUMNS = "{:>5}  {:>8} {:>8} {:>8}  {:>8} {:>8} {:>8}  {:>8} {:>8} {:>8}  {:>7}"
 
@@ -130,6 +130,7 @@ def gradient_error(setup: Setup, params: Params, last: Record) -> tuple[float, I
             adjoint=adjoint,
             comm=setup.grid.layer,
             regularisation=setup.regularisation,
+            keep="c-points",
         )
         for forward, adjoint in (
             (

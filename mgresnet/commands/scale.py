@@ -15,7 +15,7 @@ from mgresnet.commands.report import say
 from mgresnet.layers import Dense
 from mgresnet.network import Network
 from mgresnet.parallel import Machine, TimeComm
-from mgresnet.solve import solve_adjoint, solve_forward
+from mgresnet.solve.propagation import solve_adjoint, solve_forward
 
 DEPTH = 64  # layers that are timed at once
 REPEATS = 30

@@ -5,21 +5,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mgresnet.control import BSpline
+from mgresnet.arrays.trees import tree_map
+from mgresnet.control import BSpline, Free
 from mgresnet.data import PROBLEMS, Batch, Problem, batches, load_problem
 from mgresnet.kernels.activations import ACTIVATIONS
 from mgresnet.kernels.threads import set_threads
 from mgresnet.layers import Dense, Linear, Widen
+from mgresnet.layers.coarse import COARSE_OPERATORS
 from mgresnet.learning import optimisers, schedules
-from mgresnet.learning.objectives import LeastSquares, Objective, SoftmaxCrossEntropy
-from mgresnet.learning.optimisers import Transform, tree_map
-from mgresnet.learning.regularisation import Regularisation
+from mgresnet.learning.optimisers import Transform
 from mgresnet.mgrit.options import INITIAL_GUESSES, MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import ProcessGrid, TimeComm
 from mgresnet.parallel.grid import layer_ranks
-from mgresnet.slab import local_slab
-from mgresnet.timeline.coarse import COARSE_OPERATORS
+from mgresnet.solve.objectives import LeastSquares, Objective, SoftmaxCrossEntropy
+from mgresnet.solve.penalties import Regularisation
+from mgresnet.solve.slab import local_slab
 
 OPTIMISERS = {
     "sgd": optimisers.sgd,
@@ -174,7 +175,7 @@ def build_network(a: argparse.Namespace, problem: Problem) -> Network:
         a.final_time,
         opening=opening(problem.n_features, a.width, a.activation),
         head=Linear(a.width, problem.n_outputs),
-        control=None if a.control is None else BSpline(a.control),
+        control=Free() if a.control is None else BSpline(a.control),
     )
 
 
@@ -188,7 +189,6 @@ def build_options(a: argparse.Namespace, iterations: int) -> MGRITOptions:
         tolerance=a.tolerance if a.gradient_tolerance is None else 0.0,
         coarse_operator=a.coarse_operator,
         initial_guess=a.initial_guess,
-        store="c-points",
     )
 
 

@@ -63,6 +63,7 @@ def with_progress(setup: Setup, steps: int, comm: TimeComm) -> Iterator[Record]:
         gradient_tolerance=a.gradient_tolerance,
         ranks=a.for_ranks,
         check_every=a.check_every,
+        keep="c-points",
     )
     watched = comm.rank == 0 and (a.progress or sys.stderr.isatty())
     total = a.epochs * steps

@@ -1,32 +1,30 @@
 """Compile the kernels now, so that no later run has to."""
 
 import argparse
+import itertools
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from mgresnet.arrays.trees import tree_map
 from mgresnet.commands.report import say
 from mgresnet.control import BSpline
 from mgresnet.kernels.compiled import Use, cache_folder, cache_use
 from mgresnet.layers import Dense, Linear
-from mgresnet.learning.gradients import value_and_gradient
-from mgresnet.learning.objectives import LeastSquares
-from mgresnet.learning.optimisers import tree_map
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm
-from mgresnet.solve import solve_forward
+from mgresnet.solve.gradient import value_and_gradient
+from mgresnet.solve.objectives import LeastSquares
+from mgresnet.solve.propagation import solve_forward
 
 DTYPES = ("float64", "float32")
 INPUTS = np.ones((3, 2))
 
-SERIAL, PARALLEL, SPARSE = (
-    MGRITOptions.serial(),
-    MGRITOptions((3,), max_iterations=1),
-    MGRITOptions((3,), max_iterations=1, store="c-points"),
-)
+WAYS = (MGRITOptions.serial(), MGRITOptions((3,), max_iterations=1))
+KEEPS = ("all", "c-points")
 
 
 class Setup(NamedTuple):
@@ -96,14 +94,15 @@ def _ends(dtype: str) -> None:
 def _forward(dtype: str) -> None:
     """Sweeps forward on both levels, with slopes and without."""
     net = Network(Dense(2), 7)
-    for options in (SERIAL, PARALLEL, SPARSE):
-        solve_forward(net, _draw(net, dtype), INPUTS.astype(dtype), options=options)
+    for options, keep in itertools.product(WAYS, KEEPS):
+        inputs = INPUTS.astype(dtype)
+        solve_forward(net, _draw(net, dtype), inputs, options=options, keep=keep)
 
 
 def _gradients(dtype: str) -> None:
     """Sweeps back, with gradients and without."""
     net, inputs = Network(Dense(2), 7), INPUTS.astype(dtype)
-    for options in (SERIAL, PARALLEL, SPARSE):
+    for options, keep in itertools.product(WAYS, KEEPS):
         value_and_gradient(
             net,
             _draw(net, dtype),
@@ -112,6 +111,7 @@ def _gradients(dtype: str) -> None:
             objective=LeastSquares(),
             forward=options,
             adjoint=options,
+            keep=keep,
         )
 
 

@@ -94,6 +94,15 @@ def _add_panels(x, y, panel, width, panels):
 
 
 @inlined
+def _add_samples(p, stride, n, width, x, panel):
+    """X += the n samples that there are from p on."""
+    for s in range(0, n, samples(p)):
+        for j in range(width):
+            set_row(x, j, row_of(x, j) + read(p + (j * stride + s), n - s))
+        x = x + panel
+
+
+@inlined
 def _adjoints(v, nothing, step, s, w, g, q, sizes, n, wanted):
     """G of a layer, and W += V^T G if it is wanted, for n samples."""
     width, panel, _, group = sizes
@@ -122,7 +131,7 @@ def _gradient(g, x, sizes, n, d, sums, fresh):
 
 @kernel
 def pull_back(
-    starts, w, u, slopes, theta, step, activation, d_theta, ends, start, stop
+    starts, w, forcing, u, slopes, theta, step, activation, d_theta, ends, start, stop
 ):
     """Fill the columns of every block of w, and write the gradients.
 
@@ -132,6 +141,8 @@ def pull_back(
         Adjoints behind the last layer of every block.
     w : ndarray, shape (n_blocks, k, width, batch)
         Adjoints in pseudo-time, modified in place; k may be 0.
+    forcing : ndarray, shape (n_blocks, n_layers / n_blocks, width, batch), or empty
+        In pseudo-time; added after each layer.
     u : ndarray, shape (n_starts, width, batch)
         States, in layer order, at the start of every ``n_layers / n_starts`` layers.
     slopes : ndarray, shape (n_layers, 1, width, batch), or empty
@@ -160,6 +171,7 @@ def pull_back(
     for first in range(start, stop, TILE):
         p, behind = address(w) + first, address(starts) + first
         n, done, until, i = min(TILE, stop - first), 0, every, 0
+        f = address(forcing) + first
         for layer in range(n_layers - 1, -1, -1):
             v = address(theta) + layer * size
             if done == 0:
@@ -177,6 +189,9 @@ def pull_back(
             if d_theta.size > 0:
                 x_i, d = x + i * tile, address(d_theta) + layer * size
                 _gradient(g, x_i, sizes, n, d, sums, first == start)
+            if forcing.size > 0:
+                _add_samples(f, batch, n, width, adjoint, panel)
+                f = f + state
             if until == 0 and columns > 0:
                 write_panels(adjoint, panel, p, batch, n, width)
                 p, until = p + state, every

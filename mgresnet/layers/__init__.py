@@ -1,7 +1,9 @@
 """What one residual function does, and the maps at the two ends of a network."""
 
 from mgresnet.kernels.activations import ACTIVATIONS
-from mgresnet.layers.check import check_layer as check_layer
+from mgresnet.layers.cells import Explicit as Explicit
+from mgresnet.layers.cells import Stepwise as Stepwise
+from mgresnet.layers.contract import check_layer as check_layer
 from mgresnet.layers.dense import Dense as Dense
 from mgresnet.layers.linear import BIASES
 from mgresnet.layers.linear import Linear as Linear

@@ -11,15 +11,14 @@ from functools import cached_property
 import numpy as np
 
 from mgresnet.arrays.checks import integer
-from mgresnet.arrays.layout import Array
+from mgresnet.arrays.layout import Array, absent
 from mgresnet.arrays.memory import empty
 from mgresnet.kernels import dense, dense_back
 from mgresnet.kernels.threads import over_samples
+from mgresnet.layers.coarse import COARSE_OPERATORS, CoarseOperator, coarse_operator
 from mgresnet.layers.linear import Linear
-from mgresnet.layers.scheme import Scheme
-from mgresnet.layers.stepwise import nothing
-
-Coefficients = tuple[Array, ...]
+from mgresnet.layers.scheme import Scheme, euler
+from mgresnet.layers.steps import Steps, at_stages
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Dense:
 
     Notes
     -----
-    The marching methods take states samples-last, ``(..., width, batch)``.
+    The marching methods are those of `mgresnet.layers.protocol.Layer`.
 
     References
     ----------
@@ -55,6 +54,10 @@ class Dense:
     activation: str = "tanh"
     bias: str = "vector"
 
+    input_shape = None
+    sample_block = 1
+    scheme = euler()
+
     def __post_init__(self) -> None:
         integer("width", self.width, 1)
         _ = self.map  # checks the names
@@ -65,7 +68,7 @@ class Dense:
         return Linear(self.width, self.width, self.activation, self.bias)
 
     @property
-    def feature_shape(self) -> tuple[int, ...]:
+    def state_shape(self) -> tuple[int, ...]:
         """Shape of one sample's state."""
         return (self.width,)
 
@@ -108,121 +111,137 @@ class Dense:
         """
         return self.map.unpack(theta)
 
-    def prepare(self, theta: Array) -> Coefficients:
-        """Weights and one bias per feature, (n_layers, 1, width * (width + 1))."""
+    def coarse(self, name: str) -> CoarseOperator:
+        """Coarse operator of this name."""
+        return coarse_operator(name, COARSE_OPERATORS)
+
+    def tape_shape(self, scheme: Scheme) -> tuple[int, ...]:
+        """Slopes of the activation at every stage."""
+        return (len(scheme.b), self.width)
+
+    def prepare(self, steps: Steps) -> Steps:
+        """Weights and one bias per feature of every stage, n rows."""
+        theta = at_stages(steps.theta, steps.scheme)
         if self.bias != "vector":
             weight, bias = self.map.prepare(theta)
-            theta = np.hstack([weight.reshape(len(theta), self.width**2), bias])
-        return (np.ascontiguousarray(theta)[:, None],)
+            flat = weight.reshape(*theta.shape[:2], self.width**2)
+            theta = np.concatenate([flat, bias], axis=-1)
+        if steps.shared:
+            theta = np.repeat(theta, steps.n, axis=0)
+        return steps._replace(theta=np.ascontiguousarray(theta), shared=False)
 
     def march(
-        self,
-        starts: Array,
-        u: Array,
-        forcing: Array,
-        slopes: Array,
-        coefficients: Coefficients,
-        h: float,
-        scheme: Scheme,
+        self, steps: Steps, starts: Array, u: Array, forcing: Array, tape: Array
     ) -> None:
-        """Fill every block of u with what follows its start (see `dense.march`)."""
+        """Fill every block of u with what follows its start (see `Layer.march`)."""
+        u, how = _columns(u, starts), (steps.theta, steps.length, *steps.scheme)
 
         def run(start: int, stop: int) -> None:
-            arguments = (*coefficients, h, *scheme, self.map.kind, start, stop)
-            dense.march(starts, u, forcing, slopes, *arguments)
+            arrays = starts, u, _blocks(forcing, starts), _tape(tape, starts)
+            dense.march(*arrays, *how, self.map.kind, start, stop)
 
-        over_samples(run, u.shape[-1])
+        over_samples(run, starts.shape[-1])
 
-    def march_adjoint(
+    def march_back(
         self,
+        steps: Steps,
         starts: Array,
         w: Array,
         forcing: Array,
-        slopes: Array,
-        coefficients: Coefficients,
-        h: float,
-        scheme: Scheme,
+        states: Array,
+        tape: Array,
+        d_theta: Array,
+        d_inputs: Array,
     ) -> None:
-        """Fill every block of w, backwards (see `dense.march_adjoint`)."""
+        """Fill every block of w, backwards (see `Layer.march_back`)."""
+        none = absent(w.dtype)
+        if len(steps.scheme.b) > 1 and not tape.size:
+            tape = empty(
+                (steps.n, *self.tape_shape(steps.scheme), w.shape[-1]), w.dtype
+            )
+            self.march(steps, states, none, none, tape)
+        if d_theta.size or not tape.size:
+            self._pull_back(steps, starts, w, forcing, states, tape, none, d_theta)
+            return
+        how = steps.theta, steps.length, *steps.scheme
 
         def run(start: int, stop: int) -> None:
-            arguments = (*coefficients, h, *scheme, start, stop)
-            dense.march_adjoint(starts, w, forcing, slopes, *arguments)
+            arrays = starts, w, _blocks(forcing, starts), tape
+            dense.march_adjoint(*arrays, *how, start, stop)
 
-        over_samples(run, w.shape[-1])
+        over_samples(run, starts.shape[-1])
 
-    def pull_back(
-        self, starts: Array, w: Array, u: Array, coefficients: Coefficients, h: float
-    ) -> None:
-        """Fill every block of w, backwards, with states computed again from u.
-
-        Parameters
-        ----------
-        starts : ndarray, shape (n_blocks, width, batch)
-            Adjoints behind the last layer of every block.
-        w : ndarray, shape (n_blocks, k, width, batch)
-            In pseudo-time.
-        u : ndarray, shape (n_starts, width, batch)
-            States at the start of every ``n_layers / n_starts`` layers, in layer order.
-        """
-        none = nothing(u.shape[1:], u.dtype)
-        self._pull_back(starts, w, u, none, coefficients, h, 0, none[:, 0])
-
-    def gradient(
+    def retrace(
         self,
+        steps: Steps,
         starts: Array,
         w: Array,
-        u: Array,
-        slopes: Array,
-        coefficients: Coefficients,
-        h: float,
-        ends: Array | None = None,
-    ) -> Array:
-        """Do the same, and return the gradient for every layer.
-
-        Parameters
-        ----------
-        starts, w, u
-            As in `pull_back`; w may have no column to fill.
-        slopes : ndarray, shape (n_layers, 1, width, batch), or empty
-            From `march`, if u has the states of all layers.
-        ends : ndarray, shape (n_starts, width, batch), optional
-            Without slopes: filled with the state behind the layers of every start.
-
-        Returns
-        -------
-        ndarray, shape (n_layers, n_params)
-        """
-        n = len(coefficients[0])
-        if ends is None:
-            ends = nothing(u.shape[1:], u.dtype)[:, 0]
-        d_theta = self._pull_back(starts, w, u, slopes, coefficients, h, n, ends)
-        if self.bias == "vector":
-            return d_theta
-        d_weight, d_bias = np.split(d_theta, [self.width**2], axis=1)
-        d_weight = d_weight.reshape(-1, self.width, self.width)
-        return self.map.pack_gradient(d_weight, d_bias)
+        forcing: Array,
+        points: Array,
+        ends: Array,
+        d_theta: Array,
+        d_inputs: Array,
+    ) -> None:
+        """Do the same with states computed again (see `Layer.retrace`)."""
+        none = absent(w.dtype)
+        self._pull_back(steps, starts, w, forcing, points, none, ends, d_theta)
 
     def _pull_back(
         self,
+        steps: Steps,
         starts: Array,
         w: Array,
+        forcing: Array,
         u: Array,
-        slopes: Array,
-        coefficients: Coefficients,
-        h: float,
-        n_gradients: int,
+        tape: Array,
         ends: Array,
-    ) -> Array:
-        """Gradients for weights and biases of all layers, or of none."""
+        d_theta: Array,
+    ) -> None:
+        """March back from states u, with gradients for weights and biases."""
+        w, n, size = _columns(w, starts), steps.n, self.width * (self.width + 1)
+        known = starts, w, _blocks(forcing, starts), u, _tape(tape, starts)
+        whole = d_theta.shape == (n, size) and self.bias == "vector"
 
         def run(start: int, stop: int) -> Array:
-            d_theta = empty((n_gradients, self.width * (self.width + 1)), u.dtype)
-            arguments = (*coefficients, h, self.map.kind, d_theta, ends, start, stop)
-            dense_back.pull_back(starts, w, u, slopes, *arguments)
-            return d_theta
+            first = whole and start == 0
+            d = d_theta if first else empty((n if d_theta.size else 0, size), u.dtype)
+            how = steps.theta, steps.length, self.map.kind
+            outputs = d, _states(ends, starts), start, stop
+            dense_back.pull_back(*known, *how, *outputs)
+            return d
 
-        d_theta, *others = over_samples(run, u.shape[-1])
+        d, *others = over_samples(run, u.shape[-1])
         for more in others:
-            d_theta += more
-        return d_theta
+            d += more
+        if d_theta.size and not whole:
+            groups = d.reshape(len(d_theta), n // len(d_theta), size)
+            d_theta[:] = self._packed(groups.sum(axis=1))
+
+    def _packed(self, d: Array) -> Array:
+        """Gradients for the parameters from those for weights and one bias each."""
+        if self.bias == "vector":
+            return d
+        d_weight, d_bias = np.split(d, [self.width**2], axis=1)
+        d_weight = d_weight.reshape(-1, self.width, self.width)
+        return self.map.pack_gradient(d_weight, d_bias)
+
+
+def _columns(u: Array, starts: Array) -> Array:
+    """Blocks to be filled; none have no column."""
+    if u.size:
+        return u
+    return np.empty((len(starts), 0, *starts.shape[1:]), starts.dtype)
+
+
+def _blocks(forcing: Array, starts: Array) -> Array:
+    """Forcing, in the rank that kernels expect also where it is absent."""
+    return (
+        forcing if forcing.size else np.empty((0, 0, *starts.shape[1:]), starts.dtype)
+    )
+
+
+_tape = _blocks
+
+
+def _states(ends: Array, starts: Array) -> Array:
+    return ends if ends.size else np.empty((0, *starts.shape[1:]), starts.dtype)

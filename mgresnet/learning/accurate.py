@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mgresnet.accuracy.gradient_error import GradientError, estimate_gradient_error
+from mgresnet.arrays.trees import Gather, global_norm
 from mgresnet.learning.controller import (
     SERIAL,
     Adaptive,
@@ -17,18 +19,16 @@ from mgresnet.learning.controller import (
     largest_affordable,
     planned_options,
 )
-from mgresnet.learning.gradient_error import GradientError, estimate_gradient_error
-from mgresnet.learning.gradients import Info, value_and_gradient
-from mgresnet.learning.objectives import Objective
-from mgresnet.learning.optimisers import Gather, global_norm
-from mgresnet.learning.regularisation import Regularisation
 from mgresnet.learning.shards import Shard, take_shard
-from mgresnet.learning.shared import own_gather
 from mgresnet.learning.watch import Watch
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm
 from mgresnet.parallel.grid import as_process_grid
+from mgresnet.solve.gradient import Info, value_and_gradient
+from mgresnet.solve.objectives import Objective
+from mgresnet.solve.penalties import Regularisation
+from mgresnet.solve.slab import own_gather
 
 
 class Both(NamedTuple):
@@ -63,6 +63,7 @@ def accurate_gradient(
     objective: Objective,
     regularisation: Regularisation | None,
     comm: Any,
+    keep: str = "auto",
     watch: Watch | None = None,
 ) -> Accurate:
     """Carry out plans, and iterate on from there while the rules find the error large.
@@ -82,6 +83,8 @@ def accurate_gradient(
         As in `value_and_gradient`.
     comm : ProcessGrid, or what `value_and_gradient` takes
         A grid divides the batch over its data ranks.
+    keep : {"all", "c-points", "auto"}
+        As in `value_and_gradient`.
     watch : Watch, optional
         From an earlier step, to foretell the error, which is estimated only if that is
         too large.
@@ -105,6 +108,7 @@ def accurate_gradient(
             comm=grid.layer,
             regularisation=regularisation,
             guess=own,
+            keep=keep,
         )
         own = mine[2]
         judged = watch and _judge(shard, mine, watch.foretell(own), gather)

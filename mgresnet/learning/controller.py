@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mgresnet.mgrit.options import MGRITOptions
-from mgresnet.solution import Solution
+from mgresnet.solve.solution import Solution
 
 SERIAL = -1  # in place of a number of iterations
 MARGIN = 0.3  # fraction of the tolerance that the error may have after a count falls
@@ -112,7 +112,7 @@ class Adaptive:
 def planned_options(options: MGRITOptions, plan: Plan, done: int = 0) -> MGRITOptions:
     """Options that carry out a plan of which some iterations are done already."""
     if plan.iterations == SERIAL:
-        return MGRITOptions.serial(options.coarsening, options.store)
+        return MGRITOptions.serial(options.coarsening)
     iterations = plan.iterations - done
     if iterations == options.max_iterations:
         return options

@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mgresnet.arrays.layout import Array
-from mgresnet.learning.objectives import Objective
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import as_time_comm
-from mgresnet.slab import local_slab
-from mgresnet.solve import solve_forward
+from mgresnet.solve.objectives import Objective
+from mgresnet.solve.propagation import solve_forward
+from mgresnet.solve.slab import local_slab
 
 
 class Evaluation(NamedTuple):
@@ -61,7 +61,8 @@ def predict(
     comm = as_time_comm(comm)
     options = options or MGRITOptions.serial()
     params = local_slab(net, params, options=options, comm=comm)
-    last = solve_forward(net, params, inputs, options=options, comm=comm).final
+    given = net, params, inputs
+    last = solve_forward(*given, options=options, comm=comm, keep="c-points").final
     outputs = np.empty((0, net.n_outputs), last.dtype)
     if comm.rank == comm.size - 1:
         outputs = np.ascontiguousarray(net.close(params, last))

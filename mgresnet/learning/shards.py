@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from mgresnet.accuracy.gradient_error import GradientError
 from mgresnet.arrays.layout import Array
-from mgresnet.learning.gradient_error import GradientError
-from mgresnet.learning.gradients import Info
-from mgresnet.learning.optimisers import tree_map
+from mgresnet.arrays.trees import tree_map
 from mgresnet.mgrit.solver import Status
 from mgresnet.network import Params
 from mgresnet.parallel import TimeComm
-from mgresnet.solution import Solution
+from mgresnet.solve.gradient import Info
+from mgresnet.solve.solution import Solution
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from mgresnet.arrays.checks import integer
+from mgresnet.arrays.trees import Gather
 from mgresnet.data import Batch
 from mgresnet.learning.accurate import (
     Accurate,
@@ -15,15 +16,14 @@ from mgresnet.learning.accurate import (
     next_plans,
 )
 from mgresnet.learning.controller import Fixed
-from mgresnet.learning.objectives import Objective
-from mgresnet.learning.optimisers import Gather, Transform, apply_updates
-from mgresnet.learning.regularisation import Regularisation
-from mgresnet.learning.shared import own_gather
+from mgresnet.learning.optimisers import Transform, apply_updates
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Status
 from mgresnet.network import Network, Params
 from mgresnet.parallel.grid import as_process_grid
-from mgresnet.slab import cut, local_slab
+from mgresnet.solve.objectives import Objective
+from mgresnet.solve.penalties import Regularisation
+from mgresnet.solve.slab import Slab, own_gather
 
 
 class Record(NamedTuple):
@@ -63,6 +63,7 @@ def train(
     gradient_tolerance: float | None = None,
     ranks: int | None = None,
     check_every: int = 1,
+    keep: str = "auto",
 ) -> Iterator[Record]:
     """Train on one batch after the other.
 
@@ -91,6 +92,9 @@ def train(
         Steps from one estimate of the gradient's error to the next.  In between it is
         foretold from the residuals, and estimated at once should that be too large.
 
+    keep : {"all", "c-points", "auto"}
+        Which states are kept on the way; see `value_and_gradient`.
+
     Yields
     ------
     Record
@@ -109,13 +113,14 @@ def train(
     """
     grid = as_process_grid(comm)
     forward = forward or MGRITOptions.serial()
-    adjoint = adjoint or MGRITOptions.serial(forward.coarsening, forward.store)
-    local = local_slab(net, params, options=forward, comm=grid.layer)
+    adjoint = adjoint or MGRITOptions.serial(forward.coarsening)
+    slab = Slab.of(net, forward, grid.layer)
+    local = slab.own(params)
     rules = Both(Fixed(forward), Fixed(adjoint))
     integer("check_every", check_every, 1)
     ranks = grid.layer.size if ranks is None else integer("ranks", ranks, 1)
     if gradient_tolerance is not None:
-        interval = cut(net, forward, grid.layer)[0].interval
+        interval = slab.grid.interval
         rules = adaptive_rules(forward, adjoint, gradient_tolerance, interval, ranks)
     find = partial(
         accurate_gradient,
@@ -124,6 +129,7 @@ def train(
         objective=objective,
         regularisation=regularisation,
         comm=grid,
+        keep=keep,
     )
     gather = own_gather(net, grid.layer)
     return _steps(find, rules, local, batches, optimiser, gather, check_every)

@@ -6,8 +6,8 @@ each part is taken to grow and shrink with the residual of the solve that it is 
 
 from typing import NamedTuple, Self
 
-from mgresnet.learning.gradient_error import GradientError
-from mgresnet.learning.gradients import Info
+from mgresnet.accuracy.gradient_error import GradientError
+from mgresnet.solve.gradient import Info
 
 
 class Watch(NamedTuple):

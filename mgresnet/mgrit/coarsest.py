@@ -5,7 +5,8 @@ is done.  But samples do not know of each other, and there are two ways to use t
 
 hand on
     Two ranks march through their own steps, the second one when the first is done, for
-    a few samples after the others.  Only one state changes hands for all steps.
+    a few samples after the others.  Only one state changes hands for all steps.  So do
+    more ranks where a batch has to stay whole.
 share
     Among more ranks most would wait.  Every rank marches through the whole level for
     its share of the samples: states change hands before and after, in an exchange of
@@ -34,6 +35,11 @@ class Coarsest(NamedTuple):
     forcing: Array  # (n_steps, *state)
     work: Work
 
+    @property
+    def n_steps(self) -> int:
+        """Number of steps."""
+        return self.propagator.n_steps
+
     @classmethod
     def of(cls, propagator: Propagator, state: Array) -> Self:
         """Level of a rank's steps."""
@@ -42,7 +48,7 @@ class Coarsest(NamedTuple):
 
     def solve(self, points: Array, forcing: Array, comm: TimeComm) -> None:
         """Fill the points (n_steps + 1, *state) from the first; no forcing is zero."""
-        with self.work.book("solve", self.propagator.n_steps):
+        with self.work.book("solve", self.n_steps):
             march_together(self.propagator, points, forcing, comm)
 
 
@@ -62,8 +68,9 @@ def march_together(
     comm : TimeComm
     """
     if comm.size == 1:
-        propagator.propagate(points[:1], points[None, 1:], forcing[None])
-    elif comm.size <= FEW:
+        g = forcing[None] if forcing.size else forcing
+        propagator.propagate(points[:1], points[None, 1:], g)
+    elif comm.size <= FEW or propagator.sample_block == 0:
         _hand_on(propagator, points, forcing, comm)
     else:
         _share(propagator, points, forcing, comm)
@@ -77,12 +84,15 @@ def _hand_on(
     What can be known of the steps before is found while that rank is not done.
     """
     steps = spreadable(propagator, comm)
-    for samples in turns(points.shape[-1], points[0, ..., :1].nbytes):
-        some, tau = points[..., samples], np.ascontiguousarray(forcing[..., samples])
+    one, block = points[0, ..., :1].nbytes, propagator.sample_block
+    for samples in turns(points.shape[-1], one, block):
+        some, tau = points[..., samples], forcing
+        if forcing.size:
+            tau = np.ascontiguousarray(forcing[None, ..., samples])
         u = some if some.flags.c_contiguous else empty(some.shape, some.dtype)
         ready = steps.ready_for(samples)
         u[0] = comm.recv_left(some[0])
-        ready.propagate(u[:1], u[None, 1:], tau[None])
+        ready.propagate(u[:1], u[None, 1:], tau)
         comm.send_right(u[-1])
         if u is not some:
             some[:] = u
@@ -94,11 +104,14 @@ def _share(
     """March through the steps of all ranks, for a share of the samples."""
     whole = spreadable(propagator, comm).whole(comm)
     n_points, one = whole.n_steps + 1, points[0, ..., :1].nbytes
-    for samples in pieces(points.shape[-1], comm.size, n_points * one):
+    block = propagator.sample_block
+    for samples in pieces(points.shape[-1], comm.size, n_points * one, block):
         some = points[..., samples]
-        start = to_shares(some[: 1 if comm.rank == 0 else 0], comm)
-        tau = to_shares(forcing[..., samples], comm) if len(forcing) else forcing
+        start = to_shares(some[: 1 if comm.rank == 0 else 0], comm, block)
+        tau = forcing
+        if forcing.size:
+            tau = to_shares(forcing[..., samples], comm, block)[None]
         u = empty((n_points, *start.shape[1:]), start.dtype)
         u[0] = start[0]
-        whole.share(samples).propagate(u[:1], u[None, 1:], tau[None])
+        whole.share(samples).propagate(u[:1], u[None, 1:], tau)
         from_shares(u, some, comm)

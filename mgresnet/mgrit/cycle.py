@@ -10,7 +10,7 @@ and G the coarse step:
     coarse problem            V_{j+1} = G(V_j) + tau_{j+1},  tau_{j+1} = e_j - G(C_j)
     coarse-grid correction    C_j = V_j
 
-Every level is swept when `cycle` is entered and when it is left.
+A cycle leaves new C-points; the sweep behind them is what comes next, here or there.
 """
 
 from typing import NamedTuple
@@ -19,6 +19,7 @@ import numpy as np
 
 from mgresnet.mgrit.coarsest import Coarsest
 from mgresnet.mgrit.level import Level
+from mgresnet.mgrit.propagator import Array
 from mgresnet.parallel.comm import TimeComm
 
 CYCLES = {"V": ("V",), "W": ("W", "W"), "F": ("F", "V")}  # visits of the next level
@@ -33,10 +34,10 @@ class Method(NamedTuple):
 
 
 def cycle(level: Level, comm: TimeComm, method: Method) -> None:
-    """Improve a level by one cycle."""
+    """Improve the C-points of a level by one cycle."""
+    level.sweep()
     relax(level, comm, method)
     correct(level, comm, method)
-    level.sweep("relax")
 
 
 def relax(level: Level, comm: TimeComm, method: Method) -> None:
@@ -49,45 +50,61 @@ def relax(level: Level, comm: TimeComm, method: Method) -> None:
         else:
             new = np.concatenate([first[None], level.ends])
             c_points[:] = weight * new + (1.0 - weight) * c_points
-        level.sweep("relax")
+        level.sweep()
 
 
 def correct(fine: Level, comm: TimeComm, method: Method) -> None:
-    """Coarse-grid correction of a level, not swept yet."""
+    """Coarse-grid correction of a level that is swept: new C-points."""
     coarse = fine.coarser
     restrict(fine, coarse)
     if isinstance(coarse, Level):
         coarse.set_points(fine.c_points)
-        coarse.sweep("relax")
         for visit in visits(method):
             cycle(coarse, comm, visit)
-        fine.c_points[:] = coarse.points()
+        refine(coarse, fine)
     else:
         coarse.solve(fine.c_points, coarse.forcing, comm)
 
 
-def start(fine: Level, comm: TimeComm, method: Method) -> None:
-    """First C-points, from the coarsest level up: a cycle without its way down."""
+def start(fine: Level, comm: TimeComm, method: Method, forcing: Array) -> None:
+    """First C-points, from the coarsest level up: a cycle without its way down.
+
+    Parameters
+    ----------
+    fine : Level
+    comm : TimeComm
+    method : Method
+    forcing : ndarray, shape (n_steps, *state), or of size zero
+        Of the level; intervals have the sum of theirs.
+    """
     coarse = fine.coarser
-    fine.arrive()
+    fine.enter()
+    if forcing.size:
+        _, inside, _ = fine.cut_forcing(forcing)
+        forcing = inside.sum(axis=1)
     if isinstance(coarse, Level):
-        coarse.begin(fine.c_points[0])
-        coarse.forcing[:] = 0.0
+        coarse.points[0] = fine.c_points[0]
+        coarse.forcing[:] = forcing if forcing.size else 0.0
         first, *others = visits(method)
-        start(coarse, comm, first)
-        coarse.sweep("relax")
+        start(coarse, comm, first, forcing)
         for visit in others:
             cycle(coarse, comm, visit)
-        fine.c_points[:] = coarse.points()
+        refine(coarse, fine)
     else:
-        coarse.solve(fine.c_points, coarse.forcing[:0], comm)
+        coarse.solve(fine.c_points, forcing, comm)
+
+
+def refine(coarse: Level, fine: Level) -> None:
+    """Fill the C-points of a level with all points of the next one."""
+    coarse.sweep_into(fine.c_points)
+    coarse.settle(fine.c_points)
 
 
 def restrict(fine: Level, coarse: Level | Coarsest) -> None:
     """Pose the coarse problem: its forcing is what coarse steps miss."""
     tau, starts = coarse.forcing, fine.c_points[:-1]
-    with coarse.work.book("restrict", coarse.propagator.n_steps):
-        coarse.propagator.propagate(starts, tau[:, None], tau[:0, None])
+    with coarse.work.book("restrict", coarse.n_steps):
+        coarse.propagator.propagate(starts, tau[:, None], tau[:0])
         np.subtract(fine.ends, tau, out=tau)
 
 

@@ -1,32 +1,27 @@
-"""A level of the hierarchy: its intervals, its remainder, and how they are swept."""
+"""A level of the hierarchy: C-points, intervals between them, and their sweeps."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
-import numpy as np
-
 from mgresnet.arrays.memory import empty
 from mgresnet.mgrit.coarsest import Coarsest
 from mgresnet.mgrit.propagator import Array, Propagator
-from mgresnet.mgrit.segment import March, Segment, columns
 from mgresnet.mgrit.work import Work
 
 
 class Level(NamedTuple):
-    """Points of one rank on one level, cut into M intervals of m steps.
+    """C-points of one rank on one level: M intervals of m steps, and a remainder.
 
-    `lead` ends at the first C-point and `tail` starts at the last one; either holds the
-    remainder of the level, or nothing.  The first C-point of a rank is the last C-point
-    of its left neighbour, and both keep its value.
+    The steps before the first C-point are the lead, those behind the last one the tail;
+    either holds the remainder of the level, or nothing.  The first C-point of a rank is
+    the last C-point of its left neighbour, and both keep its value.
     """
 
     propagator: Propagator
-    c_points: Array  # (M + 1, *state)
-    lead: Segment
-    intervals: Segment  # they start at the C-points
-    tail: Segment
-    forcing: Array  # (n_steps, *state), or empty; the segments hold views of it
-    line: Array  # (n_points, *state): points that are kept, in order; see `points`
+    parts: tuple[Propagator, Propagator, Propagator]  # lead, intervals, tail
+    points: Array  # start of the lead, C-points, end of the tail
+    ends: Array  # (M, *state): end value of every interval, the next C-point's due
+    forcing: Array  # (n_steps, *state), or of size zero
     work: Work
     coarser: Any  # next Level, or the Coarsest
 
@@ -36,8 +31,7 @@ class Level(NamedTuple):
         propagator: Propagator,
         factors: tuple[int, ...],
         state: Array,
-        spacing: int = 1,
-        forcing: Array | None = None,
+        forcing: Array,
     ) -> Self:
         """Cut a rank's steps into intervals, and those of the coarser levels.
 
@@ -48,54 +42,27 @@ class Level(NamedTuple):
             Coarsening factor of this level and of all but the coarsest.
         state : ndarray
             Gives shape and dtype of a state.
-        spacing : int
-            Steps from a point that is kept to the next: 1, or those of an interval.
-        forcing : ndarray, shape (n_steps, *state), optional
-            None is zero.
+        forcing : ndarray, shape (n_steps, *state), or of size zero
         """
-        if forcing is None:
-            forcing = np.empty((0, *state.shape), state.dtype)
-        parts = propagator.cut(factors[0])
-        steps = [part.n_steps for part in parts]
-        n_blocks = (1, steps[1] // factors[0], 1)
-        kept = [columns(n // k, spacing) for n, k in zip(steps, n_blocks, strict=True)]
-        line, c_points, starts, behind = _points(kept, n_blocks[1], state)
-        at = (0, steps[0], sum(steps[:2]))
-        g = [
-            forcing[i : i + n].reshape(-1, max(n // k, 1), *state.shape)
-            for i, n, k in zip(at, steps, n_blocks, strict=True)
-        ]
-        lead, intervals, tail = map(Segment, parts, starts, behind, g)
-        return cls(
-            propagator,
-            c_points,
-            lead,
-            intervals,
-            tail,
-            forcing,
-            line,
-            Work.none(),
-            _coarser(intervals.propagator, factors, state),
-        )
+        m = factors[0]
+        parts = lead, intervals, tail = propagator.cut(m)
+        n_intervals = intervals.n_steps // m
+        n_points = n_intervals + 1 + bool(lead.n_steps) + bool(tail.n_steps)
+        points = empty((n_points, *state.shape), state.dtype)
+        ends = empty((n_intervals, *state.shape), state.dtype)
+        coarser = _coarser(intervals.coarsen(m), factors, state)
+        arrays = points, ends, forcing
+        return cls(propagator, parts, *arrays, Work.none(), coarser)
 
     @property
-    def ends(self) -> Array:
-        """End value of every interval, (M, *state): what the next C-point should be."""
-        return self.intervals.u[:, -1]
+    def n_steps(self) -> int:
+        """Number of steps."""
+        return self.propagator.n_steps
 
-    def points(self) -> Array:
-        """All points kept, in order; C-points take the place of the intervals' ends."""
-        self._c_points_among(self.line)[:] = self.c_points
-        return self.line
-
-    def set_points(self, values: Array) -> None:
-        """Replace first point and C-points by those of all points kept."""
-        self.c_points[:] = self._c_points_among(values)
-        self.begin(values[0])
-
-    def begin(self, first: Array) -> None:
-        """Replace the first point."""
-        self.lead.starts[0] = first
+    @property
+    def c_points(self) -> Array:
+        """C-points, (M + 1, *state); a view."""
+        return self._c_points_among(self.points)
 
     def hierarchy(self) -> Iterator["Level | Coarsest"]:
         """Yield this level and all coarser ones."""
@@ -105,66 +72,107 @@ class Level(NamedTuple):
         else:
             yield self.coarser
 
-    def sweep(self, kind: str, march: March = Segment.march) -> list[Any]:
+    def set_points(self, values: Array) -> None:
+        """Take first point and C-points from those of all steps, or from those kept."""
+        self.points[0] = values[0]
+        self.c_points[:] = self._c_points_among(values)
+
+    @property
+    def m(self) -> int:
+        """Steps of an interval."""
+        return self.parts[1].n_steps // len(self.ends)
+
+    def sweep(self, propagator: Propagator | None = None) -> None:
         """F-relaxation: march every interval from its C-point, and the remainder.
 
-        Returns what `march` does for those of lead, intervals and tail that have steps.
+        Parameters
+        ----------
+        propagator : Propagator, optional
+            What to march with; this level's own by default.
         """
-        with self.work.book(kind, self.propagator.n_steps):
-            return [*self.arrive(march), march(self.intervals), *self.leave(march)]
+        blocks = self.c_points[None, :1], self.ends[:, None], self.points[None, -1:]
+        with self.work.book("relax", self.n_steps):
+            self._march(propagator.cut(self.m) if propagator else self.parts, blocks)
 
-    def arrive(self, march: March = Segment.march) -> list[Any]:
-        """March the lead, if there is one, to the first C-point, which is then exact.
+    def sweep_into(self, points: Array, propagator: Propagator | None = None) -> Array:
+        """Sweep, and fill all points; at C-points lies what they are due.
 
-        Returns what `march` does.
+        Parameters
+        ----------
+        points : ndarray, shape (n_steps + 1, *state)
+        propagator : Propagator, optional
+            As in `sweep`.
+
+        Returns
+        -------
+        ndarray, shape (M, m, *state)
+            The points of the intervals; a view.
         """
-        if not self.lead.propagator.n_steps:
-            return []
-        found = march(self.lead)
-        self.c_points[0] = self.lead.u[0, -1]
-        return [found]
+        lead, _, tail = self.parts
+        first, last = 1 + lead.n_steps, len(points) - tail.n_steps
+        inside = points[first:last].reshape(-1, self.m, *points.shape[1:])
+        blocks = points[None, 1:first], inside, points[None, last:]
+        points[0] = self.points[0]
+        with self.work.book("relax", self.n_steps):
+            self._march(propagator.cut(self.m) if propagator else self.parts, blocks)
+        return inside
 
-    def leave(self, march: March = Segment.march) -> list[Any]:
-        """March the tail, if there is one, from the last C-point.
+    def settle(self, points: Array) -> Array:
+        """Give C-points among all points their values; return the points."""
+        self._c_points_among(points)[:] = self.c_points
+        return points
 
-        Returns what `march` does.
-        """
-        return [march(self.tail)] if self.tail.propagator.n_steps else []
+    def enter(self) -> None:
+        """March the lead, if there is one; the first C-point is then exact."""
+        self._enter(
+            self.parts[0], self.c_points[None, :1], self.cut_forcing(self.forcing)[0]
+        )
+
+    def leave(self) -> None:
+        """March the tail, if there is one, from the last C-point."""
+        tail = self.parts[2]
+        with self.work.book("relax", tail.n_steps):
+            self._leave(tail, self.points[None, -1:], self.cut_forcing(self.forcing)[2])
+
+    def _march(self, parts: tuple[Propagator, ...], blocks: tuple[Array, ...]) -> None:
+        (lead, intervals, tail), (before, inside, behind) = parts, blocks
+        g_before, g_inside, g_behind = self.cut_forcing(self.forcing)
+        self._enter(lead, before, g_before)
+        intervals.propagate(self.c_points[:-1], inside, g_inside)
+        self._leave(tail, behind, g_behind)
+
+    def _enter(self, lead: Propagator, u: Array, forcing: Array) -> None:
+        if lead.n_steps:
+            lead.propagate(self.points[:1], u, forcing)
+            self.c_points[0] = u[0, -1]
+
+    def _leave(self, tail: Propagator, u: Array, forcing: Array) -> None:
+        if tail.n_steps:
+            tail.propagate(self.c_points[-1:], u, forcing)
+
+    def cut_forcing(self, g: Array) -> tuple[Array, Array, Array]:
+        """Forcing (n_steps, *state) of lead, intervals and tail, block by block."""
+        if not g.size:
+            return g, g, g
+        lead, intervals, _ = self.parts
+        first, last = lead.n_steps, lead.n_steps + intervals.n_steps
+        inside = g[first:last].reshape(-1, self.m, *g.shape[1:])
+        return g[None, :first], inside, g[None, last:]
 
     def _c_points_among(self, points: Array) -> Array:
-        first, last = self.lead.u.shape[1], len(points) - self.tail.u.shape[1]
-        return points[first : last : self.intervals.u.shape[1]]
+        """C-points among those of all steps, or among those kept; a view."""
+        lead, intervals, _ = (part.n_steps for part in self.parts)
+        if len(points) == self.n_steps + 1:
+            return points[lead : lead + intervals + 1 : self.m]
+        first = 1 if lead else 0
+        return points[first : first + len(self.ends) + 1]
 
 
 def _coarser(
     intervals: Propagator, factors: tuple[int, ...], state: Array
 ) -> Level | Coarsest:
     """Next level, of one step for every interval."""
-    steps = intervals.coarsen(factors[0])
     if len(factors) == 1:
-        return Coarsest.of(steps, state)
-    tau = empty((steps.n_steps, *state.shape), state.dtype)
-    return Level.of(steps, factors[1:], state, forcing=tau)
-
-
-def _points(
-    kept: list[int], n_intervals: int, state: Array
-) -> tuple[Array, Array, tuple[Array, ...], tuple[Array, ...]]:
-    """The line of points, the C-points, and starts and columns of the segments.
-
-    Kept alone, C-points lie in the line and the ends of the intervals beside it;
-    otherwise the ends lie in the line, and the C-points beside it.
-    """
-    before, inside, after = kept
-    n, shape = n_intervals * inside, state.shape
-    line = empty((before + n + after + 1, *shape), state.dtype)
-    if inside == 1:
-        c_points = line[before : before + n + 1]
-        inner = empty((n, 1, *shape), state.dtype)
-    else:
-        c_points = empty((n_intervals + 1, *shape), state.dtype)
-        inner = line[before + 1 : before + n + 1].reshape(-1, inside, *shape)
-    lead = line[:1] if before else c_points[:1]
-    starts = lead, c_points[:-1], c_points[-1:]
-    behind = line[None, 1 : before + 1], inner, line[None, before + n + 1 :]
-    return line, c_points, starts, behind
+        return Coarsest.of(intervals, state)
+    tau = empty((intervals.n_steps, *state.shape), state.dtype)
+    return Level.of(intervals, factors[1:], state, tau)

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import Self
 
 from mgresnet.arrays.checks import integer
 from mgresnet.mgrit.cycle import CYCLES
 
 INITIAL_GUESSES = ("coarse", "constant", "zero", "serial")
-STORES = ("all", "c-points")
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,8 @@ class MGRITOptions:
         F-relaxation, 1 FCF, 2 FCFCF.
     cycle : {"V", "W", "F"}
     max_iterations : int
-        Largest number of coarse-grid corrections; 0 is the initial guess and one sweep,
-        which within a gradient may be part of the adjoint solve (see `store`).
+        Largest number of coarse-grid corrections; 0 is the initial guess and one
+        sweep, which within a gradient may be part of the adjoint solve.
     tolerance : float
         Stop when the 2-norm over the C-points of the residual is at most this times the
         2-norm of the C-point states; 0 never stops early.
@@ -41,12 +40,6 @@ class MGRITOptions:
         march through all layers, one rank after the other, which needs no iteration.
     relaxation_weight : float
         Weight of the new value in C-relaxation; 1 replaces the old one.
-    store : {"all", "c-points"}
-        Which points a solution keeps.  With "c-points" in both directions a gradient
-        needs no more memory than those and one interval, whose states are computed
-        again.  If it iterates, that is in place of the last sweep forward, and much
-        faster; serial solves are slower with wide layers, or small batches that stay in
-        cache as a whole.
 
     Examples
     --------
@@ -62,9 +55,15 @@ class MGRITOptions:
     coarse_operator: str = "matched"
     initial_guess: str = "coarse"
     relaxation_weight: float = 1.0
-    store: str = "all"
+    store: InitVar[str | None] = None  # no option any more
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, store: str | None) -> None:
+        if store is not None:
+            raise TypeError(
+                f"store={store!r} is no option of a solve any more; give "
+                f"keep={store!r} to solve_forward, solve_adjoint, value_and_gradient "
+                "or train"
+            )
         object.__setattr__(
             self, "coarsening", _integers(self.coarsening, "coarsening", 2)
         )
@@ -82,7 +81,6 @@ class MGRITOptions:
         _integers((self.max_iterations,), "max_iterations", 0)
         _choice("cycle", self.cycle, CYCLES)
         _choice("initial_guess", self.initial_guess, INITIAL_GUESSES)
-        _choice("store", self.store, STORES)
         if not (math.isfinite(self.tolerance) and self.tolerance >= 0.0):
             raise ValueError(
                 f"tolerance is {self.tolerance}, needed a finite number >= 0 (0: never "
@@ -95,16 +93,15 @@ class MGRITOptions:
             )
 
     @classmethod
-    def serial(cls, coarsening: tuple[int, ...] = (), store: str = "all") -> Self:
+    def serial(cls, coarsening: tuple[int, ...] = ()) -> Self:
         """Exact propagation, layer after layer.
 
         Parameters
         ----------
         coarsening : tuple of int
             Only decides which rank owns which layers, and where the C-points are.
-        store : {"all", "c-points"}
         """
-        return cls(coarsening, max_iterations=0, initial_guess="serial", store=store)
+        return cls(coarsening, max_iterations=0, initial_guess="serial")
 
     @classmethod
     def parareal(cls, m: int) -> Self:

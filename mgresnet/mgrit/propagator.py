@@ -17,12 +17,20 @@ class Propagator(Protocol):
     def n_steps(self) -> int:
         """Number of steps."""
 
+    @property
+    def sample_block(self) -> int:
+        """Samples, along the last axis of a state, that are not to be treated apart.
+
+        Multiples of it may be, with the same bits; 0 is the whole batch.
+        """
+
     def propagate(self, starts: Any, u: Any, forcing: Any, /) -> None:
         """Fill the blocks u ``(n_blocks, k, *state)`` with what follows their starts.
 
         Starts are ``(n_blocks, *state)``.  The blocks are consecutive, and a column is
         ``n_steps / (n_blocks * k)`` steps behind the one before.  Forcing is
-        ``(n_blocks, n_steps / n_blocks, *state)``, or empty for zero.
+        ``(n_blocks, n_steps / n_blocks, *state)``.  What has size zero is neither read
+        nor written.
         """
 
     def cut(self, m: int, /) -> tuple[Self, Self, Self]:

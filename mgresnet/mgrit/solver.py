@@ -4,18 +4,18 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from enum import Enum
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mgresnet.arrays.layout import absent
 from mgresnet.kernels.norms import compare
 from mgresnet.mgrit.cycle import Method, correct, relax, start
 from mgresnet.mgrit.level import Level
 from mgresnet.mgrit.line import Line
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.propagator import Array, Propagator
-from mgresnet.mgrit.segment import March, Segment
 from mgresnet.mgrit.work import Work
 from mgresnet.parallel.comm import TimeComm
 
@@ -62,6 +62,16 @@ class Measure(NamedTuple):
         return Status.CONVERGED if close else Status.MAX_ITERATIONS
 
 
+class Outputs(NamedTuple):
+    """What a caller wants of the last sweep of a solve.
+
+    A sweep leaves C-points alone, so that the last one may note what it likes.
+    """
+
+    propagator: Propagator  # the steps of the solve, as they are marched in that sweep
+    points: Array  # (n_steps + 1, *state), filled; of size zero if C-points are enough
+
+
 class Result(NamedTuple):
     """Outcome of `iterate`.
 
@@ -77,27 +87,42 @@ class Result(NamedTuple):
     status: Status
     work: Counter[tuple[int, str]]
     seconds: dict[tuple[int, str], float]
-    last: list[Any]  # what the last march through lead, intervals and tail returned
 
 
-class Approach(NamedTuple):
-    """C-points of a solve as they are returned, found before its last sweep."""
+class CPoints(NamedTuple):
+    """A solve that lacks its last sweep, which leaves C-points as they are.
+
+    It finds the points between them, and the residual of what is returned.
+    """
 
     finest: Level
     measures: tuple[Measure, ...]
-    swept: bool  # whether the last sweep is done
+    swept: bool  # whether the last measure is that of these C-points
     work: list[Work]  # of all levels, finest first
     tolerance: float
 
-    @np.errstate(over="ignore", invalid="ignore")
-    def result(self, comm: TimeComm, found: list[Any]) -> Result:
-        """Measure, now that the last sweep is done, which has found something."""
+    @np.errstate(over="ignore", invalid="ignore")  # shows in the status
+    def sweep(self, outputs: Outputs | None, comm: TimeComm) -> Result:
+        """Sweep for the last time, unless that is done and nothing else is wanted."""
         finest = self.finest
-        apart = finest.intervals.u.shape[1] == 1
-        defects = finest.ends if apart else np.empty_like(finest.ends, order="C")
-        final = _measure(finest, comm, defects)
+        if outputs is not None and outputs.points.size:
+            u = finest.sweep_into(outputs.points, outputs.propagator)
+            return self._result(outputs.points, u, comm)
+        if outputs is not None or not self.swept:
+            finest.sweep(outputs and outputs.propagator)
+        return self.measure(comm)
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def measure(self, comm: TimeComm) -> Result:
+        """Take the intervals' ends as a last sweep has left them."""
+        return self._result(self.finest.points, self.finest.ends[:, None], comm)
+
+    def _result(self, points: Array, u: Array, comm: TimeComm) -> Result:
+        """Compare C-points with the intervals' ends ``u[:, -1]``, and settle them."""
+        finest, defects = self.finest, self.finest.ends
+        final = _measure(finest, u, points[-1], comm, defects)
         return Result(
-            points=finest.points(),
+            points=finest.settle(points),
             defects=defects,
             measures=self.measures,
             final=final,
@@ -105,7 +130,6 @@ class Approach(NamedTuple):
             status=final.status(self.tolerance),
             work=Counter(_by_level(w.steps for w in self.work)),
             seconds=_by_level(w.seconds for w in self.work),
-            last=found,
         )
 
 
@@ -116,12 +140,12 @@ def iterate(
     factors: tuple[int, ...],
     options: MGRITOptions,
     comm: TimeComm,
-    guess: Array | None = None,
     *,
-    spacing: int = 1,
-    last: March | None = None,
+    guess: Array | None = None,
+    forcing: Array | None = None,
+    outputs: Outputs | None = None,
 ) -> Result:
-    """Solve ``u[n+1] = Phi_n(u[n])`` for this rank's points.
+    """Solve ``u[n+1] = Phi_n(u[n]) + g[n+1]`` for this rank's points.
 
     Parameters
     ----------
@@ -134,45 +158,43 @@ def iterate(
     options : MGRITOptions
     comm : TimeComm
     guess : ndarray, shape (n_points, *state), optional
-        First approximation at the points that are kept; only its C-points matter.
+        First approximation at all points or at those kept; only its C-points matter.
         Serial propagation needs none.
-    spacing : int
-        Steps from a point that is kept to the next: 1, or the first factor.
-    last : callable, optional
-        What the last sweep does with a segment, if it is to do more than march.
+    forcing : ndarray, shape (n_steps, *state), optional
+        None is zero.
+    outputs : Outputs, optional
+        By default C-points are kept.
     """
     if not options.iterates(factors):
-        return _serial(propagator, initial, options, comm, spacing, last)
-    problem = propagator, initial, factors
-    found = approach(*problem, options, comm, guess, spacing=spacing)
-    if last is None and found.swept:
-        return found.result(comm, [])
-    return found.result(comm, found.finest.sweep("relax", last or Segment.march))
+        return _serial(propagator, initial, factors, options, comm, forcing, outputs)
+    problem = propagator, initial, factors, options, comm
+    return solve_c_points(*problem, guess, forcing).sweep(outputs, comm)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # shows in the status
-def approach(
+def solve_c_points(
     propagator: Propagator,
     initial: Array,
     factors: tuple[int, ...],
     options: MGRITOptions,
     comm: TimeComm,
-    guess: Array | None,
-    *,
-    spacing: int,
-) -> Approach:
-    """Do what `iterate` does, but for the last sweep, which leaves C-points alone."""
-    finest = Level.of(propagator, factors, initial, spacing)
-    method = Method(
-        options.cycle, options.sweeps(len(factors)), options.relaxation_weight
+    guess: Array | None = None,
+    forcing: Array | None = None,
+) -> CPoints:
+    """Find the C-points of `iterate`; its last sweep is left to the caller."""
+    none = absent(initial.dtype)
+    finest = Level.of(
+        propagator, factors, initial, none if forcing is None else forcing
     )
+    sweeps = options.sweeps(len(factors))
+    method = Method(options.cycle, sweeps, options.relaxation_weight)
     _guess(finest, initial, options, comm, method, guess)
     measures: list[Measure] = []
     swept = False
     while len(measures) < options.max_iterations:
-        finest.sweep("relax")
+        finest.sweep()
         relax(finest, comm, method)
-        measures.append(_measure(finest, comm))
+        measures.append(_measure(finest, finest.ends[:, None], finest.points[-1], comm))
         status = measures[-1].status(options.tolerance)
         swept = status is Status.NON_FINITE or (
             status is Status.CONVERGED and options.tolerance > 0.0
@@ -182,28 +204,30 @@ def approach(
         correct(finest, comm, method)
     work = [level.work for level in finest.hierarchy()]
     finest = finest._replace(coarser=None)  # its memory is free for the last sweep
-    return Approach(finest, tuple(measures), swept, work, options.tolerance)
+    return CPoints(finest, tuple(measures), swept, work, options.tolerance)
 
 
 def _serial(
     propagator: Propagator,
     initial: Array,
+    factors: tuple[int, ...],
     options: MGRITOptions,
     comm: TimeComm,
-    spacing: int,
-    last: March | None,
+    forcing: Array | None,
+    outputs: Outputs | None,
 ) -> Result:
     """One march through all steps leaves no residual."""
-    line = Line.of(propagator, initial, spacing)
-    found = line.solve(initial, comm, last or Segment.march)
+    steps, points = outputs or Outputs(propagator, absent(initial.dtype))
+    m = factors[0] if factors else steps.n_steps + 1
+    line = Line.of(steps, initial, points, m)
+    line.solve(initial, absent(points.dtype) if forcing is None else forcing, comm)
     end = line.points[-1:]
-    defects = np.zeros_like(end)
     squares = compare(end[:, None], end)
     squares[:, 0] = 0.0  # also where infinity less infinity is not a number
     final = _gathered(squares, False, comm)
     status = final.status(options.tolerance)
     books = Counter(_by_level([line.work.steps])), _by_level([line.work.seconds])
-    return Result(line.points, defects, (), final, 0, status, *books, found)
+    return Result(line.points, np.zeros_like(end), (), final, 0, status, *books)
 
 
 def _guess(
@@ -215,9 +239,9 @@ def _guess(
     guess: Array | None,
 ) -> None:
     """Set the C-points of the finest level."""
-    finest.begin(initial)
+    finest.points[0] = initial
     if guess is None and options.initial_guess == "coarse":
-        start(finest, comm, method)
+        start(finest, comm, method, finest.forcing)
         return
     if guess is not None:
         finest.set_points(guess)
@@ -227,14 +251,16 @@ def _guess(
     else:
         finest.c_points[:] = 0.0
     if comm.rank == 0:
-        finest.begin(initial)
+        finest.points[0] = initial
 
 
-def _measure(finest: Level, comm: TimeComm, defects: Array | None = None) -> Measure:
-    """Compare C-points with the ends of the intervals; defects are filled."""
-    squares = compare(finest.intervals.u, finest.c_points[1:], defects)
-    has_tail = finest.tail.propagator.n_steps > 0
-    return _gathered(squares, has_tail and not np.isfinite(finest.line[-1]).all(), comm)
+def _measure(
+    finest: Level, u: Array, last: Array, comm: TimeComm, defects: Array | None = None
+) -> Measure:
+    """Compare C-points with the intervals' ends ``u[:, -1]``; defects are filled."""
+    squares = compare(u, finest.c_points[1:], defects)
+    has_tail = finest.parts[2].n_steps > 0
+    return _gathered(squares, has_tail and not np.isfinite(last).all(), comm)
 
 
 def _gathered(squares: NDArray[np.float64], lost: bool, comm: TimeComm) -> Measure:

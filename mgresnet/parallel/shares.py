@@ -6,6 +6,7 @@ a parallel transposition.  What has to be copied for it is done here and not by 
 verbs of a `TimeComm`, since any machine has to.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,12 +19,12 @@ TURN = 2**15  # bytes of a state that are handed on in one go, or a few more
 FEWEST = 16  # samples of it; a multiple of them, as kernels work on many at once
 
 
-def share_length(k: int, size: int) -> int:
-    """Length of every rank's share of k samples: equal, and enough together."""
-    return -(-k // size)
+def share_length(k: int, size: int, block: int = 1) -> int:
+    """Length of every rank's share of k samples: equal, whole blocks, and enough."""
+    return -(-k // (size * block)) * block
 
 
-def to_shares(rows: Array, comm: TimeComm) -> Array:
+def to_shares(rows: Array, comm: TimeComm, block: int = 1) -> Array:
     """Rows of all ranks in time order, for this rank's share of the samples.
 
     Parameters
@@ -31,14 +32,16 @@ def to_shares(rows: Array, comm: TimeComm) -> Array:
     rows : ndarray, shape (n, ..., k)
         Of this rank, for k samples.
     comm : TimeComm
+    block : int
+        Samples that stay together.
 
     Returns
     -------
     ndarray, shape (n_total, ..., share)
-        The share is ``share_length(k, comm.size)``; zeros fill the last ones up.  It is
-        the same with time running backwards.
+        The share is ``share_length(k, comm.size, block)``; zeros fill the last ones up.
+        It is the same with time running backwards.
     """
-    return rows if comm.size == 1 else comm.to_shares(cut(rows, comm.size))
+    return rows if comm.size == 1 else comm.to_shares(cut(rows, comm.size, block))
 
 
 def from_shares(points: Array, out: Array, comm: TimeComm) -> None:
@@ -55,10 +58,10 @@ def from_shares(points: Array, out: Array, comm: TimeComm) -> None:
     join(comm.from_shares(points, len(out) - 1), out)
 
 
-def cut(rows: Array, size: int) -> Array:
+def cut(rows: Array, size: int, block: int = 1) -> Array:
     """Shares of rows (n, ..., k) one after the other, (size, n, ..., share)."""
     *inner, k = rows.shape
-    share = share_length(k, size)
+    share = share_length(k, size, block)
     shares = empty((size, *inner, share), rows.dtype)
     full, rest = divmod(k, share)
     shares[:full] = _full_shares(rows, share)
@@ -84,22 +87,27 @@ def _full_shares(rows: Array, share: int) -> Array:
     return np.moveaxis(parts, -2, 0)
 
 
-def pieces(k: int, size: int, n_bytes: int) -> Iterator[slice]:
+def pieces(k: int, size: int, n_bytes: int, block: int = 1) -> Iterator[slice]:
     """Divide k samples, of n_bytes each, evenly so that shares of a piece are small.
 
     What has been copied for one piece is forgotten before the next.
     """
-    return _divide(k, size, n_bytes, AT_ONCE)
+    return _divide(k, size, n_bytes, AT_ONCE, block)
 
 
-def turns(k: int, n_bytes: int) -> Iterator[slice]:
-    """Divide k samples, of n_bytes each, evenly for those who take turns with them."""
-    return _divide(k, 1, n_bytes, TURN)
+def turns(k: int, n_bytes: int, block: int = 1) -> Iterator[slice]:
+    """Divide k samples, of n_bytes each, evenly for those who take turns with them.
+
+    Blocks of samples stay together; a block of 0 is the whole batch.
+    """
+    return _divide(k, 1, n_bytes, TURN, block or k)
 
 
-def _divide(k: int, size: int, n_bytes: int, at_once: int) -> Iterator[slice]:
+def _divide(
+    k: int, size: int, n_bytes: int, at_once: int, block: int
+) -> Iterator[slice]:
     share, most = share_length(k, size), max(at_once // n_bytes, FEWEST)
-    few = -(-share // -(-share // most))
-    few = -(-few // FEWEST) * FEWEST * size
+    few, together = -(-share // -(-share // most)), math.lcm(FEWEST, block)
+    few = -(-few // together) * together * size
     for start in range(0, k, few):
         yield slice(start, min(start + few, k))

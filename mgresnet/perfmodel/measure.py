@@ -65,7 +65,7 @@ def measure_rates(config: Configuration) -> Rates:
         forward=costs("forward"),
         adjoint=costs("adjoint"),
         ends=cost("ends", m),
-        collect=FREE if config.net.control is None else cost("collect", m),
+        collect=cost("collect", m) if config.net.control.shared else FREE,
         estimate=cost("estimate", 1),
         update=cost("update", m),
         serial=_serial_steps(config, batches, (m * counts[0], m * counts[-1])),
@@ -76,13 +76,13 @@ def about(config: Configuration) -> dict[str, Any]:
     """What rates depend on."""
     control = config.net.control
     return {
-        "width": config.net.layer.feature_shape[0],
+        "width": config.net.layer.state_shape[0],
         "batch_size": config.batch,
         "itemsize": config.itemsize,
         "coarsening": config.grid.factors[0],
         "coarse_operator": config.forward.coarse_operator,
-        "store": config.forward.store,
-        "control": 0 if control is None else control.n_coefficients,
+        "keep": config.keep,
+        "control": control.n_rows(config.net.depth) if control.shared else 0,
     }
 
 
@@ -163,11 +163,11 @@ def _serial_steps(
     config: Configuration, batches: tuple[int, ...], depths: tuple[int, int]
 ) -> BatchCost:
     """Best serial steps for the batch and shares of it."""
-    costs, stores = [], ("all", "c-points")
+    costs, keeps = [], ("all", "c-points")
     for batch in batches:
         trials = [Trial.draw(config, depth, batch) for depth in depths]
         best = [
-            min(take_turns({s: t.step(t.serial(s)) for s in stores}).values())
+            min(take_turns({k: t.step(t.serial, k) for k in keeps}).values())
             for t in trials
         ]
         costs.append(Cost(depths, tuple(best)))

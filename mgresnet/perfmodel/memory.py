@@ -23,16 +23,16 @@ def memory(config: Configuration, size: int) -> dict[str, int]:
     interval with a tile of samples.  The optimiser's state is left out.
     """
     layers = int(slabs(config.grid, size).max())
-    m, everything = config.grid.spacing, config.forward.store == "all"
+    m, everything = config.grid.spacing, config.keep == "all"
     kept = layers if everything else -(-layers // m)
     levels = [layers // m for m in itertools.accumulate(config.grid.factors, mul)]
     coarsest = config.grid.steps[-1] if config.grid.factors else 0
     share = _share_of_coarsest(config, coarsest, size)
     tile = min(config.batch, TILE) * config.sample
     body = layers * config.net.layer.n_params * config.itemsize
-    if config.net.control is not None:
-        coefficients = config.net.control.n_coefficients
-        body += coefficients * config.net.layer.n_params * config.itemsize
+    if config.net.control.shared:
+        rows = config.net.control.n_rows(config.net.depth)
+        body += rows * config.net.layer.n_params * config.itemsize
     return {
         "states and adjoints": 2 * (kept + 1) * config.state,
         "slopes": layers * config.state * everything,

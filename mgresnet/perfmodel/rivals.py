@@ -71,8 +71,8 @@ def data_parallel(
         return None
     shard = -(-config.batch // size)
     rows = config.net.depth
-    if config.net.control is not None:
-        rows = config.net.control.n_coefficients
+    if config.net.control.shared:
+        rows = config.net.control.n_rows(config.net.depth)
     moved = rows * config.net.layer.n_params * config.itemsize * (size - 1) / size
     seconds = rates.serial.at(config.net.depth, shard)
     return seconds + 2 * machine.allgather(size, moved)

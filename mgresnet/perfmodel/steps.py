@@ -1,17 +1,16 @@
 """A training step on P clocks, phase by phase as `learning` goes through it.
 
-Where `learning.gradients`, `learning.gradient_error` or `learning.trainer` changes, the
+Where `solve.gradient`, `accuracy.gradient_error` or `learning.trainer` changes, the
 function that names it here does.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.fused import leaves_sweep
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network
 from mgresnet.parallel.machine import Machine
@@ -28,7 +27,7 @@ from mgresnet.perfmodel.solves import (
     result,
     slabs,
 )
-from mgresnet.timeline.coarse import COARSE_OPERATORS
+from mgresnet.solve.roundtrip import leaves_sweep
 from mgresnet.timeline.grid import TimeGrid
 
 
@@ -45,6 +44,8 @@ class Configuration:
         Bytes of a number: 8 or 4.
     forward, adjoint : MGRITOptions
         With the same coarsening; all ``max_iterations`` are done.
+    keep : {"all", "c-points"}
+        Which states are kept.
     """
 
     net: Network
@@ -52,6 +53,7 @@ class Configuration:
     itemsize: int
     forward: MGRITOptions
     adjoint: MGRITOptions
+    keep: str = "all"
 
     @property
     def grid(self) -> TimeGrid:
@@ -61,7 +63,7 @@ class Configuration:
     @property
     def sample(self) -> int:
         """Bytes of the state of a sample between two layers."""
-        return math.prod(self.net.layer.feature_shape) * self.itemsize
+        return math.prod(self.net.layer.state_shape) * self.itemsize
 
     @property
     def state(self) -> int:
@@ -71,11 +73,9 @@ class Configuration:
     @property
     def coefficients(self) -> tuple[int, ...]:
         """Bytes of the coefficients of a coarse step."""
-        operator = COARSE_OPERATORS[self.forward.coarse_operator]
+        operator = self.net.layer.coarse(self.forward.coarse_operator)
         n_moments = operator.moments(np.zeros((2, 1, 1)), 2, 1).size
-        prepared = self.net.layer.prepare(np.zeros((0, self.net.layer.n_params)))
-        per_step = (n_moments * math.prod(c.shape[1:]) for c in prepared)
-        return tuple(n * self.itemsize for n in per_step)
+        return (n_moments * self.net.layer.n_params * self.itemsize,)
 
     @property
     def serial(self) -> bool:
@@ -86,7 +86,8 @@ class Configuration:
     @property
     def fused(self) -> bool:
         """Whether a gradient leaves the last sweep forward to the adjoint solve."""
-        return leaves_sweep(self.net, self.forward, self.adjoint)
+        grid, back = self.grid, replace(self.grid, coarsening=self.adjoint.coarsening)
+        return self.keep == "c-points" and leaves_sweep(grid, self.forward, back)
 
 
 class Prediction(NamedTuple):
@@ -160,7 +161,7 @@ def forward(c: Course) -> None:
 
 
 def adjoint(c: Course) -> None:
-    """`solve_adjoint_with_gradient`, behind a forward solve."""
+    """`solve_adjoint`, behind a forward solve."""
     factors, ahead, options = c.config.grid.factors, c.config.forward, c.config.adjoint
     alike = ahead.coarse_operator == options.coarse_operator
     gathered = alike and ahead.iterates(factors)
@@ -169,7 +170,7 @@ def adjoint(c: Course) -> None:
 
 
 def value_and_gradient(c: Course) -> None:
-    """`learning.gradients.value_and_gradient` without regularisation."""
+    """`solve.gradient.value_and_gradient` without regularisation."""
     c.ranks.compute(c.rates.ends.at(c.layers))
     c.ranks.charge("ends")
     swept = forward_but_last_sweep(c)
@@ -183,7 +184,7 @@ def value_and_gradient(c: Course) -> None:
 
 
 def forward_but_last_sweep(c: Course) -> Callable[[], Work]:
-    """`fused.solve_forward_but_last_sweep`; what is to be done when it is swept."""
+    """`solve.roundtrip.go_there`; what is to be done when it is swept."""
     if not c.config.fused:
         forward(c)
         return lambda: c.work["forward"]
@@ -194,30 +195,30 @@ def forward_but_last_sweep(c: Course) -> Callable[[], Work]:
 
 
 def close(c: Course) -> None:
-    """`learning.ends.close`: the loss, known to all."""
+    """`solve.gradient.close`: the loss, known to all."""
     c.ranks.sum(NUMBER)
 
 
 def pull_back_control(c: Course) -> None:
-    """Messages of `learning.shared.pull_back_control`."""
+    """Messages of `control.pull_back`."""
     net, block = c.config.net, c.config.grid.interval
-    if net.control is not None:
+    if net.control.shared:
         reach = net.control.reach(net.depth, block)
         add_over_ranks(c, -(-c.layers // block) * reach if reach < block else c.layers)
 
 
 def add_over_ranks(c: Course, rows: Ints) -> None:
-    """Messages of `learning.shared.add_over_ranks`, for so many rows of a rank."""
+    """Messages of `control.add_over_ranks`, for so many rows of a rank."""
     net = c.config.net
-    if net.control is None:
+    if not net.control.shared:
         return
     share = share_length(net.layer.n_params, c.ranks.size) * c.config.itemsize
     c.ranks.to_shares(share * rows)
-    c.ranks.gather(share * net.control.n_coefficients)
+    c.ranks.gather(share * net.control.n_rows(net.depth))
 
 
 def estimate_gradient_error(c: Course) -> None:
-    """`learning.gradient_error`: a coarse solve forward, two back, three norms."""
+    """`accuracy.gradient_error`: a coarse solve forward, two back, three norms."""
     intervals = c.layers // c.config.grid.interval
     c.ranks.compute(c.rates.estimate.at(intervals))
     gather_coefficients(c.ahead._replace(gathered=_gathered(c.config)), intervals)
@@ -243,13 +244,13 @@ def _gathered(config: Configuration) -> bool:
 
 
 def global_norm(c: Course, rows: Ints) -> None:
-    """`learning.optimisers.global_norm` with `own_gather`: one number for each row."""
+    """`arrays.trees.global_norm` with `own_gather`: one number for each row."""
     net, rows = c.config.net, rows.copy()
-    if net.control is not None and net.opening is None and net.head is None:
+    if net.control.shared and net.opening is None and net.head is None:
         return
-    if net.control is not None:
+    if net.control.shared:
         rows[:] = 0
-        rows[0] = net.control.n_coefficients
+        rows[0] = net.control.n_rows(net.depth)
     rows[0] += net.opening is not None
     rows[-1] += net.head is not None
     c.ranks.gather(NUMBER * rows)

@@ -8,26 +8,27 @@ from typing import Any, Self
 
 import numpy as np
 
-from mgresnet.arrays.layout import Array, samples_last
-from mgresnet.fused import leaves_sweep
-from mgresnet.learning.gradient_error import estimate_gradient_error
-from mgresnet.learning.gradients import value_and_gradient
-from mgresnet.learning.objectives import LeastSquares
-from mgresnet.learning.optimisers import adam, tree_map
-from mgresnet.learning.shared import pull_back_control
+from mgresnet.accuracy.gradient_error import estimate_gradient_error
+from mgresnet.arrays.layout import Array, absent, samples_last
+from mgresnet.arrays.memory import empty
+from mgresnet.arrays.trees import tree_map
+from mgresnet.control import Free
+from mgresnet.learning.optimisers import adam
 from mgresnet.learning.trainer import train
 from mgresnet.mgrit import cycle
 from mgresnet.mgrit.level import Level
 from mgresnet.mgrit.options import MGRITOptions
-from mgresnet.mgrit.segment import March, Segment
 from mgresnet.network import Network, Params
 from mgresnet.parallel import SerialComm
 from mgresnet.parallel.shares import cut
 from mgresnet.perfmodel.steps import Configuration
-from mgresnet.slab import forward_propagator
-from mgresnet.solution import Solution
-from mgresnet.solve import solve_adjoint_with_gradient, solve_forward
-from mgresnet.timeline.adjoints import Adjoint, RetracedAdjoint
+from mgresnet.solve.gradient import value_and_gradient
+from mgresnet.solve.objectives import LeastSquares
+from mgresnet.solve.propagation import solve_adjoint, solve_forward
+from mgresnet.solve.roundtrip import leaves_sweep
+from mgresnet.solve.slab import Slab
+from mgresnet.solve.solution import Solution
+from mgresnet.timeline.adjoints import Adjoint, Gradients, RetracedAdjoint
 
 ONE = SerialComm()
 FCF = cycle.Method("V", (1,), 1.0)
@@ -43,6 +44,7 @@ class Trial:
     inputs: Array
     targets: Array
     options: MGRITOptions
+    keep: str
 
     @classmethod
     def draw(cls, config: Configuration, depth: int, batch: int) -> Self:
@@ -52,7 +54,7 @@ class Trial:
         params = net.init()
         own = tree_map(lambda values: values.astype(dtype), params)
         rng = np.random.default_rng(7)
-        n = net.opening.n_inputs if net.opening else net.layer.feature_shape[0]
+        n = net.opening.n_inputs if net.opening else net.layer.state_shape[0]
         inputs = rng.normal(size=(batch, n)).astype(dtype)
         targets = np.zeros((batch, net.n_outputs), dtype)
         options = replace(
@@ -63,52 +65,53 @@ class Trial:
             max_iterations=0,
             initial_guess="coarse",
         )
-        return cls(net, own, inputs, targets, options)
+        return cls(net, own, inputs, targets, options, config.keep)
 
     @property
-    def rows(self) -> Params:
-        """Parameters layer by layer."""
-        body = self.net.layer_params(self.params.body, range(self.net.depth))
-        return self.params._replace(body=body)
+    def slab(self) -> Slab:
+        """All layers."""
+        return Slab.of(self.net, self.options, ONE)
 
     @property
     def fused(self) -> bool:
         """Whether gradients leave the last sweep forward to the adjoint solve."""
-        return leaves_sweep(self.net, self.options, self.options)
+        grid = self.slab.grid
+        return self.keep == "c-points" and leaves_sweep(grid, self.options, grid)
 
     @property
     def plain(self) -> Self:
         """The same layers without a control."""
-        net = replace(self.net, control=None)
-        return replace(self, net=net, params=self.rows)
+        params = self.params._replace(body=self.slab.theta(self.params))
+        return replace(self, net=replace(self.net, control=Free()), params=params)
 
-    def serial(self, store: str) -> MGRITOptions:
+    @property
+    def serial(self) -> MGRITOptions:
         """Options of serial solves."""
-        return MGRITOptions.serial(self.options.coarsening, store)
+        return MGRITOptions.serial(self.options.coarsening)
 
     def runs(self) -> list[Runs]:
         """Everything to be timed, by name; those of a group work on the same arrays."""
         plain = self.plain
         forward = partial(_forward, plain)
         adjoint = partial(_adjoint, plain, forward(self.options))
-        exact = self.serial(self.options.store)
+        exact = self.serial
         back = partial(_adjoint, plain, forward(exact), exact)
         solution = forward(self.options)
         return [
-            _solve("forward", _forward_level(plain), Segment.march),
-            _solve("adjoint", _adjoint_level(plain, solution), _with_gradient),
+            _solve("forward", *_forward_level(plain)),
+            _solve("adjoint", *_adjoint_level(plain, solution)),
             self._wholes("forward", forward),
             self._wholes("adjoint", adjoint),
-            {"forward serial": partial(forward, self.serial("all"))},
+            {"forward serial": partial(forward, exact)},
             {"adjoint serial": back},
-            {**self._around(), "step": self.step(self.options)},
+            {**self._around(), "step": self.step(self.options, self.keep)},
         ]
 
     def marches(self) -> Runs:
         """Coarse solves, by way."""
         plain = self.plain
         solution = _forward(plain, self.options)
-        levels = _forward_level(plain), _adjoint_level(plain, solution)
+        levels = _forward_level(plain)[0], _adjoint_level(plain, solution)[0]
         ways = ("forward", "adjoint")
         return {way: _coarse_solve(f) for way, f in zip(ways, levels, strict=True)}
 
@@ -118,7 +121,7 @@ class Trial:
             for k in (0, 2)
         }
 
-    def step(self, options: MGRITOptions) -> Callable[[], Any]:
+    def step(self, options: MGRITOptions, keep: str) -> Callable[[], Any]:
         """Steps of training, one after the other."""
         steps = train(
             self.net,
@@ -128,6 +131,7 @@ class Trial:
             objective=LeastSquares(),
             forward=options,
             adjoint=options,
+            keep=keep,
         )
         return lambda: next(steps)
 
@@ -141,13 +145,14 @@ class Trial:
             objective=LeastSquares(),
             forward=self.options,
             adjoint=self.options,
+            keep=self.keep,
         )
         _, _, info = gradient()
-        slab, (m,) = range(self.net.depth), self.options.coarsening
-        rows = np.ones_like(self.rows.body)
+        slab = self.slab
+        rows = np.ones((self.net.depth, self.net.layer.n_params), self.inputs.dtype)
         return {
             "gradient": gradient,
-            "collect": lambda: pull_back_control(self.net, rows, slab, m, ONE),
+            "collect": lambda: slab.pull_back(rows),
             "estimate": lambda: estimate_gradient_error(
                 self.net,
                 self.params,
@@ -160,12 +165,12 @@ class Trial:
         }
 
 
-def _solve(way: str, fine: Level, last: March) -> Runs:
-    """The functions of a cycle."""
+def _solve(way: str, fine: Level, last: Callable[[], Any]) -> Runs:
+    """The functions of a cycle, and its last sweep."""
     coarse = fine.coarser
     return {
-        f"{way} sweep": lambda: fine.sweep("relax"),
-        f"{way} last": lambda: fine.sweep("relax", last),
+        f"{way} sweep": fine.sweep,
+        f"{way} last": last,
         f"{way} restrict": lambda: cycle.restrict(fine, coarse),
         f"{way} coarse": _coarse_solve(fine),
         f"{way} relax": lambda: cycle.relax(fine, ONE, FCF),
@@ -180,47 +185,51 @@ def _coarse_solve(fine: Level) -> Callable[[], Any]:
 
 
 def _forward(trial: Trial, options: MGRITOptions) -> Solution:
-    return solve_forward(trial.net, trial.params, trial.inputs, options=options)
+    given = trial.net, trial.params, trial.inputs
+    return solve_forward(*given, options=options, keep=trial.keep)
 
 
 def _adjoint(trial: Trial, forward: Solution, options: MGRITOptions) -> Any:
-    seed = np.ones_like(forward.final)
-    return solve_adjoint_with_gradient(
-        trial.net, trial.params, forward, seed, options=options
-    )
+    given = trial.net, trial.params, forward, np.ones_like(forward.final)
+    return solve_adjoint(*given, options=options, keep=trial.keep, gradient=True)
 
 
-def _forward_level(trial: Trial) -> Level:
-    options, slab = trial.options, range(trial.net.depth)
-    propagator = forward_propagator(trial.net, trial.params, slab, options)
+def _forward_level(trial: Trial) -> tuple[Level, Callable[[], Any]]:
+    slab = trial.slab
+    layers = slab.propagator(slab.theta(trial.params), None, trial.options)
     state = samples_last(trial.net.open(trial.params, trial.inputs))
-    if options.store == "all":
-        propagator = propagator.noting_slopes(state.shape)
-    return _swept(propagator, state, options)
+    noting = layers.noting(state.shape[-1]) if trial.keep == "all" else layers
+    return _swept(trial, layers, noting, state)
 
 
-def _adjoint_level(trial: Trial, forward: Solution) -> Level:
-    options = trial.options
+def _adjoint_level(trial: Trial, forward: Solution) -> tuple[Level, Callable[[], Any]]:
     fine, states = forward.layers, samples_last(forward.states[:-1])
-    propagator: Any = RetracedAdjoint(fine, states)
-    if fine.slopes is not None:
-        propagator = Adjoint(fine, states, fine.slopes)
-    return _swept(propagator, np.ones_like(states[0]), options)
+    (m,), none = trial.options.coarsening, absent(states.dtype)
+    propagator: Any = RetracedAdjoint(fine, states, m, none)
+    if trial.keep == "all":
+        propagator = Adjoint(fine, states)
+    d_theta = empty((fine.n_steps, fine.layer.n_params), states.dtype)
+    noting = replace(propagator, gradients=Gradients(d_theta, none))
+    return _swept(trial, propagator, noting, np.ones_like(states[0]))
 
 
-def _swept(propagator: Any, state: Array, options: MGRITOptions) -> Level:
-    """Level on which all phases can be timed."""
-    (m,) = options.coarsening
-    spacing = 1 if options.store == "all" else m
-    fine = Level.of(propagator, (m,), state, spacing)
-    fine.begin(state)
+def _swept(
+    trial: Trial, propagator: Any, noting: Any, state: Array
+) -> tuple[Level, Callable[[], Any]]:
+    """Level on which all phases can be timed, and the last sweep through it."""
+    (m,), none = trial.options.coarsening, absent(state.dtype)
+    fine = Level.of(propagator, (m,), state, none)
+    fine.points[0] = state
     fine.coarser.forcing[:] = 0.0
-    cycle.start(fine, ONE, FCF)
-    fine.sweep("relax")
+    cycle.start(fine, ONE, FCF, none)
+    fine.sweep()
     cycle.relax(fine, ONE, FCF)
-    return fine
+    if trial.keep == "c-points":
+        return fine, lambda: fine.sweep(noting)
+    points = empty((propagator.n_steps + 1, *state.shape), state.dtype)
 
+    def last() -> None:
+        fine.sweep_into(points, noting)
+        fine.settle(points)
 
-def _with_gradient(segment: Segment) -> Any:
-    propagator: Any = segment.propagator
-    return propagator.gradient(segment.starts, segment.u)
+    return fine, last

@@ -4,19 +4,40 @@ It runs in pseudo-time, from the last layer to the first.  C-points of the adjoi
 those of the forward run, so its remainder comes first where the forward one comes last.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from mgresnet.arrays.layout import Array
-from mgresnet.layers.stepwise import linearise, nothing
+from mgresnet.arrays.layout import Array, absent
 from mgresnet.parallel.comm import TimeComm
 from mgresnet.parallel.shares import to_shares
-from mgresnet.timeline.propagators import Forward
+from mgresnet.timeline.propagators import Forward, ForwardOfAll
 
-AT_ONCE = 2**21  # bytes of slopes that are found, used and forgotten in one go
+AT_ONCE = 2**21  # bytes of tape that are noted, used and forgotten in one go
+
+
+class Gradients(NamedTuple):
+    """Arrays that a march back fills, or of size zero."""
+
+    theta: Array  # (n_groups, n_params): sums over equal groups of steps
+    inputs: Array  # as the inputs of the steps
+
+    def part(self, start: int, stop: int, n: int) -> Self:
+        """Those of steps start..stop-1 of n; whole groups."""
+        theta, inputs = self
+        if theta.size:
+            theta = theta[start * len(theta) // n : stop * len(theta) // n]
+        if inputs.size:
+            inputs = inputs[start:stop]
+        return type(self)(theta, inputs)
+
+
+def no_gradients(dtype: Any) -> Gradients:
+    """None are wanted."""
+    return Gradients(absent(dtype), absent(dtype))
 
 
 @dataclass(frozen=True)
@@ -26,22 +47,27 @@ class Adjoint:
     Parameters
     ----------
     forward : Forward
-        The propagator that is transposed, in layer order.
+        The propagator that is transposed, in layer order, with what it has noted on
+        its tape from these states; without a tape it is noted again as it is needed.
     states : ndarray, shape (n_steps, *state)
         State at the start of every step of `forward`.
-    slopes : ndarray, shape (n_steps, n_stages, *state), optional
-        Slopes of the activation that a march through these states has noted; without
-        them they are found as they are needed.
+    gradients : Gradients, optional
+        Filled on the way.
     """
 
     forward: Forward
     states: Array
-    slopes: Array | None = None
+    gradients: Gradients | None = None
 
     @property
     def n_steps(self) -> int:
         """Number of steps."""
         return self.forward.n_steps
+
+    @property
+    def sample_block(self) -> int:
+        """Samples that stay together; see `Layer`."""
+        return self.forward.sample_block
 
     def propagate(self, starts: Array, w: Array, forcing: Array) -> None:
         """Fill every block with what follows its start; w is modified in place.
@@ -50,34 +76,42 @@ class Adjoint:
         ----------
         starts : ndarray, shape (n_blocks, *state)
         w : ndarray, shape (n_blocks, k, *state)
-        forcing : ndarray, shape (n_blocks, n_steps / n_blocks, *state), or empty
+        forcing : ndarray, shape (n_blocks, n_steps / n_blocks, *state), or of size zero
         """
-        if self.slopes is None:
+        if self.gradients is None and self._lacks_tape:
             for layers, *some in self._pieces(starts, w, forcing):
                 self.part(layers.start, layers.stop).linearised().propagate(*some)
             return
-        f = self.forward
-        steps = f.stages, f.step, f.scheme
-        f.layer.march_adjoint(starts, w, forcing, self.slopes, *steps)
+        f, wanted = self.forward, self.gradients or no_gradients(w.dtype)
+        known = self.states, f.tape
+        f.layer.march_back(f.prepared, starts, w, forcing, *known, *wanted)
 
-    def gradient(self, starts: Array, w: Array) -> Array:
-        """Propagate, and return the gradient for every layer, in layer order."""
-        f, slopes = self.forward, self.slopes
-        if slopes is None:
-            slopes = nothing(w.shape[2:], w.dtype)
-        d: Array = f.layer.gradient(starts, w, self.states, slopes, f.stages, f.step)
-        return d
+    def noting(self, gradients: Gradients, ends: Array) -> Self:
+        """The same steps, that fill arrays on the way; `ends` is of size zero here."""
+        return replace(self, gradients=gradients)
+
+    @property
+    def _lacks_tape(self) -> bool:
+        return self.forward.tape.size == 0 and self._tape_bytes > 0
+
+    @property
+    def _tape_bytes(self) -> int:
+        """Bytes that the tape takes, here or elsewhere."""
+        per_sample = math.prod(self.forward.tape_shape) * self.states.itemsize
+        return int(self.n_steps * per_sample * self.states.shape[-1])
 
     def linearised(self) -> Self:
-        """The same steps, with slopes found once and for all."""
-        f = self.forward
-        slopes = linearise(f.layer, self.states, f.stages, f.step, f.scheme)
-        return replace(self, slopes=slopes)
+        """The same steps, with a tape noted once and for all."""
+        if not self._lacks_tape:
+            return self
+        forward = self.forward.noting(self.states.shape[-1])
+        none = absent(self.states.dtype)
+        forward.propagate(self.states, none, none)
+        return replace(self, forward=forward)
 
     def ready(self) -> Self:
-        """The same steps, with slopes found if they need little memory."""
-        few = len(self.forward.scheme.b) * self.states.nbytes <= AT_ONCE
-        return self.linearised() if few else self
+        """The same steps, with a tape noted if it needs little memory."""
+        return self.linearised() if self._tape_bytes <= AT_ONCE else self
 
     def _pieces(
         self, starts: Array, w: Array, forcing: Array
@@ -86,55 +120,57 @@ class Adjoint:
         n, n_blocks, k = self.n_steps, *w.shape[:2]
         count = k if n_blocks == 1 else n_blocks
         each = n // count
-        few = max(AT_ONCE // (each * len(self.forward.scheme.b) * starts[0].nbytes), 1)
+        few = max(AT_ONCE * n // max(each * self._tape_bytes, 1), 1)
         for i in range(0, count, few):
             j = min(i + few, count)
             layers = range(n - j * each, n - i * each)
             if n_blocks > 1:
-                yield layers, starts[i:j], w[i:j], forcing[i:j]
+                g = forcing[i:j] if forcing.size else forcing
+                yield layers, starts[i:j], w[i:j], g
             else:
                 first = starts if i == 0 else w[0, i - 1 : i]
-                yield layers, first, w[:, i:j], forcing[:, i * each : j * each]
+                g = forcing[:, i * each : j * each] if forcing.size else forcing
+                yield layers, first, w[:, i:j], g
 
     def cut(self, m: int) -> tuple[Self, Self, Self]:
         """Split into what comes before, in, and after the intervals of m steps."""
         n = self.n_steps - self.n_steps % m
         return self.part(n, self.n_steps), self.part(0, n), self.part(0, 0)
 
-    def coarsen(self, m: int) -> Self:
+    def coarsen(self, m: int) -> "Adjoint":
         """Transpose the coarse forward step at the left C-point of every interval."""
         starts = np.ascontiguousarray(self.states[::m])
-        return type(self)(self.forward.coarsen(m), starts)
+        return Adjoint(self.forward.coarsen(m), starts)
 
-    def ready_for(self, samples: slice) -> Self:
-        """The same steps for some samples, with slopes found if they are few."""
+    def ready_for(self, samples: slice) -> "Adjoint":
+        """The same steps for some samples, with a tape if it needs little memory."""
         some = np.ascontiguousarray(self.states[..., samples])
-        if self.slopes is None:
-            return type(self)(self.forward, some).ready()
-        slopes = np.ascontiguousarray(self.slopes[..., samples])
-        return type(self)(self.forward, some, slopes)
+        forward = self.forward.ready_for(samples)
+        if not forward.tape.size:
+            return Adjoint(forward, some).ready()
+        tape = np.ascontiguousarray(forward.tape[..., samples])
+        return Adjoint(replace(forward, tape=tape), some)
 
     def whole(self, comm: TimeComm) -> "AdjointOfAll":
         """Steps of all ranks, last ones first."""
-        layers = comm.reversed()
-        return AdjointOfAll(self.forward.whole(layers), self.states, layers)
+        return AdjointOfAll(self.forward.whole(comm.reversed()), self.states)
 
     def part(self, start: int, stop: int) -> Self:
         """Keep the layers start..stop-1."""
+        wanted = self.gradients
         return replace(
             self,
             forward=self.forward.part(start, stop),
             states=self.states[start:stop],
-            slopes=None if self.slopes is None else self.slopes[start:stop],
+            gradients=wanted and wanted.part(start, stop, self.n_steps),
         )
 
 
 class AdjointOfAll(NamedTuple):
     """Adjoint steps of all ranks; states are handed over where they are needed."""
 
-    forward: Forward  # of all ranks
+    forward: ForwardOfAll
     states: Array  # at the start of this rank's steps
-    comm: TimeComm  # in layer order
 
     @property
     def n_steps(self) -> int:
@@ -143,7 +179,9 @@ class AdjointOfAll(NamedTuple):
 
     def share(self, samples: slice) -> Adjoint:
         """Keep this rank's share of some samples."""
-        return Adjoint(self.forward, to_shares(self.states[..., samples], self.comm))
+        (whole, comm), some = self.forward, self.states[..., samples]
+        states = to_shares(some, comm, whole.sample_block)
+        return Adjoint(self.forward.share(samples), states)
 
 
 @dataclass(frozen=True)
@@ -158,19 +196,27 @@ class RetracedAdjoint:
         State at the start of every interval, and of the remainder if there is one.
     spacing : int
         Number of layers in an interval, if it may be cut into shorter ones.
-    ends : ndarray, shape (n_intervals, *state), optional
-        Filled by `gradient` with the state behind every interval of `spacing` layers.
+    ends : ndarray, shape (n_intervals, *state), or of size zero
+        Filled with the state behind every interval of `spacing` layers.
+    gradients : Gradients, optional
+        Filled on the way.
     """
 
     forward: Forward
     states: Array
-    spacing: int = 1
-    ends: Array | None = None
+    spacing: int
+    ends: Array
+    gradients: Gradients | None = None
 
     @property
     def n_steps(self) -> int:
         """Number of steps."""
         return self.forward.n_steps
+
+    @property
+    def sample_block(self) -> int:
+        """Samples that stay together; see `Layer`."""
+        return self.forward.sample_block
 
     def propagate(self, starts: Array, w: Array, forcing: Array) -> None:
         """Fill every block with what follows its start; w is modified in place.
@@ -179,17 +225,15 @@ class RetracedAdjoint:
         ----------
         starts : ndarray, shape (n_blocks, *state)
         w : ndarray, shape (n_blocks, k, *state)
-        forcing : ndarray
-            Empty: there is none on the finest level.
+        forcing : ndarray, shape (n_blocks, n_steps / n_blocks, *state), or of size zero
         """
-        f = self.forward
-        f.layer.pull_back(starts, w, self.states, f.stages, f.step)
+        f, wanted = self.forward, self.gradients or no_gradients(w.dtype)
+        known = self.states, self.ends
+        f.layer.retrace(f.prepared, starts, w, forcing, *known, *wanted)
 
-    def gradient(self, starts: Array, w: Array) -> Array:
-        """Propagate, and return the gradient for every layer, in layer order."""
-        f, known = self.forward, (self.states, nothing(w.shape[2:], w.dtype))
-        d: Array = f.layer.gradient(starts, w, *known, f.stages, f.step, self.ends)
-        return d
+    def noting(self, gradients: Gradients, ends: Array) -> Self:
+        """The same steps, that fill arrays on the way."""
+        return replace(self, gradients=gradients, ends=ends)
 
     def cut(self, m: int) -> tuple[Self, Self, Self]:
         """Split into what comes before, in, and after the intervals of m steps.
@@ -208,9 +252,11 @@ class RetracedAdjoint:
 
     def _part(self, layers: slice, starts: slice) -> Self:
         start, stop, _ = layers.indices(self.n_steps)
+        wanted = self.gradients
         return replace(
             self,
             forward=self.forward.part(start, stop),
             states=self.states[starts],
-            ends=None if self.ends is None else self.ends[starts],
+            ends=self.ends[starts] if self.ends.size else self.ends,
+            gradients=wanted and wanted.part(start, stop, self.n_steps),
         )

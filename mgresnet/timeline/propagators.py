@@ -2,17 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from mgresnet.arrays.layout import Array
+from mgresnet.arrays.layout import Array, absent
 from mgresnet.arrays.memory import empty
-from mgresnet.layers.scheme import Scheme, euler
-from mgresnet.layers.stepwise import nothing
+from mgresnet.layers.coarse import CoarseOperator
+from mgresnet.layers.protocol import Layer
+from mgresnet.layers.steps import Steps
 from mgresnet.parallel.comm import TimeComm
-from mgresnet.timeline.coarse import CoarseOperator
 
 
 @dataclass(frozen=True)
@@ -21,53 +20,53 @@ class Forward:
 
     Parameters
     ----------
-    layer : Dense
-        Gives the kernels.
-    coefficients : tuple of ndarray
-        From ``layer.prepare``: one entry per step along axis 0, moments of the
-        parameters within a step along axis 1.
-    fine_step : float
-        Step h of the finest level.
-    operator : CoarseOperator
-        How coarser versions of this propagator are made.
-    span : int
-        Number of fine layers that one step covers.
-    slopes : ndarray, shape (n_steps, n_stages, *state), optional
-        Where to note the slopes of the activation, for the adjoint.
+    layer : Layer
+    steps : Steps
+        With moments of the parameters, as coarser levels are made from.
+    operator : CoarseOperator, or None
+        How coarser versions of this propagator are made; None if there are none.
+    tape : ndarray, shape (n_steps, *tape_shape, batch), or of size zero
+        Where to note what the layer wants to know for the adjoint.
+    made : dict, optional
+        What has been made of these steps, by this and other propagators with them: the
+        adjoint solve needs what the forward one does.
     """
 
-    layer: Any
-    coefficients: tuple[Array, ...]
-    fine_step: float
-    operator: CoarseOperator
-    span: int = 1
-    slopes: Array | None = None
-    _made: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+    layer: Layer
+    steps: Steps
+    operator: CoarseOperator | None
+    tape: Array
+    made: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def n_steps(self) -> int:
         """Number of steps."""
-        return len(self.coefficients[0])
+        return self.steps.n
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Floating-point type of parameters and states."""
-        return self.coefficients[0].dtype
+        return self.steps.theta.dtype
 
     @property
-    def step(self) -> float:
-        """Length H of one step."""
-        return self.span * self.fine_step
+    def sample_block(self) -> int:
+        """Samples that stay together; see `Layer`."""
+        return self.layer.sample_block
 
     @property
-    def scheme(self) -> Scheme:
-        """How one step is taken; Euler's method on the finest level."""
-        return self.operator.scheme(self.span) if self.span > 1 else euler()
+    def tape_shape(self) -> tuple[int, ...]:
+        """Shape of what a step notes for one sample."""
+        return self.layer.tape_shape(self.steps.scheme)
 
-    @cached_property
-    def stages(self) -> tuple[Array, ...]:
-        """Coefficients of every stage along axis 1, or of all stages in one entry."""
-        return tuple(_at_stages(c, self.scheme) for c in self.coefficients)
+    @property
+    def prepared(self) -> Steps:
+        """What marches are given."""
+        made: Steps = self._once("prepared", lambda: self.layer.prepare(self.steps))
+        return made
+
+    def with_steps(self, steps: Steps) -> Self:
+        """Other steps of the same layer, without a tape."""
+        return replace(self, steps=steps, tape=absent(self.dtype), made={})
 
     def propagate(self, starts: Array, u: Array, forcing: Array) -> None:
         """Fill every block with what follows its start; u is modified in place.
@@ -77,18 +76,14 @@ class Forward:
         starts : ndarray, shape (n_blocks, *state)
         u : ndarray, shape (n_blocks, k, *state)
             Each column is ``n_steps / (n_blocks * k)`` steps behind the one before.
-        forcing : ndarray, shape (n_blocks, n_steps / n_blocks, *state), or empty
+        forcing : ndarray, shape (n_blocks, n_steps / n_blocks, *state), or of size zero
         """
-        slopes = self.slopes
-        if slopes is None:
-            slopes = nothing(u.shape[2:], u.dtype)
-        steps = self.stages, self.step, self.scheme
-        self.layer.march(starts, u, forcing, slopes, *steps)
+        self.layer.march(self.prepared, starts, u, forcing, self.tape)
 
-    def noting_slopes(self, state: tuple[int, ...]) -> Self:
-        """The same steps, noting slopes for states of the given shape."""
-        shape = (self.n_steps, len(self.scheme.b), *state)
-        return replace(self, slopes=empty(shape, self.dtype))
+    def noting(self, batch: int) -> Self:
+        """The same steps, with a new tape for so many samples."""
+        shape = (self.n_steps, *self.tape_shape, batch)
+        return replace(self, tape=empty(shape, self.dtype))
 
     def cut(self, m: int) -> tuple[Self, Self, Self]:
         """Split into what comes before, in, and after the intervals of m steps."""
@@ -97,64 +92,64 @@ class Forward:
 
     def coarsen(self, m: int) -> Self:
         """One step for every m, for propagators without remainder."""
+        operator = self.operator
+        if operator is None:
+            raise ValueError("coarse steps need a coarse operator of the layer")
 
         def make() -> Forward:
-            moments = self.operator.moments
-            coarse = tuple(moments(c, m, self.span) for c in self.coefficients)
-            return replace(self, coefficients=coarse, span=self.span * m, slopes=None)
+            return self.with_steps(self.steps.coarsen(m, operator))
 
         made: Self = self._once(("coarse", m), make)
         return made
 
-    def whole(self, comm: TimeComm) -> Self:
+    def whole(self, comm: TimeComm) -> "ForwardOfAll":
         """Steps of all ranks."""
 
         def make() -> Forward:
-            gathered = tuple(comm.gather(c) for c in self.coefficients)
-            return replace(self, coefficients=gathered, slopes=None)
+            return self.with_steps(self.steps.of_all(comm))
 
-        made: Self = self._once(("whole", comm.rank, comm.size), make)
-        return made
+        return ForwardOfAll(self._once(("whole", comm.rank, comm.size), make), comm)
 
     def ready_for(self, samples: slice) -> Self:
-        """Steps are the same for every sample, and nothing is known before."""
-        return self
-
-    def share(self, samples: slice) -> Self:
-        """Steps are the same for every sample."""
-        return self
+        """The same steps for some samples; nothing can be known before a start."""
+        some = self.steps.for_samples(samples)
+        return self if some is self.steps else replace(self, steps=some, made={})
 
     def part(self, start: int, stop: int) -> Self:
         """Keep the steps start..stop-1."""
-
-        def make() -> Forward:
-            steps = slice(start, stop)
-            parts = tuple(np.ascontiguousarray(c[steps]) for c in self.coefficients)
-            slopes = None if self.slopes is None else self.slopes[steps]
-            return replace(self, coefficients=parts, slopes=slopes)
-
         if (start, stop) == (0, self.n_steps):
             return self
-        made: Self = self._once(("part", start, stop), make)
-        return made
+        steps = self.steps.part(start, stop)
+        made: Self = self._once((start, stop), lambda: self.with_steps(steps))
+        return replace(made, tape=self.tape[start:stop]) if self.tape.size else made
 
-    def _once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
-        """What was made before: the adjoint solve needs what the forward one does."""
-        if key not in self._made:
-            self._made[key] = make()
-        return self._made[key]
+    def _once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Make something, unless it is there."""
+        if key not in self.made:
+            self.made[key] = make()
+        return self.made[key]
+
+
+class ForwardOfAll(NamedTuple):
+    """Steps of all ranks; their inputs are handed over where they are needed."""
+
+    forward: Forward  # of all ranks, with the inputs of this one
+    comm: TimeComm
+
+    @property
+    def n_steps(self) -> int:
+        """Number of steps."""
+        return self.forward.n_steps
+
+    def share(self, samples: slice) -> Forward:
+        """Keep this rank's share of some samples."""
+        f = self.forward
+        some = f.steps.with_share(samples, self.comm, f.sample_block)
+        return f if some is f.steps else f.with_steps(some)
 
 
 def march(propagator: Any, starts: Array, k: int) -> Array:
     """What follows in blocks (n_blocks, k, *state) of k steps from their starts."""
     u = empty((len(starts), k, *starts.shape[1:]), starts.dtype)
-    propagator.propagate(np.ascontiguousarray(starts), u, u[:0])
+    propagator.propagate(np.ascontiguousarray(starts), u, absent(u.dtype))
     return u
-
-
-def _at_stages(moments: Array, scheme: Scheme) -> Array:
-    """Parameters of every stage: the mean, and the slope as far as the stage is off."""
-    if moments.shape[1] == 1:
-        return moments
-    shifts = scheme.shifts.astype(moments.dtype).reshape(-1, *[1] * (moments.ndim - 2))
-    return moments[:, :1] + shifts * moments[:, 1:]

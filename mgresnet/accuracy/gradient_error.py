@@ -17,30 +17,30 @@ of a few coarse solves.
 """
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.arrays.layout import Array, samples_first, samples_last
-from mgresnet.arrays.memory import empty
-from mgresnet.layers.stepwise import gradient_of_layers, no_columns, nothing
-from mgresnet.learning.ends import close
-from mgresnet.learning.objectives import Objective
-from mgresnet.learning.optimisers import global_norm, tree_map
-from mgresnet.learning.remainder import (
+from mgresnet.accuracy.tails import (
     kept_states,
     march_tail,
     pull_back_tail,
     retrace,
     retrace_back,
 )
-from mgresnet.learning.shared import add_over_ranks, own_gather
+from mgresnet.arrays.layout import Array, absent, samples_first, samples_last
+from mgresnet.arrays.memory import empty
+from mgresnet.arrays.trees import global_norm, tree_map
+from mgresnet.control import add_over_ranks
 from mgresnet.mgrit.coarsest import march_together
 from mgresnet.mgrit.options import MGRITOptions
-from mgresnet.network import Network, Params, owned
+from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm, as_time_comm
-from mgresnet.slab import cut
-from mgresnet.solution import Solution
+from mgresnet.solve.gradient import close
+from mgresnet.solve.objectives import Objective
+from mgresnet.solve.slab import Slab, own_gather
+from mgresnet.solve.solution import Solution
 from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.propagators import Forward, march
 
@@ -59,8 +59,7 @@ class Sample(NamedTuple):
     coarse: Forward  # one step per interval
     tail: Forward  # layers behind the last C-point
     span: int  # layers in an interval
-    theta: Array  # parameters of the first layers of the intervals
-    theta_tail: Array
+    firsts: Forward  # the first layer of every interval
     r: Array  # residual of the states, summed over each interval
     q: Array  # residual of the adjoints, summed over each interval
     w: Array  # adjoints at the C-points
@@ -115,21 +114,22 @@ def estimate_gradient_error(
     if forward.final_residual == 0.0 and adjoint.final_residual == 0.0:
         return GradientError(0.0, 0.0, 0.0)
     factors = (options, adjoint_options or options)
-    s, now = _sample(net, params, forward, adjoint, factors, comm)
+    slab = Slab.of(net, options, comm)
+    s, now = _sample(slab, forward, adjoint, factors)
     v = _march(s.coarse, now.u[0], now.u[1:] + s.r - _steps(s.coarse, now.u), comm)
     tail = march_tail(s.tail, v[-1])
     ends = forward.final, samples_first(tail[-1])
     (_, d_head_now, seed_now), (_, d_head, seed) = (
-        close(net, params, end, targets, objective, comm) for end in ends
+        close(slab, params, end, targets, objective) for end in ends
     )
     at_now = Adjoint(s.coarse, np.ascontiguousarray(now.u[:-1])).ready()
     at_v = Adjoint(s.coarse, np.ascontiguousarray(v[:-1]))
     drive = s.w[:-1] + s.q - _steps_back(at_now, s.w[1:])
-    both = _correct(s, now, at_v, v, tail, drive, seed, comm)
-    alone = _correct(s, now, at_now, now.u, now.u_tail, drive, seed_now, comm)
-    before = _gradients(net, s, now)
+    both = _correct(s, now, at_v, v, tail, drive, seed, slab)
+    alone = _correct(s, now, at_now, now.u, now.u_tail, drive, seed_now, slab)
+    before = _gradients(s, now)
     d_both, d_alone = (
-        _gradient_change(net, params, s, forward, now, before, then, comm)
+        _gradient_change(slab, params, s, forward, now, before, then)
         for then in (both, alone)
     )
     if d_head is not None and d_head_now is not None:
@@ -148,27 +148,27 @@ def estimate_gradient_error(
 
 
 def _sample(
-    net: Network,
-    params: Params,
+    slab: Slab,
     forward: Solution,
     adjoint: Solution,
     options: tuple[MGRITOptions, MGRITOptions],
-    comm: TimeComm,
 ) -> tuple[Sample, Points]:
-    grid, slab = cut(net, options[0], comm)
-    m, m_back = ((*cut(net, o, comm)[0].factors, 1)[0] for o in options)
-    span = grid.interval
-    n = len(slab) // span * span
-    fine: Forward = forward.layers
+    grids = [Slab.of(slab.net, o, slab.comm).grid for o in options]
+    m, m_back = ((*grid.factors, 1)[0] for grid in grids)
+    span, n_layers = grids[0].interval, len(slab.layers)
+    n = n_layers // span * span
+    fine: Forward = replace(forward.layers, tape=absent(forward.states.dtype))
+    if fine.operator is None:  # exact states, with a coarse operator for adjoints only
+        fine = replace(fine, operator=slab.operator(options[1]), made={})
     u, w = (kept_states(x, range(0, n + 1, span)) for x in (forward, adjoint))
     r, q = _defects(forward, m, n), _defects(adjoint, m_back, n)
     swept = _swept_once(w[:-1], q, m_back, span, n)
+    inside = fine.part(0, n)
     sample = Sample(
-        coarse=fine.part(0, n).coarsen(span),
-        tail=fine.part(n, len(slab)),
+        coarse=inside.coarsen(span),
+        tail=fine.part(n, n_layers),
         span=span,
-        theta=net.layer_params(params.body, slab, slice(0, n, span)),
-        theta_tail=net.layer_params(params.body, slab, slice(n, None)),
+        firsts=inside.with_steps(inside.steps.take(slice(None, None, span))),
         r=_sum_intervals(r, m, span, n),
         q=_sum_intervals(q, m_back, span, n),
         w=w,
@@ -219,53 +219,58 @@ def _correct(
     states: Array,
     tail: Array,
     drive: Array,
-    seed: Any,
-    comm: TimeComm,
+    seed: Array,
+    slab: Slab,
 ) -> Points:
     """Adjoints at given states: march back from the seed, driven by the residual."""
-    w_tail = now.w_tail if seed is None else pull_back_tail(s.tail, tail, seed)
-    w = _march(coarse, w_tail[0], drive[::-1], comm.reversed())[::-1]
+    w_tail = pull_back_tail(s.tail, tail, seed) if slab.is_last else now.w_tail
+    w = _march(coarse, w_tail[0], drive[::-1], slab.comm.reversed())[::-1]
     return Points(states, w[0], w[:-1], tail, w_tail)
 
 
 def _gradient_change(
-    net: Network,
+    slab: Slab,
     params: Params,
     s: Sample,
     forward: Solution,
     now: Points,
     before: tuple[Array, Array],
     then: Points,
-    comm: TimeComm,
 ) -> Params:
     """Estimated change of the gradient of body and opening under a correction."""
-    after = _gradients(net, s, then)
+    net, control = slab.net, slab.net.control
+    after = _gradients(s, then)
     d_theta, d_tail = (b - a for a, b in zip(before, after, strict=True))
-    if net.control is None:  # as many layers change like the first of an interval
-        body = np.concatenate([math.sqrt(s.span) * d_theta, d_tail])
-    else:
+    if control.shared:
         last = net.depth // s.span * s.span
         layers = np.r_[0 : last : s.span, last : net.depth]
         changes = np.concatenate([s.span * d_theta, d_tail])
-        body = add_over_ranks(changes, net.control.basis(net.depth)[layers], comm)
+        body = add_over_ranks(changes, control.basis(net.depth)[layers], slab.comm)
+    else:  # as many layers change like the first of an interval
+        body = np.concatenate([math.sqrt(s.span) * d_theta, d_tail])
     opening = None
-    if net.opening is not None and comm.rank == 0:
-        theta, inputs = owned("opening", params.opening), forward.inputs
-        change = samples_first(then.w_first - now.w_first, len(net.layer.feature_shape))
-        opening, _ = net.opening.pull_back(theta, owned("opening", inputs), change)
+    if slab.is_first and net.layer.input_shape is None:
+        change = then.w_first - now.w_first
+        seed = samples_first(change, change.ndim - 1)
+        opening, _ = net.open_back(params, forward.inputs, seed)
     return Params(opening, body, None)
 
 
-def _gradients(net: Network, s: Sample, at: Points) -> tuple[Array, Array]:
+def _gradients(s: Sample, at: Points) -> tuple[Array, Array]:
     """Gradients of the first layer of every interval, and of those behind them all."""
-    behind, u = np.ascontiguousarray(at.w[::-1]), np.ascontiguousarray(at.u[:-1])
-    known = no_columns(behind), u, nothing(u.shape[1:], u.dtype)
-    theta = net.layer.prepare(s.theta)
-    sampled = net.layer.gradient(behind, *known, theta, net.step)
-    if not s.tail.n_steps:
-        return sampled, sampled[:0]
-    tail = gradient_of_layers(net.layer, at.u_tail, at.w_tail, s.theta_tail, net.step)
-    return sampled, tail
+    sampled = _layer_by_layer(s.firsts, at.u[:-1], at.w)
+    return sampled, _layer_by_layer(s.tail, at.u_tail[:-1], at.w_tail[1:])
+
+
+def _layer_by_layer(layers: Forward, u: Array, w: Array) -> Array:
+    """Gradient of every layer from the state before it and the adjoint behind it."""
+    d_theta = empty((layers.n_steps, layers.layer.n_params), layers.dtype)
+    if layers.n_steps:
+        starts, u = np.ascontiguousarray(w[::-1]), np.ascontiguousarray(u)
+        none = absent(u.dtype)
+        steps = layers.prepared
+        layers.layer.retrace(steps, starts, none, none, u, none, d_theta, none)
+    return d_theta
 
 
 def _steps(propagator: Forward | Adjoint, starts: Array) -> Array:

@@ -6,20 +6,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.arrays.layout import Array, samples_last
-from mgresnet.fused import solve_forward_but_last_sweep
-from mgresnet.layers.stepwise import no_columns, nothing
-from mgresnet.learning.ends import close
-from mgresnet.learning.objectives import Objective
-from mgresnet.learning.optimisers import tree_map
-from mgresnet.learning.regularisation import Regularisation
-from mgresnet.learning.shared import pull_back_control
+from mgresnet.arrays.layout import Array, absent, samples_last
+from mgresnet.arrays.memory import empty
+from mgresnet.arrays.trees import tree_map
 from mgresnet.mgrit.options import MGRITOptions
-from mgresnet.network import Network, Params, owned
+from mgresnet.network import Network, Params
 from mgresnet.parallel import as_time_comm
-from mgresnet.slab import cut, local_slab
-from mgresnet.solution import Solution
-from mgresnet.solve import solve_adjoint_with_gradient
+from mgresnet.solve.objectives import Objective
+from mgresnet.solve.penalties import Regularisation
+from mgresnet.solve.propagation import pose
+from mgresnet.solve.roundtrip import go_there
+from mgresnet.solve.slab import Slab
+from mgresnet.solve.solution import Solution
+from mgresnet.timeline.propagators import Forward
 
 
 class Info(NamedTuple):
@@ -63,52 +62,80 @@ def parameter_gradient(
             f"forward states have shape {forward.states.shape}, adjoints "
             f"{adjoint.states.shape}; both must come from one batch and one rank"
         )
-    theta = net.layer_params(params.body, forward.slab)
-    body = _body_gradient(net, theta, forward, adjoint)
-    opening = _opening_gradient(net, params, forward, adjoint)
+    body, opening, layers = adjoint.gradient, None, forward.slab
+    if body is None:
+        body = _body_gradient(forward, adjoint)
+    if layers.start == 0:
+        opening, _ = _open_back(net, params, forward, adjoint)
     comm = as_time_comm(comm)
-    return Params(opening, pull_back_control(net, body, forward.slab, 1, comm), None)
+    rows = net.control.pull_back(body, net.depth, layers, 1, comm)
+    return Params(opening, rows, None)
 
 
-def _body_gradient(
-    net: Network, theta: Array, forward: Solution, adjoint: Solution
-) -> Array:
+def input_gradient(
+    net: Network, params: Params, forward: Solution, adjoint: Solution
+) -> tuple[Array, Array]:
+    """Gradient of J with respect to the inputs and to the first state.
+
+    Parameters
+    ----------
+    net : Network
+    params : Params
+        With the opening, if there is one.
+    forward, adjoint : Solution
+        From `solve_forward` and, with ``gradient=True``, `solve_adjoint`.
+
+    Returns
+    -------
+    d_inputs : ndarray, shape of the inputs
+        Of this rank's layers, if these take inputs; else on the first rank.
+    d_first : ndarray, shape (batch, *state_shape)
+        For the first state of this rank's layers.
+    """
+    _, d_inputs = _open_back(net, params, forward, adjoint)
+    return d_inputs, adjoint.states[0]
+
+
+def _open_back(
+    net: Network, params: Params, forward: Solution, adjoint: Solution
+) -> tuple[Array | None, Array]:
+    """Gradient of the opening, if there is one, and of the inputs."""
+    if net.layer.input_shape is None:
+        return net.open_back(params, forward.inputs, adjoint.states[0])
+    if adjoint.d_inputs is None:
+        raise ValueError(
+            "the adjoint solution has no gradient for the inputs of the layers; solve "
+            "it with gradient=True"
+        )
+    seed = np.moveaxis(adjoint.d_inputs[:, 0], -1, 0)
+    return net.open_back(params, forward.inputs, seed)
+
+
+def _body_gradient(forward: Solution, adjoint: Solution) -> Array:
     """Gradient of all layers from the points that are kept.
 
     Layers between are passed once more.  They come in two parts, in each of which the
     points are evenly spaced: those up to the last C-point, and a remainder.
     """
-    ends = {0, len(theta)}
+    layers: Forward = forward.layers
+    ends = {0, layers.n_steps}
     for kept in (forward.kept, adjoint.kept):
         last = len(kept) - 1 if kept[1] == kept[-1] - kept[-2] else len(kept) - 2
         ends.add(int(kept[last]))
-    ordered = sorted(ends)
-    parts = []
-    for start, stop in itertools.pairwise(ordered):
+    d_theta = empty((layers.n_steps, layers.layer.n_params), layers.dtype)
+    none = absent(layers.dtype)
+    for start, stop in itertools.pairwise(sorted(ends)):
         u = _between(forward, start, stop - 1)
         w = np.ascontiguousarray(_between(adjoint, start + 1, stop)[::-1])
-        coefficients = net.layer.prepare(theta[start:stop])
-        known = no_columns(w), u, nothing(u.shape[1:], u.dtype)
-        parts.append(net.layer.gradient(w, *known, coefficients, net.step))
-    return np.concatenate(parts)
+        steps, d = layers.part(start, stop).prepared, d_theta[start:stop]
+        layers.layer.retrace(steps, w, none, none, u, none, d, none)
+    return d_theta
 
 
 def _between(solution: Solution, first: int, last: int) -> Array:
     """States kept from point `first` to point `last`, samples last."""
     inside = (solution.kept >= first) & (solution.kept <= last)
     return samples_last(solution.states[inside], solution.states.ndim - 2)
-
-
-def _opening_gradient(
-    net: Network, params: Params, forward: Solution, adjoint: Solution
-) -> Array | None:
-    """Gradient of the opening on the rank that has it."""
-    if net.opening is None or forward.slab.start > 0:
-        return None
-    theta = owned("opening", params.opening)
-    inputs = owned("opening", forward.inputs)
-    d_theta, _ = net.opening.pull_back(theta, inputs, adjoint.states[0])
-    return d_theta
 
 
 @np.errstate(over="ignore", invalid="ignore")  # shows in the status
@@ -124,6 +151,8 @@ def value_and_gradient(
     comm: Any = None,
     regularisation: Regularisation | None = None,
     guess: Info | None = None,
+    first: Array | None = None,
+    keep: str = "auto",
 ) -> tuple[float, Params, Info]:
     """Objective of a batch and its gradient for the parameters that this rank owns.
 
@@ -142,6 +171,10 @@ def value_and_gradient(
     regularisation : Regularisation, optional
     guess : Info, optional
         Of an earlier call with the same batch, to start both solves from.
+    first : ndarray, shape (batch, *state_shape), optional
+        First state if every layer takes inputs; zero by default.
+    keep : {"all", "c-points", "auto"}
+        As in `solve_forward`, for states and adjoints; the numbers are the same.
 
     Returns
     -------
@@ -156,46 +189,52 @@ def value_and_gradient(
     .. [1] S. Günther et al., "Layer-Parallel Training of Deep Residual Neural
        Networks", SIAM J. Math. Data Sci. 2(1), 2020.
     """
-    comm = as_time_comm(comm)
     forward = forward or MGRITOptions.serial()
-    adjoint = adjoint or MGRITOptions.serial(forward.coarsening, forward.store)
+    adjoint = adjoint or MGRITOptions.serial(forward.coarsening)
+    slab, back = Slab.of(net, forward, comm), Slab.of(net, adjoint, comm)
     objective.check(net.n_outputs, targets, len(inputs))
-    own = local_slab(net, params, options=forward, comm=comm)
-    grid, slab = cut(net, forward, comm)
-    rows = own._replace(body=net.layer_params(own.body, slab))
-    plain = net.plain
+    own = slab.own(params)
     clock = [time.perf_counter()]
-    ahead = forward, adjoint, comm, guess and guess.forward
-    known, ends, swept = solve_forward_but_last_sweep(plain, rows, inputs, *ahead)
+    batch = pose(slab, own, inputs, first, forward)
+    there = go_there(batch, forward, back.grid, guess and guess.forward, keep)
     clock.append(time.perf_counter())
-    loss, d_head, seed = close(plain, rows, known.states[-1], targets, objective, comm)
+    last = there.trajectory.states[-1]
+    loss, d_head, seed = close(slab, own, last, targets, objective)
     clock.append(time.perf_counter())
-    adjoints, d_body = solve_adjoint_with_gradient(
-        plain,
-        rows,
-        known,
-        seed,
-        options=adjoint,
-        comm=comm,
-        guess=guess and guess.adjoint,
-        ends=ends,
-    )
-    states = swept()
+    known = guess and guess.adjoint
+    states, adjoints = there.back(seed, adjoint, known, keep)
     clock.append(time.perf_counter())
-    d_opening = _opening_gradient(plain, rows, states, adjoints)
-    gradient = Params(d_opening, d_body, d_head)
-    value = loss
+    d_opening = None
+    if slab.is_first:
+        d_opening, _ = _open_back(net, own, states, adjoints)
+    value, gradient = loss, Params(d_opening, adjoints.gradient, d_head)
     if regularisation is not None:
-        penalty, d_penalty = regularisation.value_and_gradient(rows, net.step, comm)
-        value += penalty
-        gradient = tree_map(np.add, gradient, d_penalty)
-    body = pull_back_control(net, gradient.body, slab, grid.interval, comm)
+        penalty, d_penalty = regularisation.of_slab(slab, own)
+        value, gradient = value + penalty, tree_map(np.add, gradient, d_penalty)
+    gradient = gradient._replace(body=slab.pull_back(gradient.body))
     clock.append(time.perf_counter())
     phases = ("forward", "head", "adjoint", "gradient")
     took = (stop - start for start, stop in itertools.pairwise(clock))
     seconds = dict(zip(phases, took, strict=True))
     info = Info(states, adjoints, loss, seconds | _parts(states, adjoints))
-    return value, gradient._replace(body=body), info
+    return value, gradient, info
+
+
+def close(
+    slab: Slab, params: Params, last: Array, targets: Any, objective: Objective
+) -> tuple[float, Array | None, Array]:
+    """Loss on every rank; on the last gradient of the head, and adjoint seed.
+
+    The seed is (*state_shape, batch); zero on other ranks.
+    """
+    loss, d_head, seed = 0.0, None, np.zeros_like(last)
+    if slab.is_last:
+        outputs = slab.net.close(params, last)
+        loss, d_outputs = objective.value_and_seed(outputs, targets)
+        d_outputs = d_outputs.astype(last.dtype, copy=False)
+        d_head, seed = slab.net.close_back(params, last, d_outputs)
+    total = float(slab.comm.sum(np.array([loss]))[0])
+    return total, d_head, samples_last(seed, last.ndim - 1)
 
 
 def _parts(*solutions: Solution) -> dict[str, float]:

@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 from mgresnet.arrays.layout import Array, samples_first, samples_last
 from mgresnet.mgrit.solver import Result, Status
+from mgresnet.solve.slab import span
 
 Indices = NDArray[np.intp]
+KEEPS = ("all", "c-points", "auto")
+BUDGET = 2**26  # bytes of states up to which "auto" keeps all
 
 
 class Trajectory(Protocol):
@@ -34,18 +37,18 @@ class Trajectory(Protocol):
         """What a forward solve propagated with."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Solution:
     """States or adjoints of this rank's layers, and how they were found.
 
     Parameters
     ----------
-    states : ndarray, shape (n_local + 1, batch, *features)
+    states : ndarray, shape (n_local + 1, batch, *state_shape)
         At the ends of this rank's layers, in layer order: ``states[n]`` is u_n, or
         dJ/du_n, for n counted from the first layer of the slab.  With
-        ``store="c-points"`` only those listed in `kept`.
+        ``keep="c-points"`` only those listed in `kept`.
     kept : ndarray of int, shape (len(states),)
-        Which n the states are for; with ``store="all"`` 0, 1, .., n_local.
+        Which n the states are for; with ``keep="all"`` 0, 1, .., n_local.
     slab : range
         This rank's layers.
     residuals : ndarray, shape (n_measured,)
@@ -65,14 +68,18 @@ class Solution:
     seconds : dict
         What they took by the clock on the wall, with the messages of a solve on the
         coarsest level.
-    defects : ndarray, shape (n_local_c_points, batch, *features)
+    defects : ndarray, shape (n_local_c_points, batch, *state_shape)
         Residual at this rank's C-points, in layer order: at the end of every interval,
         or, for adjoints, at its start.
-    inputs : ndarray, shape (batch, n_features), or None
+    inputs : ndarray, shape (batch, *input_shape), or None
         What a forward solve started from.
     layers : Forward, or None
-        What a forward solve propagated with; where all states are kept it has noted
-        the slopes of the activation.
+        What a forward solve propagated with; where all states are kept its tape has
+        what the layers want to know for the way back.
+    gradient : ndarray, shape (n_local, n_params), or None
+        For the parameters of this rank's layers, of an adjoint solve that was asked.
+    d_inputs : ndarray, shape (n_local, 1, *input_shape, batch), or None
+        For what these layers take.
     """
 
     states: Array
@@ -86,12 +93,14 @@ class Solution:
     work: Counter[tuple[int, str]]
     seconds: dict[tuple[int, str], float]
     defects: Array
-    inputs: Array | None = None
+    inputs: Any = None
     layers: Any = None
+    gradient: Any = None
+    d_inputs: Any = None
 
     @property
     def final(self) -> Array:
-        """Last state of the slab, (batch, *features)."""
+        """Last state of the slab, (batch, *state_shape)."""
         last: Array = self.states[-1]
         return last
 
@@ -109,12 +118,34 @@ def kept_points(n_layers: int, spacing: int) -> Indices:
     return points
 
 
-def as_solution(
-    result: Result, slab: range, spacing: int, ndim: int, backwards: bool
-) -> Solution:
-    """Solution in layer order, samples first; states have `ndim` axes of features."""
+def keeps_all(keep: str, n_layers: int, spacing: int, state: Array) -> bool:
+    """Whether states of all layers are kept, or C-points alone.
+
+    Parameters
+    ----------
+    keep : {"all", "c-points", "auto"}
+        "auto" keeps all states that need little memory, or have no C-points.
+    n_layers, spacing : int
+    state : ndarray
+        One state.
+
+    Raises
+    ------
+    ValueError
+        If `keep` is something else.
+    """
+    if keep not in KEEPS:
+        raise ValueError(f"unknown keep {keep!r}; choose from {', '.join(KEEPS)}")
+    if keep == "auto":
+        return spacing >= n_layers or n_layers * state.nbytes <= BUDGET
+    return keep == "all"
+
+
+def as_solution(result: Result, slab: range, spacing: int, backwards: bool) -> Solution:
+    """Solution in layer order, samples first."""
     order = slice(None, None, -1 if backwards else 1)
     histories = [measure.residuals for measure in result.measures]
+    ndim = result.points.ndim - 2
     return Solution(
         states=samples_first(result.points[order], ndim),
         kept=kept_points(len(slab), spacing),
@@ -133,15 +164,15 @@ def as_solution(
 def guess_points(
     guess: Solution | Array | None, slab: range, spacing: int, first: Array
 ) -> Array | None:
-    """First approximation of the points that are kept, samples last, in layer order.
+    """First approximation of the C-points, samples last, in layer order.
 
     Parameters
     ----------
-    guess : Solution or ndarray, shape (n_local + 1, batch, *features), or None
+    guess : Solution or ndarray, shape (n_local + 1, batch, *state_shape), or None
         A solution may have kept other points; those that lack are zero.
     slab : range
     spacing : int
-    first : ndarray, shape (batch, *features)
+    first : ndarray, shape (*state_shape, batch)
     """
     if guess is None:
         return None
@@ -150,19 +181,15 @@ def guess_points(
         states, kept = guess.states, guess.kept
     else:
         states, kept = np.asarray(guess), np.arange(len(slab) + 1)
-    needed = (len(kept), *first.shape)
+    *shape, batch = first.shape
+    needed = (len(kept), batch, *shape)
     if states.shape != needed or kept[-1] != len(slab):
         raise ValueError(
             f"guess has shape {states.shape}, needed {needed}: the states at the ends "
             f"of layers {span(slab)} for the same batch"
         )
     if not np.array_equal(kept, wanted):
-        places = np.searchsorted(kept, wanted)
+        places = np.minimum(np.searchsorted(kept, wanted), len(kept) - 1)
         known = kept[places] == wanted
         states = np.where(known.reshape(-1, *[1] * first.ndim), states[places], 0.0)
     return samples_last(states.astype(first.dtype, copy=False), first.ndim - 1)
-
-
-def span(slab: range) -> str:
-    """Layers of a slab, for messages."""
-    return f"{slab.start}..{slab.stop - 1}"

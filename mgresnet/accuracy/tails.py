@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mgresnet.arrays.layout import Array, samples_first, samples_last
-from mgresnet.solution import Solution
+from mgresnet.arrays.layout import Array, absent
+from mgresnet.solve.solution import Solution
 from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.propagators import Forward
 
@@ -39,8 +39,7 @@ def retrace_back(tail: Forward, u: Array, solution: Solution, n: int) -> Array:
     w = np.empty_like(u)
     w[kept - n] = kept_states(solution, kept)
     for i, j in itertools.pairwise(kept - n):
-        seed = samples_first(w[j], u.ndim - 2)
-        w[i + 1 : j + 1] = pull_back_tail(tail.part(i + 1, j), u[i + 1 : j + 1], seed)
+        w[i + 1 : j + 1] = pull_back_tail(tail.part(i + 1, j), u[i + 1 : j + 1], w[j])
     return w
 
 
@@ -49,15 +48,15 @@ def march_tail(tail: Forward, first: Array) -> Array:
     u = np.empty((tail.n_steps + 1, *first.shape), first.dtype)
     u[0] = first
     if tail.n_steps:
-        tail.propagate(u[:1], u[None, 1:], u[None, :0])
+        tail.propagate(u[:1], u[None, 1:], absent(u.dtype))
     return u
 
 
 def pull_back_tail(tail: Forward, states: Array, seed: Array) -> Array:
     """Adjoints of the remainder in layer order, from the seed behind it."""
     w = np.empty_like(states)
-    w[0] = samples_last(seed)
+    w[0] = seed
     if tail.n_steps:
         adjoint = Adjoint(tail, np.ascontiguousarray(states[:-1]))
-        adjoint.propagate(w[:1], w[None, 1:], w[None, :0])
+        adjoint.propagate(w[:1], w[None, 1:], absent(w.dtype))
     return w[::-1]

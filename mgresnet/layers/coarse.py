@@ -6,29 +6,32 @@ slope of the line that fits best.  With both, a three-stage step agrees with m E
 steps through third order where parameters vary linearly.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mgresnet.arrays.layout import Array
-from mgresnet.layers.scheme import Scheme, euler, second_order, third_order
+from mgresnet.layers.scheme import euler, second_order, third_order
 
 
 class CoarseOperator(NamedTuple):
-    """A coarse step: moments of the parameters of an interval, and a scheme.
+    """A coarse step: what it keeps of the layers in its interval, and how it steps.
 
     Parameters
     ----------
     moments : callable
-        ``(moments of M * m steps, m, span) -> moments of M steps``, arrays of shape
-        (.., n_moments, ...), where a fine step spans `span` layers.
+        ``(moments of M * m steps, m, span) -> moments of M steps`` of the parameters,
+        arrays of shape (.., n_moments, ...), where a fine step spans `span` layers.
+    inputs : callable
+        The same for inputs, where layers have some.
     scheme : callable
-        Number of layers in the interval -> Scheme.
+        Number of layers in the interval -> Scheme, or the Cell that takes the step.
     """
 
     moments: Callable[[Array, int, int], Array]
-    scheme: Callable[[int], Scheme]
+    inputs: Callable[[Array, int, int], Array]
+    scheme: Callable[[int], Any]
 
 
 def left_point(moments: Array, m: int, span: int) -> Array:
@@ -66,8 +69,23 @@ def _variance(n: int) -> float:
 
 
 COARSE_OPERATORS = {
-    "injection": CoarseOperator(left_point, euler),
-    "mean": CoarseOperator(average, euler),
-    "matched": CoarseOperator(average, second_order),
-    "third_order": CoarseOperator(mean_and_slope, third_order),
+    "injection": CoarseOperator(left_point, left_point, euler),
+    "mean": CoarseOperator(average, average, euler),
+    "matched": CoarseOperator(average, average, second_order),
+    "third_order": CoarseOperator(mean_and_slope, mean_and_slope, third_order),
 }
+
+
+def coarse_operator(name: str, known: Mapping[str, CoarseOperator]) -> CoarseOperator:
+    """Look up a coarse operator.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name.
+    """
+    if name not in known:
+        raise ValueError(
+            f"unknown coarse_operator {name!r}; choose from {', '.join(known)}"
+        )
+    return known[name]

@@ -1,9 +1,9 @@
 r"""How fast a solve will converge, foretold from a few samples and intervals.
 
 The solver's own cycle, with the levels, relaxations and first approximation of the
-options, runs on the model of `mgresnet.timeline.sampled`: exact coarse steps, and what
+options, runs on the model of `mgresnet.accuracy.sampled`: exact coarse steps, and what
 they miss measured on some of the intervals only.  For linear layers its error obeys the
-recursion of `mgresnet.mgrit.theory`, with phi and psi that vary over depth.
+recursion of `mgresnet.accuracy.theory`, with phi and psi that vary over depth.
 Weights smooth in depth need few intervals; weights that have nothing to do with their
 neighbours need all of them, but still few samples.
 """
@@ -14,17 +14,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mgresnet.accuracy.sampled import SampledIntervals, sample, transpose
+from mgresnet.accuracy.spectrum import eigenvalues
+from mgresnet.accuracy.theory import coarse_factor, is_stable
 from mgresnet.arrays.layout import Array, check_finite, check_states, samples_last
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Result, iterate
-from mgresnet.mgrit.theory import coarse_factor, is_stable
 from mgresnet.network import Network, Params
 from mgresnet.parallel import SerialComm
-from mgresnet.slab import cut, forward_propagator
+from mgresnet.solve.slab import Slab
 from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.propagators import Forward
-from mgresnet.timeline.sampled import SampledIntervals, sample, transpose
-from mgresnet.timeline.spectrum import eigenvalues
 
 FEWEST_INTERVALS = 9  # that a defect is measured on
 SAMPLING_ERROR = 0.3  # of a defect foretold from half as many intervals
@@ -44,7 +44,7 @@ class LevelGrowth:
         Largest modulus of a factor psi of a coarse step.
     stable : bool
         Whether coarse steps grow no more than the layers allow, over the whole depth;
-        see `mgresnet.mgrit.theory.is_stable`.
+        see `mgresnet.accuracy.theory.is_stable`.
     """
 
     m: int
@@ -149,11 +149,12 @@ def predict_convergence(
     options = replace(options or MGRITOptions(), tolerance=0.0)
     if options.initial_guess == "serial":
         options = replace(options, initial_guess="coarse")
-    grid, slab = cut(net, options, SerialComm())
+    slab = Slab.of(net, options, None)
+    grid = slab.grid
     rng = np.random.default_rng(seed)
     first = _first_states(net, params, inputs, n_samples, rng)
     last = rng.standard_normal(first.shape).astype(first.dtype)
-    fine = forward_propagator(net, params, slab, options)
+    fine = slab.propagator(slab.theta(params), None, options)
     recommended = _recommend(fine, first, last, options)
     if not grid.factors:
         return Prediction(0.0, 0.0, (), (), (), recommended, 0)
@@ -214,7 +215,7 @@ def _recommend(
         options, coarsening=(2,), relaxations=sweeps, initial_guess="coarse"
     )
     options = replace(options, max_iterations=2)
-    evaluations = len(fine.operator.scheme(2).b)
+    evaluations = len(fine.part(0, 2).coarsen(2).steps.scheme.b)
     most = 2.0 * evaluations * fine.n_steps / (1 + sweeps)
     m = 2 ** int(math.log2(max(1.0, math.sqrt(most))))
     while m > 1:
@@ -247,15 +248,15 @@ def _growth(
         some = np.unique(np.linspace(0, coarse.n_steps - 1, POINTS).astype(np.intp))
         states = np.ascontiguousarray(points[some, ..., :SAMPLES])
         if not np.isfinite(states).all():
-            yield LevelGrowth(coarse.span, math.inf, False)
+            yield LevelGrowth(coarse.steps.span, math.inf, False)
             continue
-        rows = tuple(c[some] for c in coarse.coefficients)
-        layers = replace(coarse, coefficients=rows, span=1)
-        h_lambda = eigenvalues(Adjoint(layers, states))
+        layers, span = coarse.steps.take(some), coarse.steps.span
+        layers = layers._replace(span=1, scheme=coarse.layer.scheme)
+        h_lambda = eigenvalues(Adjoint(coarse.with_steps(layers), states))
         operator, n_steps = options.coarse_operator, coarse.n_steps
-        psi = coarse_factor(h_lambda, coarse.span, operator)
-        stable = is_stable(h_lambda, coarse.span, operator, n_intervals=n_steps)
-        yield LevelGrowth(coarse.span, float(np.abs(psi).max()), bool(stable.all()))
+        psi = coarse_factor(h_lambda, span, operator)
+        stable = is_stable(h_lambda, span, operator, n_intervals=n_steps)
+        yield LevelGrowth(span, float(np.abs(psi).max()), bool(stable.all()))
 
 
 def _first_states(
@@ -266,9 +267,8 @@ def _first_states(
     rng: np.random.Generator,
 ) -> Array:
     """First states of randomly chosen samples, samples last."""
-    features = (net.opening.n_inputs,) if net.opening else net.layer.feature_shape
-    inputs = check_states(inputs, "inputs", features, params.body.dtype)
+    inputs = check_states(inputs, "inputs", net.input_shape, params.body.dtype)
     check_finite(inputs, "inputs")
     some = rng.choice(len(inputs), min(n_samples, len(inputs)), replace=False)
     states = net.open(params, inputs[np.sort(some)])
-    return samples_last(states, len(net.layer.feature_shape))
+    return samples_last(states, len(net.layer.state_shape))

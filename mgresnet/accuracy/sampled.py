@@ -8,7 +8,7 @@ and only the defect :math:`\delta_j` costs m layers.  It is evaluated on chosen
 intervals and interpolated linearly in depth between them.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -40,6 +40,8 @@ class SampledIntervals:
     fine: Any
     coarse: Any
     chosen: Indices
+
+    sample_block = 0
 
     @property
     def n_steps(self) -> int:
@@ -153,5 +155,4 @@ def _spread(n: int, k: int) -> Indices:
 def _choose(fine: Forward, coarse: Forward, chosen: Indices) -> SampledIntervals:
     m = fine.n_steps // coarse.n_steps
     rows = (chosen[:, None] * m + np.arange(m)).reshape(-1)
-    some = replace(fine, coefficients=tuple(c[rows] for c in fine.coefficients))
-    return SampledIntervals(some, coarse, chosen)
+    return SampledIntervals(fine.with_steps(fine.steps.take(rows)), coarse, chosen)

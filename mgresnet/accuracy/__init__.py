@@ -1,0 +1,1 @@
+"""How wrong is it: estimates of errors, predicted convergence, theory."""

@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from fakes import run_ranks
-from mgresnet.control import add_over_ranks
 
 import mgresnet as mg
+from mgresnet.control import add_over_ranks
 from mgresnet.kernels.combine import combine_transposed
 
 SHAPES = [(1, 0), (5, 0), (2, 1), (7, 1), (3, 2), (9, 2), (4, 3), (12, 3), (9, 5)]

@@ -8,11 +8,11 @@ from cases import Scalar, rough_network, smooth_network, states
 from propagators import Recursion
 
 import mgresnet as mg
+from mgresnet.accuracy import theory
 from mgresnet.accuracy.sampled import interpolate, sample
 from mgresnet.accuracy.spectrum import eigenvalues
 from mgresnet.arrays.layout import samples_last
 from mgresnet.layers.coarse import COARSE_OPERATORS
-from mgresnet.accuracy import theory
 from mgresnet.mgrit.solver import iterate
 from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.propagators import Forward, march

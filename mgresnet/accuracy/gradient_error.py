@@ -17,7 +17,6 @@ of a few coarse solves.
 """
 
 import math
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -157,9 +156,9 @@ def _sample(
     m, m_back = ((*grid.factors, 1)[0] for grid in grids)
     span, n_layers = grids[0].interval, len(slab.layers)
     n = n_layers // span * span
-    fine: Forward = replace(forward.layers, tape=absent(forward.states.dtype))
+    fine: Forward = forward.layers._replace(tape=absent(forward.states.dtype))
     if fine.operator is None:  # exact states, with a coarse operator for adjoints only
-        fine = replace(fine, operator=slab.operator(options[1]), made={})
+        fine = fine._replace(operator=slab.operator(options[1]), made={})
     u, w = (kept_states(x, range(0, n + 1, span)) for x in (forward, adjoint))
     r, q = _defects(forward, m, n), _defects(adjoint, m_back, n)
     swept = _swept_once(w[:-1], q, m_back, span, n)

@@ -1,5 +1,6 @@
 """Two memory orders for states: users see samples first, kernels see samples last."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 
 
+@lru_cache
 def absent(dtype: Any) -> Array:
     """Array of size zero, which is neither read nor written."""
     return np.empty((0, 0, 0, 0), dtype)

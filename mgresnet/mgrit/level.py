@@ -20,6 +20,7 @@ class Level(NamedTuple):
     propagator: Propagator
     parts: tuple[Propagator, Propagator, Propagator]  # lead, intervals, tail
     points: Array  # start of the lead, C-points, end of the tail
+    c_points: Array  # (M + 1, *state), a view of them
     ends: Array  # (M, *state): end value of every interval, the next C-point's due
     forcing: Array  # (n_steps, *state), or of size zero
     work: Work
@@ -51,18 +52,14 @@ class Level(NamedTuple):
         points = empty((n_points, *state.shape), state.dtype)
         ends = empty((n_intervals, *state.shape), state.dtype)
         coarser = _coarser(intervals.coarsen(m), factors, state)
-        arrays = points, ends, forcing
+        first = 1 if lead.n_steps else 0
+        arrays = points, points[first : first + n_intervals + 1], ends, forcing
         return cls(propagator, parts, *arrays, Work.none(), coarser)
 
     @property
     def n_steps(self) -> int:
         """Number of steps."""
         return self.propagator.n_steps
-
-    @property
-    def c_points(self) -> Array:
-        """C-points, (M + 1, *state); a view."""
-        return self._c_points_among(self.points)
 
     def hierarchy(self) -> Iterator["Level | Coarsest"]:
         """Yield this level and all coarser ones."""
@@ -165,7 +162,7 @@ class Level(NamedTuple):
         if len(points) == self.n_steps + 1:
             return points[lead : lead + intervals + 1 : self.m]
         first = 1 if lead else 0
-        return points[first : first + len(self.ends) + 1]
+        return points[first : first + len(self.c_points)]
 
 
 def _coarser(

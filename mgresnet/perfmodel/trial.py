@@ -209,7 +209,7 @@ def _adjoint_level(trial: Trial, forward: Solution) -> tuple[Level, Callable[[],
     if trial.keep == "all":
         propagator = Adjoint(fine, states)
     d_theta = empty((fine.n_steps, fine.layer.n_params), states.dtype)
-    noting = replace(propagator, gradients=Gradients(d_theta, none))
+    noting = propagator.noting(Gradients(d_theta, none), none)
     return _swept(trial, propagator, noting, np.ones_like(states[0]))
 
 

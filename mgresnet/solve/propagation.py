@@ -265,7 +265,7 @@ class Back(NamedTuple):
         forward, grid = self.forward, self.slab.grid
         layers, operator = forward.layers, self.slab.operator(options)
         if operator is not layers.operator:
-            layers = replace(layers, operator=operator, made={})
+            layers = layers._replace(operator=operator, made={})
         ndim = forward.states.ndim - 2
         if len(forward.states) == len(self.slab.layers) + 1:
             return Adjoint(layers, samples_last(forward.states[:-1], ndim))

@@ -105,7 +105,7 @@ class Slab:
         given = absent(theta.dtype) if inputs is None else inputs
         kept = theta[:, None], given, self.net.step, 1, layer.scheme
         steps = Steps(n, *kept, shared=isinstance(self.net.control, Shared))
-        return Forward(layer, steps, self.operator(options), absent(theta.dtype))
+        return Forward(layer, steps, self.operator(options), absent(theta.dtype), {})
 
     def operator(self, options: MGRITOptions) -> CoarseOperator | None:
         """Coarse operator of the layer; None if it has none, but none is needed."""

@@ -6,7 +6,6 @@ those of the forward run, so its remainder comes first where the forward one com
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -40,8 +39,7 @@ def no_gradients(dtype: Any) -> Gradients:
     return Gradients(absent(dtype), absent(dtype))
 
 
-@dataclass(frozen=True)
-class Adjoint:
+class Adjoint(NamedTuple):
     """Transposed steps ``w[i+1] = G'(u_n)^T w[i] + g[i+1]``, n = n_steps - 1 - i.
 
     Parameters
@@ -88,7 +86,7 @@ class Adjoint:
 
     def noting(self, gradients: Gradients, ends: Array) -> Self:
         """The same steps, that fill arrays on the way; `ends` is of size zero here."""
-        return replace(self, gradients=gradients)
+        return self._replace(gradients=gradients)
 
     @property
     def _lacks_tape(self) -> bool:
@@ -107,7 +105,7 @@ class Adjoint:
         forward = self.forward.noting(self.states.shape[-1])
         none = absent(self.states.dtype)
         forward.propagate(self.states, none, none)
-        return replace(self, forward=forward)
+        return self._replace(forward=forward)
 
     def ready(self) -> Self:
         """The same steps, with a tape noted if it needs little memory."""
@@ -149,7 +147,7 @@ class Adjoint:
         if not forward.tape.size:
             return Adjoint(forward, some).ready()
         tape = np.ascontiguousarray(forward.tape[..., samples])
-        return Adjoint(replace(forward, tape=tape), some)
+        return Adjoint(forward._replace(tape=tape), some)
 
     def whole(self, comm: TimeComm) -> "AdjointOfAll":
         """Steps of all ranks, last ones first."""
@@ -158,8 +156,7 @@ class Adjoint:
     def part(self, start: int, stop: int) -> Self:
         """Keep the layers start..stop-1."""
         wanted = self.gradients
-        return replace(
-            self,
+        return self._replace(
             forward=self.forward.part(start, stop),
             states=self.states[start:stop],
             gradients=wanted and wanted.part(start, stop, self.n_steps),
@@ -184,8 +181,7 @@ class AdjointOfAll(NamedTuple):
         return Adjoint(self.forward.share(samples), states)
 
 
-@dataclass(frozen=True)
-class RetracedAdjoint:
+class RetracedAdjoint(NamedTuple):
     """The same steps where only states at C-points are known; it marches from those.
 
     Parameters
@@ -233,7 +229,7 @@ class RetracedAdjoint:
 
     def noting(self, gradients: Gradients, ends: Array) -> Self:
         """The same steps, that fill arrays on the way."""
-        return replace(self, gradients=gradients, ends=ends)
+        return self._replace(gradients=gradients, ends=ends)
 
     def cut(self, m: int) -> tuple[Self, Self, Self]:
         """Split into what comes before, in, and after the intervals of m steps.
@@ -253,8 +249,7 @@ class RetracedAdjoint:
     def _part(self, layers: slice, starts: slice) -> Self:
         start, stop, _ = layers.indices(self.n_steps)
         wanted = self.gradients
-        return replace(
-            self,
+        return self._replace(
             forward=self.forward.part(start, stop),
             states=self.states[starts],
             ends=self.ends[starts] if self.ends.size else self.ends,

@@ -1,7 +1,6 @@
 """Forward propagation over a run of layers, and over its coarse versions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -14,8 +13,7 @@ from mgresnet.layers.steps import Steps
 from mgresnet.parallel.comm import TimeComm
 
 
-@dataclass(frozen=True)
-class Forward:
+class Forward(NamedTuple):
     """Steps ``u[n+1] = G(theta_n, u[n]) + g[n+1]`` through consecutive layers.
 
     Parameters
@@ -27,7 +25,7 @@ class Forward:
         How coarser versions of this propagator are made; None if there are none.
     tape : ndarray, shape (n_steps, *tape_shape, batch), or of size zero
         Where to note what the layer wants to know for the adjoint.
-    made : dict, optional
+    made : dict
         What has been made of these steps, by this and other propagators with them: the
         adjoint solve needs what the forward one does.
     """
@@ -36,7 +34,7 @@ class Forward:
     steps: Steps
     operator: CoarseOperator | None
     tape: Array
-    made: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    made: dict[Any, Any]
 
     @property
     def n_steps(self) -> int:
@@ -66,7 +64,7 @@ class Forward:
 
     def with_steps(self, steps: Steps) -> Self:
         """Other steps of the same layer, without a tape."""
-        return replace(self, steps=steps, tape=absent(self.dtype), made={})
+        return self._replace(steps=steps, tape=absent(self.dtype), made={})
 
     def propagate(self, starts: Array, u: Array, forcing: Array) -> None:
         """Fill every block with what follows its start; u is modified in place.
@@ -83,7 +81,7 @@ class Forward:
     def noting(self, batch: int) -> Self:
         """The same steps, with a new tape for so many samples."""
         shape = (self.n_steps, *self.tape_shape, batch)
-        return replace(self, tape=empty(shape, self.dtype))
+        return self._replace(tape=empty(shape, self.dtype))
 
     def cut(self, m: int) -> tuple[Self, Self, Self]:
         """Split into what comes before, in, and after the intervals of m steps."""
@@ -113,7 +111,7 @@ class Forward:
     def ready_for(self, samples: slice) -> Self:
         """The same steps for some samples; nothing can be known before a start."""
         some = self.steps.for_samples(samples)
-        return self if some is self.steps else replace(self, steps=some, made={})
+        return self if some is self.steps else self._replace(steps=some, made={})
 
     def part(self, start: int, stop: int) -> Self:
         """Keep the steps start..stop-1."""
@@ -121,7 +119,7 @@ class Forward:
             return self
         steps = self.steps.part(start, stop)
         made: Self = self._once((start, stop), lambda: self.with_steps(steps))
-        return replace(made, tape=self.tape[start:stop]) if self.tape.size else made
+        return made._replace(tape=self.tape[start:stop]) if self.tape.size else made
 
     def _once(self, key: Any, make: Callable[[], Any]) -> Any:
         """Make something, unless it is there."""

@@ -7,6 +7,7 @@ from mgresnet.accuracy.gradient_error import (
 from mgresnet.accuracy.prediction import Prediction as Prediction
 from mgresnet.accuracy.prediction import predict_convergence as predict_convergence
 from mgresnet.arrays.trees import global_norm as global_norm
+from mgresnet.chain import Chain as Chain
 from mgresnet.control import BSpline as BSpline
 from mgresnet.control import Free as Free
 from mgresnet.control import Shared as Shared

@@ -6,7 +6,7 @@ r"""A residual network: opening, one layer repeated over depth, head; its parame
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -116,7 +116,7 @@ class Network:
         """Number of features that come out."""
         return self.head.n_outputs if self.head else self.layer.state_shape[-1]
 
-    def init(self, seed: int = 7, smooth: int | None = None) -> Params:
+    def init(self, seed: Any = 7, smooth: int | None = None) -> Params:
         """Draw initial parameters, the same on every rank.
 
         Opening, body and head have their own random streams, so that changing one

@@ -158,7 +158,9 @@ def _sample(
     n = n_layers // span * span
     fine: Forward = forward.layers._replace(tape=absent(forward.states.dtype))
     if fine.operator is None:  # exact states, with a coarse operator for adjoints only
-        fine = fine._replace(operator=slab.operator(options[1]), made={})
+        fine = fine._replace(
+            operator=Slab.of(slab.net, options[1], slab.comm).operator, made={}
+        )
     u, w = (kept_states(x, range(0, n + 1, span)) for x in (forward, adjoint))
     r, q = _defects(forward, m, n), _defects(adjoint, m_back, n)
     swept = _swept_once(w[:-1], q, m_back, span, n)

@@ -154,7 +154,7 @@ def predict_convergence(
     rng = np.random.default_rng(seed)
     first = _first_states(net, params, inputs, n_samples, rng)
     last = rng.standard_normal(first.shape).astype(first.dtype)
-    fine = slab.propagator(slab.theta(params), None, options)
+    fine = slab.propagator(slab.theta(params))
     recommended = _recommend(fine, first, last, options)
     if not grid.factors:
         return Prediction(0.0, 0.0, (), (), (), recommended, 0)

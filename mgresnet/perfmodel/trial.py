@@ -184,7 +184,7 @@ def _coarse_solve(fine: Level) -> Callable[[], Any]:
     return lambda: coarse.solve(fine.c_points, coarse.forcing, ONE)
 
 
-def _forward(trial: Trial, options: MGRITOptions) -> Solution:
+def _forward(trial: Trial, options: MGRITOptions) -> Any:
     given = trial.net, trial.params, trial.inputs
     return solve_forward(*given, options=options, keep=trial.keep)
 
@@ -196,7 +196,7 @@ def _adjoint(trial: Trial, forward: Solution, options: MGRITOptions) -> Any:
 
 def _forward_level(trial: Trial) -> tuple[Level, Callable[[], Any]]:
     slab = trial.slab
-    layers = slab.propagator(slab.theta(trial.params), None, trial.options)
+    layers = slab.propagator(slab.theta(trial.params))
     state = samples_last(trial.net.open(trial.params, trial.inputs))
     noting = layers.noting(state.shape[-1]) if trial.keep == "all" else layers
     return _swept(trial, layers, noting, state)

@@ -9,43 +9,53 @@ import numpy as np
 from mgresnet.arrays.layout import Array, absent, samples_last
 from mgresnet.arrays.memory import empty
 from mgresnet.arrays.trees import tree_map
-from mgresnet.mgrit.options import MGRITOptions
+from mgresnet.chain import Chain, networks_of
 from mgresnet.network import Network, Params
-from mgresnet.parallel import as_time_comm
+from mgresnet.parallel import TimeComm
+from mgresnet.solve.ahead import between, checked_inputs, pose
+from mgresnet.solve.back import open_back
 from mgresnet.solve.objectives import Objective
 from mgresnet.solve.penalties import Regularisation
-from mgresnet.solve.propagation import pose
-from mgresnet.solve.roundtrip import go_there
+from mgresnet.solve.roundtrip import Swept, Unswept, go_back, go_there
 from mgresnet.solve.slab import Slab
 from mgresnet.solve.solution import Solution
+from mgresnet.solve.stages import (
+    Solutions,
+    per_stage,
+    slabs_back,
+    slabs_of,
+    snaking,
+    together,
+    trees_of,
+)
 from mgresnet.timeline.propagators import Forward
 
 
 class Info(NamedTuple):
     """What `value_and_gradient` found on its way."""
 
-    forward: Solution
-    adjoint: Solution
+    forward: Any  # Solution, or Solutions of a chain
+    adjoint: Any
     loss: float  # without regularisation
     seconds: dict[str, float]  # by phase; relax and coarse within forward and adjoint
 
 
 def parameter_gradient(
-    net: Network,
-    params: Params,
-    forward: Solution,
-    adjoint: Solution,
+    net: Network | Chain,
+    params: Any,
+    forward: Solution | Solutions,
+    adjoint: Solution | Solutions,
     *,
     comm: Any = None,
-) -> Params:
+) -> Any:
     """Gradient of J with respect to the parameters of this rank's layers and opening.
 
     Parameters
     ----------
-    net : Network
-    params : Params
-        ``body`` whole or the rows of this rank.
-    forward, adjoint : Solution
+    net : Network or Chain
+    params : Params, or a tuple of them
+        Those of the forward solve, of which the solution has a copy.
+    forward, adjoint : Solution or Solutions
         From `solve_forward` and `solve_adjoint`.
     comm : mpi4py communicator or TimeComm, optional
         Sums over ranks if the network has a control; not needed otherwise.
@@ -57,18 +67,28 @@ def parameter_gradient(
         ``opening`` on the rank that owns the first layer; ``head`` None, as the adjoint
         starts behind it.
     """
+    solutions = per_stage(net, forward), per_stage(net, adjoint)
+    snake, parts = snaking(comm), []
+    for i, (one, u, w) in enumerate(zip(networks_of(net), *solutions, strict=True)):
+        parts.append(_of_network(one, u, w, snake[i % 2]))
+    return together(net, parts)
+
+
+def _of_network(
+    net: Network, forward: Solution, adjoint: Solution, comm: TimeComm
+) -> Params:
+    """Gradient of one network."""
     if forward.slab != adjoint.slab or forward.final.shape != adjoint.final.shape:
         raise ValueError(
             f"forward states have shape {forward.states.shape}, adjoints "
             f"{adjoint.states.shape}; both must come from one batch and one rank"
         )
-    body, opening, layers = adjoint.gradient, None, forward.slab
+    body, opening = adjoint.gradient, None
     if body is None:
         body = _body_gradient(forward, adjoint)
-    if layers.start == 0:
-        opening, _ = _open_back(net, params, forward, adjoint)
-    comm = as_time_comm(comm)
-    rows = net.control.pull_back(body, net.depth, layers, 1, comm)
+    if forward.slab.start == 0:
+        opening, _ = open_back(net, forward.own, forward, adjoint)
+    rows = net.control.pull_back(body, net.depth, forward.slab, 1, comm)
     return Params(opening, rows, None)
 
 
@@ -81,7 +101,7 @@ def input_gradient(
     ----------
     net : Network
     params : Params
-        With the opening, if there is one.
+        Those of the solutions.
     forward, adjoint : Solution
         From `solve_forward` and, with ``gradient=True``, `solve_adjoint`.
 
@@ -92,23 +112,8 @@ def input_gradient(
     d_first : ndarray, shape (batch, *state_shape)
         For the first state of this rank's layers.
     """
-    _, d_inputs = _open_back(net, params, forward, adjoint)
+    _, d_inputs = open_back(net, forward.own, forward, adjoint)
     return d_inputs, adjoint.states[0]
-
-
-def _open_back(
-    net: Network, params: Params, forward: Solution, adjoint: Solution
-) -> tuple[Array | None, Array]:
-    """Gradient of the opening, if there is one, and of the inputs."""
-    if net.layer.input_shape is None:
-        return net.open_back(params, forward.inputs, adjoint.states[0])
-    if adjoint.d_inputs is None:
-        raise ValueError(
-            "the adjoint solution has no gradient for the inputs of the layers; solve "
-            "it with gradient=True"
-        )
-    seed = np.moveaxis(adjoint.d_inputs[:, 0], -1, 0)
-    return net.open_back(params, forward.inputs, seed)
 
 
 def _body_gradient(forward: Solution, adjoint: Solution) -> Array:
@@ -140,33 +145,33 @@ def _between(solution: Solution, first: int, last: int) -> Array:
 
 @np.errstate(over="ignore", invalid="ignore")  # shows in the status
 def value_and_gradient(
-    net: Network,
-    params: Params,
+    net: Network | Chain,
+    params: Any,
     inputs: Array,
     targets: Any,
     *,
     objective: Objective,
-    forward: MGRITOptions | None = None,
-    adjoint: MGRITOptions | None = None,
+    forward: Any = None,
+    adjoint: Any = None,
     comm: Any = None,
     regularisation: Regularisation | None = None,
     guess: Info | None = None,
     first: Array | None = None,
     keep: str = "auto",
-) -> tuple[float, Params, Info]:
+) -> tuple[float, Any, Info]:
     """Objective of a batch and its gradient for the parameters that this rank owns.
 
     Parameters
     ----------
-    net : Network
-    params : Params
+    net : Network or Chain
+    params : Params, or a tuple of them
         Whole network, or what this rank owns.
     inputs : ndarray, shape (batch, n_features)
     targets : ndarray
         What the objective wants: labels (batch,) or outputs (batch, n_outputs).
     objective : SoftmaxCrossEntropy or LeastSquares
     forward, adjoint : MGRITOptions, optional
-        Serial propagation by default.
+        Serial propagation by default.  For a chain one for all or one for each stage.
     comm : mpi4py communicator or TimeComm, optional
     regularisation : Regularisation, optional
     guess : Info, optional
@@ -189,35 +194,38 @@ def value_and_gradient(
     .. [1] S. Günther et al., "Layer-Parallel Training of Deep Residual Neural
        Networks", SIAM J. Math. Data Sci. 2(1), 2020.
     """
-    forward = forward or MGRITOptions.serial()
-    adjoint = adjoint or MGRITOptions.serial(forward.coarsening)
-    slab, back = Slab.of(net, forward, comm), Slab.of(net, adjoint, comm)
+    slabs = slabs_of(net, forward, comm)
+    backs = slabs_back(net, slabs, adjoint)
     objective.check(net.n_outputs, targets, len(inputs))
-    own = slab.own(params)
-    clock = [time.perf_counter()]
-    batch = pose(slab, own, inputs, first, forward)
-    there = go_there(batch, forward, back.grid, guess and guess.forward, keep)
+    owned = [s.own(tree) for s, tree in zip(slabs, trees_of(net, params), strict=True)]
+    known = [per_stage(net, way) for way in (guess[:2] if guess else (None, None))]
+    clock, x = [time.perf_counter()], inputs
+    there: list[Swept | Unswept] = []
+    for slab, own, back, start in zip(slabs, owned, backs, known[0], strict=True):
+        x = between(slab, x) if there else checked_inputs(slab, own, x)
+        there.append(go_there(pose(slab, own, x, first), back, start, keep))
+        x = there[-1].trajectory.states[-1]
     clock.append(time.perf_counter())
-    last = there.trajectory.states[-1]
-    loss, d_head, seed = close(slab, own, last, targets, objective)
+    loss, d_head, seed = close(slabs[-1], owned[-1], x, targets, objective)
     clock.append(time.perf_counter())
-    known = guess and guess.adjoint
-    states, adjoints = there.back(seed, adjoint, known, keep)
+    solved, openings = go_back(there, owned, backs, seed, known[1], keep)
     clock.append(time.perf_counter())
-    d_opening = None
-    if slab.is_first:
-        d_opening, _ = _open_back(net, own, states, adjoints)
-    value, gradient = loss, Params(d_opening, adjoints.gradient, d_head)
-    if regularisation is not None:
-        penalty, d_penalty = regularisation.of_slab(slab, own)
-        value, gradient = value + penalty, tree_map(np.add, gradient, d_penalty)
-    gradient = gradient._replace(body=slab.pull_back(gradient.body))
+    value, parts = loss, []
+    for slab, own, (_, w), d_opening in zip(
+        slabs, owned, solved, openings, strict=True
+    ):
+        part = Params(d_opening, w.gradient, d_head if slab is slabs[-1] else None)
+        if regularisation is not None:
+            penalty, d_penalty = regularisation.of_slab(slab, own)
+            value, part = value + penalty, tree_map(np.add, part, d_penalty)
+        parts.append(part._replace(body=slab.pull_back(part.body)))
     clock.append(time.perf_counter())
-    phases = ("forward", "head", "adjoint", "gradient")
-    took = (stop - start for start, stop in itertools.pairwise(clock))
-    seconds = dict(zip(phases, took, strict=True))
-    info = Info(states, adjoints, loss, seconds | _parts(states, adjoints))
-    return value, gradient, info
+    states, adjoints = (together(net, [*way]) for way in zip(*solved, strict=True))
+    return (
+        value,
+        together(net, parts),
+        Info(states, adjoints, loss, _seconds(clock, solved)),
+    )
 
 
 def close(
@@ -237,10 +245,14 @@ def close(
     return total, d_head, samples_last(seed, last.ndim - 1)
 
 
-def _parts(*solutions: Solution) -> dict[str, float]:
-    """Seconds of sweeps through the layers, and on coarser levels."""
-    parts = {"relax": 0.0, "coarse": 0.0}
-    for solution in solutions:
-        for (level, _), seconds in solution.seconds.items():
-            parts["coarse" if level else "relax"] += seconds
-    return parts
+def _seconds(
+    clock: list[float], solved: list[tuple[Solution, Solution]]
+) -> dict[str, float]:
+    """Seconds by phase; sweeps through the layers, and coarser levels, within both."""
+    phases = ("forward", "head", "adjoint", "gradient")
+    took = (stop - start for start, stop in itertools.pairwise(clock))
+    seconds = dict(zip(phases, took, strict=True)) | {"relax": 0.0, "coarse": 0.0}
+    for solution in itertools.chain(*solved):
+        for (level, _), spent in solution.seconds.items():
+            seconds["coarse" if level else "relax"] += spent
+    return seconds

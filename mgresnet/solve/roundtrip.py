@@ -8,13 +8,19 @@ gradient with k corrections of the states then takes k sweeps forward, none of t
 without any.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from mgresnet.arrays.layout import Array, absent, samples_first
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import CPoints, solve_c_points
-from mgresnet.solve.propagation import Back, Posed, propagate
+from mgresnet.network import Params
+from mgresnet.solve.ahead import Posed, propagate
+from mgresnet.solve.back import Back, open_back
+from mgresnet.solve.slab import Slab
 from mgresnet.solve.solution import (
     Indices,
     Solution,
@@ -42,12 +48,12 @@ class Swept(NamedTuple):
     trajectory: Solution
 
     def back(
-        self, seed: Array, options: MGRITOptions, guess: Solution | None, keep: str
+        self, slab: Slab, seed: Array, guess: Solution | None, keep: str
     ) -> tuple[Solution, Solution]:
-        """Forward and adjoint solution from dJ/du_N (*state_shape, batch)."""
+        """Forward and adjoint solution; the seed dJ/du_N is (*state_shape, batch)."""
         none = absent(seed.dtype)
-        problem = Back(self.batch.slab, self.trajectory, seed, none)
-        return self.trajectory, problem.propagate(options, guess, keep, True, none)
+        problem = Back(slab, self.trajectory, seed, none)
+        return self.trajectory, problem.propagate(guess, keep, True, none)
 
 
 class Unswept(NamedTuple):
@@ -65,16 +71,16 @@ class Unswept(NamedTuple):
         return Known(states, kept, slab.layers, self.batch.layers)
 
     def back(
-        self, seed: Array, options: MGRITOptions, guess: Solution | None, keep: str
+        self, slab: Slab, seed: Array, guess: Solution | None, keep: str
     ) -> tuple[Solution, Solution]:
-        """Forward and adjoint solution from dJ/du_N (*state_shape, batch)."""
-        slab, none, found = self.batch.slab, absent(seed.dtype), self.c_points
+        """Forward and adjoint solution; the seed dJ/du_N is (*state_shape, batch)."""
+        none, found, batch = absent(seed.dtype), self.c_points, self.batch
         problem = Back(slab, self.trajectory, seed, none)
         ends = none if found.swept else found.finest.ends
-        adjoint = problem.propagate(options, guess, keep, True, ends)
-        result, layers = found.measure(slab.comm), self.batch.layers
-        states = as_solution(result, slab.layers, slab.grid.spacing, backwards=False)
-        return replace(states, inputs=self.batch.inputs, layers=layers), adjoint
+        adjoint = problem.propagate(guess, keep, True, ends)
+        result, spacing = found.measure(batch.slab.comm), batch.slab.grid.spacing
+        states = as_solution(result, batch.slab.layers, spacing, backwards=False)
+        return replace(states, inputs=batch.inputs, layers=batch.layers), adjoint
 
 
 def leaves_sweep(grid: TimeGrid, forward: MGRITOptions, back: TimeGrid) -> bool:
@@ -83,29 +89,50 @@ def leaves_sweep(grid: TimeGrid, forward: MGRITOptions, back: TimeGrid) -> bool:
 
 
 def go_there(
-    batch: Posed,
-    options: MGRITOptions,
-    back: TimeGrid,
-    guess: Solution | None,
-    keep: str,
+    batch: Posed, back: Slab, guess: Solution | None, keep: str
 ) -> Swept | Unswept:
     """Solve forward, but for a sweep that the way back will do.
 
     Parameters
     ----------
     batch : Posed
-    options : MGRITOptions
-    back : TimeGrid
-        Levels of the adjoint solve.
+    back : Slab
+        Of the adjoint solve.
     guess : Solution, optional
     keep : {"all", "c-points", "auto"}
     """
     slab, grid = batch.slab, batch.slab.grid
-    if batch.keeps_all(keep) or not leaves_sweep(grid, options, back):
-        return Swept(batch, propagate(batch, options, guess, keep))
+    if batch.keeps_all(keep) or not leaves_sweep(grid, slab.options, back.grid):
+        return Swept(batch, propagate(batch, guess, keep))
     start = guess_points(guess, slab.layers, grid.spacing, batch.first)
-    problem = batch.layers, batch.first, grid.factors, options, slab.comm
+    problem = batch.layers, batch.first, grid.factors, slab.options, slab.comm
     found = solve_c_points(*problem, start)
     if not found.swept:
         found.finest.leave()
     return Unswept(batch, found)
+
+
+def go_back(
+    there: Sequence[Swept | Unswept],
+    owned: Sequence[Params],
+    backs: Sequence[Slab],
+    seed: Array,
+    guesses: Sequence[Any],
+    keep: str,
+) -> tuple[list[tuple[Solution, Solution]], list[Array | None]]:
+    """Solutions of all stages, from the last to the first, and openings' gradients."""
+    solved: list[tuple[Solution, Solution]] = []
+    openings: list[Array | None] = []
+    stages = [*zip(there, owned, backs, guesses, strict=True)]
+    for i, (way, own, back, guess) in reversed([*enumerate(stages)]):
+        solved.insert(0, way.back(back, seed, guess, keep))
+        d_opening, d_inputs = None, None
+        if back.is_first:
+            d_opening, d_inputs = open_back(back.net, own, *solved[0])
+        openings.insert(0, d_opening)
+        if i > 0:
+            seed = np.zeros_like(there[i - 1].batch.first)
+            if d_inputs is not None:  # the stage before ends on this rank
+                rows = d_inputs.reshape(len(d_inputs), *seed.shape[:-1])
+                seed[:] = np.moveaxis(rows, 0, -1)
+    return solved, openings

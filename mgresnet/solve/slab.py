@@ -25,6 +25,8 @@ class Slab:
     Parameters
     ----------
     net : Network
+    options : MGRITOptions
+        How it is propagated.
     grid : TimeGrid
         Levels of the whole network.
     layers : range
@@ -33,6 +35,7 @@ class Slab:
     """
 
     net: Network
+    options: MGRITOptions
     grid: TimeGrid
     layers: range
     comm: TimeComm
@@ -48,7 +51,7 @@ class Slab:
         """
         comm, options = as_time_comm(comm), options or MGRITOptions.serial()
         grid = _grid(net.depth, net.final_time, options.coarsening)
-        return cls(net, grid, grid.slab(comm.rank, comm.size), comm)
+        return cls(net, options, grid, grid.slab(comm.rank, comm.size), comm)
 
     @property
     def is_first(self) -> bool:
@@ -90,29 +93,27 @@ class Slab:
         depth = self.net.depth
         return control.pull_back(d_theta, depth, self.layers, block, self.comm)
 
-    def propagator(
-        self, theta: Array, inputs: Array | None, options: MGRITOptions
-    ) -> Forward:
+    def propagator(self, theta: Array, inputs: Array | None = None) -> Forward:
         """Forward propagator through the layers, coarsened as the options say.
 
         Parameters
         ----------
         theta : ndarray, shape (n_local, n_params) or (1, n_params)
         inputs : ndarray, shape (n_local, 1, *input_shape, batch), optional
-        options : MGRITOptions
         """
         layer, n = self.net.layer, len(self.layers)
         given = absent(theta.dtype) if inputs is None else inputs
         kept = theta[:, None], given, self.net.step, 1, layer.scheme
         steps = Steps(n, *kept, shared=isinstance(self.net.control, Shared))
-        return Forward(layer, steps, self.operator(options), absent(theta.dtype), {})
+        return Forward(layer, steps, self.operator, absent(theta.dtype), {})
 
-    def operator(self, options: MGRITOptions) -> CoarseOperator | None:
+    @property
+    def operator(self) -> CoarseOperator | None:
         """Coarse operator of the layer; None if it has none, but none is needed."""
         try:
-            return self.net.layer.coarse(options.coarse_operator)
+            return self.net.layer.coarse(self.options.coarse_operator)
         except ValueError:
-            if options.iterates(self.grid.factors):
+            if self.options.iterates(self.grid.factors):
                 raise
             return None
 

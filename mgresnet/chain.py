@@ -1,0 +1,72 @@
+"""Networks one after another: stages of other shapes.
+
+Every stage is solved by all ranks.  They snake: even stages have the ranks in order,
+odd ones in reverse, so that the last state of a stage lies on the rank where
+the next begins, and the way from one to the other costs no message; nor does the way
+back.
+"""
+
+import math
+from dataclasses import dataclass
+
+from mgresnet.network import Network, Params
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Networks in turn; holds no weights.
+
+    Parameters
+    ----------
+    networks : sequence of Network
+        Each opening is the bridge from the stage before; only the last network may
+        have a head.  Parameters of a chain are a tuple with the `Params` of each.
+
+    Examples
+    --------
+    >>> from mgresnet.layers import Dense, Linear
+    >>> first, second = Network(Dense(5), 8), Network(Dense(3), 4, opening=Linear(5, 3))
+    >>> Chain([first, second]).n_outputs
+    3
+    """
+
+    networks: tuple[Network, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "networks", tuple(self.networks))
+        if not self.networks or not all(isinstance(n, Network) for n in self.networks):
+            raise TypeError(
+                f"a chain needs networks, got {self.networks!r}; give at least one "
+                "mg.Network"
+            )
+        for i, (a, b) in enumerate(zip(self.networks, self.networks[1:], strict=False)):
+            made, taken = math.prod(a.layer.state_shape), math.prod(b.input_shape)
+            if a.head is not None:
+                raise ValueError(
+                    f"network {i} of {len(self.networks)} has a head; only the last "
+                    "one may, the others hand on their last state"
+                )
+            if made != taken or b.layer.input_shape is not None:
+                raise ValueError(
+                    f"network {i} hands on {made} features, network {i + 1} takes "
+                    f"{taken}; give it an opening from {made} features"
+                )
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters of all networks."""
+        return sum(net.n_params for net in self.networks)
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of features that come out."""
+        return self.networks[-1].n_outputs
+
+    def init(self, seed: int = 7) -> tuple[Params, ...]:
+        """Draw initial parameters, the same on every rank; see `Network.init`."""
+        return tuple(net.init((seed, i)) for i, net in enumerate(self.networks))
+
+
+def networks_of(net: Network | Chain) -> tuple[Network, ...]:
+    """Stages: those of a chain, or the only one."""
+    return net.networks if isinstance(net, Chain) else (net,)

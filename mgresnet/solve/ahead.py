@@ -1,0 +1,101 @@
+"""A batch that is to be propagated forward, as the engine sees it."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from mgresnet.arrays.layout import Array, check_finite, check_states, samples_last
+from mgresnet.arrays.memory import empty
+from mgresnet.mgrit.solver import Outputs, iterate
+from mgresnet.network import Params
+from mgresnet.solve.slab import Slab
+from mgresnet.solve.solution import Solution, as_solution, guess_points, keeps_all
+from mgresnet.timeline.propagators import Forward
+
+
+class Posed(NamedTuple):
+    """A batch that is to be propagated, as the engine sees it."""
+
+    slab: Slab
+    inputs: Array  # as given
+    layers: Forward
+    first: Array  # (*state_shape, batch)
+
+    def keeps_all(self, keep: str) -> bool:
+        """Whether states of all layers are to be kept."""
+        return keeps_all(
+            keep, len(self.slab.layers), self.slab.grid.spacing, self.first
+        )
+
+
+def pose(
+    slab: Slab,
+    own: Params,
+    inputs: Array,
+    first: Array | None,
+) -> Posed:
+    """What the engine sees of inputs that are checked, and of a slab's parameters."""
+    net, theta = slab.net, slab.theta(own)
+    if net.layer.input_shape is None:
+        shape = (len(inputs), *net.layer.state_shape)
+        state = net.open(own, inputs) if slab.is_first else np.zeros(shape, theta.dtype)
+        sequence = None
+    else:
+        opened = net.open(own, inputs)
+        sequence = np.ascontiguousarray(np.moveaxis(opened, 0, -1)[:, None])
+        shape = (len(inputs), *net.layer.state_shape)
+        state = np.zeros(shape, theta.dtype) if first is None else first
+        state = check_states(state, "first", shape[1:], theta.dtype, len(inputs))
+    layers = slab.propagator(theta, sequence)
+    return Posed(slab, inputs, layers, samples_last(state, len(shape) - 1))
+
+
+def propagate(batch: Posed, guess: Solution | Array | None, keep: str) -> Solution:
+    """Solve, and keep all states and a tape, or C-points."""
+    slab, layers, outputs = batch.slab, batch.layers, None
+    spacing = 1 if batch.keeps_all(keep) else slab.grid.spacing
+    if spacing == 1:
+        layers = layers.noting(batch.first.shape[-1])
+        outputs = Outputs(layers, points_of(len(slab.layers), batch.first))
+    result = iterate(
+        batch.layers,
+        batch.first,
+        slab.grid.factors,
+        slab.options,
+        slab.comm,
+        guess=guess_points(guess, slab.layers, slab.grid.spacing, batch.first),
+        outputs=outputs,
+    )
+    solution = as_solution(result, slab.layers, spacing, backwards=False)
+    return replace(solution, inputs=batch.inputs, layers=layers)
+
+
+def checked_inputs(slab: Slab, own: Params, inputs: Array) -> Array:
+    """Inputs of the first stage, of this rank's layers where these take some."""
+    net, n, dtype = slab.net, len(slab.layers), np.asarray(own.body).dtype
+    inputs = np.asarray(inputs)
+    if net.layer.input_shape is None:
+        inputs = check_states(inputs, "inputs", net.input_shape, dtype)
+        check_finite(inputs, "inputs")
+        return inputs
+    if inputs.ndim > 1 and inputs.shape[1] == net.depth:
+        inputs = inputs[:, slab.layers.start : slab.layers.stop]
+    inputs = check_states(inputs, "inputs", (n, *net.input_shape), dtype)
+    check_finite(inputs, "inputs")
+    if net.opening is not None and slab.comm.size > 1:
+        raise ValueError(
+            f"an opening in front of the inputs of every layer on {slab.comm.size} "
+            "ranks; needed one rank, or inputs without an opening"
+        )
+    return inputs
+
+
+def points_of(n_layers: int, state: Array) -> Array:
+    """Room for the states of all layers."""
+    return empty((n_layers + 1, *state.shape), state.dtype)
+
+
+def between(slab: Slab, last: Array) -> Array:
+    """Last states of a stage (batch, *state_shape) as the next one takes them."""
+    return last.reshape(len(last), *slab.net.input_shape)

@@ -1,0 +1,137 @@
+"""Adjoints that are to be propagated back along a forward solution."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from mgresnet.arrays.layout import Array, absent, check_states, samples_last
+from mgresnet.arrays.memory import empty
+from mgresnet.mgrit.solver import Outputs, iterate
+from mgresnet.network import Network, Params
+from mgresnet.solve.ahead import points_of
+from mgresnet.solve.slab import Slab, span
+from mgresnet.solve.solution import (
+    Solution,
+    Trajectory,
+    as_solution,
+    guess_points,
+    keeps_all,
+    kept_points,
+)
+from mgresnet.timeline.adjoints import Adjoint, Gradients, RetracedAdjoint
+
+
+class Back(NamedTuple):
+    """Adjoints that are to be propagated back along a forward solution."""
+
+    slab: Slab
+    forward: Trajectory
+    last: Array  # (*state_shape, batch): dJ/du_N
+    forcing: Array  # (n_local, *state_shape, batch) in pseudo-time, or of size zero
+
+    def propagate(
+        self,
+        guess: Solution | Array | None,
+        keep: str,
+        gradient: bool,
+        ends: Array,
+    ) -> Solution:
+        """Solve, with the gradient for the layers on the last sweep, if it is asked.
+
+        Parameters
+        ----------
+        guess, keep, gradient
+            As in `solve_adjoint`.
+        ends : ndarray, shape (n_intervals, *state_shape, batch), or of size zero
+            Filled with the states behind the intervals, where C-points alone are known.
+        """
+        (slab, _, last, forcing), layers = self, self.slab.layers
+        propagator, steps = self._transposed(), self.forward.layers.steps
+        outputs, points, wanted = None, absent(last.dtype), None
+        spacing = slab.grid.spacing
+        if keeps_all(keep, len(layers), spacing, last):
+            spacing, points = 1, points_of(len(layers), last)
+        if gradient:
+            d_theta = empty((len(layers), slab.net.layer.n_params), last.dtype)
+            wanted = Gradients(d_theta, np.empty_like(steps.inputs))
+            outputs = Outputs(propagator.noting(wanted, ends), points)
+        elif points.size:
+            outputs = Outputs(propagator, points)
+        start = guess_points(guess, layers, slab.grid.spacing, last)
+        result = iterate(
+            propagator,
+            last,
+            slab.grid.factors,
+            slab.options,
+            slab.comm.reversed(),
+            guess=None if start is None else start[::-1],
+            forcing=forcing,
+            outputs=outputs,
+        )
+        solution = as_solution(result, layers, spacing, backwards=True)
+        if wanted is None:
+            return solution
+        return replace(solution, gradient=wanted.theta, d_inputs=wanted.inputs)
+
+    def _transposed(self) -> Adjoint | RetracedAdjoint:
+        """Adjoint of the fine layers at the states that the forward solution has."""
+        forward, grid = self.forward, self.slab.grid
+        layers, operator = forward.layers, self.slab.operator
+        if operator is not layers.operator:
+            layers = layers._replace(operator=operator, made={})
+        ndim = forward.states.ndim - 2
+        if len(forward.states) == len(self.slab.layers) + 1:
+            return Adjoint(layers, samples_last(forward.states[:-1], ndim))
+        needed = kept_points(len(self.slab.layers), grid.spacing)
+        places = np.searchsorted(forward.kept, needed)
+        if not np.array_equal(forward.kept[places], needed):
+            raise ValueError(
+                f"the forward solution keeps every {forward.kept[1]}th state, the "
+                f"adjoint options need every {grid.spacing}th; use the same coarsening "
+                'for both, or keep="all" for the forward solve'
+            )
+        starts = samples_last(forward.states[places[:-1]], ndim)
+        return RetracedAdjoint(layers, starts, grid.spacing, absent(starts.dtype))
+
+
+def seeds(slab: Slab, forward: Solution, seed: Array | None) -> tuple[Array, Array]:
+    """Adjoint behind the last layer, and what earlier states add, in pseudo-time."""
+    if slab.layers != forward.slab:
+        raise ValueError(
+            f"the forward solution holds layers {span(forward.slab)}, the adjoint "
+            f"options give this rank {span(slab.layers)}; use one communicator and "
+            "the same coarsening for both"
+        )
+    dtype, n = forward.states.dtype, len(slab.layers)
+    batch, *shape = forward.final.shape
+    everywhere = seed is not None and np.ndim(seed) == forward.states.ndim
+    if not everywhere:
+        if not slab.is_last:
+            seed = np.zeros_like(forward.final)
+        seed = check_states(seed, "seed", tuple(shape), dtype, batch)
+        return samples_last(seed, len(shape)), absent(dtype)
+    seed = check_states(seed, "seed", (batch, *shape), dtype, n)
+    if len(forward.states) != n + 1:
+        raise ValueError(
+            "the seed has something for every state, but the forward solution has "
+            f'kept {len(forward.states)} of {n + 1}; solve it with keep="all"'
+        )
+    rows = samples_last(seed, len(shape))
+    before = slab.comm.shift(rows[-1], np.zeros_like(rows[-1]))
+    return rows[-1], np.concatenate([rows[-2::-1], before[None]])
+
+
+def open_back(
+    net: Network, own: Params, forward: Solution, adjoint: Solution
+) -> tuple[Array | None, Array]:
+    """Gradient of the opening, if there is one, and of the inputs of this rank."""
+    if net.layer.input_shape is None:
+        return net.open_back(own, forward.inputs, adjoint.states[0])
+    if adjoint.d_inputs is None:
+        raise ValueError(
+            "the adjoint solution has no gradient for the inputs of the layers; solve "
+            "it with gradient=True"
+        )
+    seed = np.moveaxis(adjoint.d_inputs[:, 0], -1, 0)
+    return net.open_back(own, forward.inputs, seed)

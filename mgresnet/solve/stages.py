@@ -1,0 +1,130 @@
+"""Stages of a call: the slabs of a network, or of all networks of a chain."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mgresnet.arrays.layout import Array
+from mgresnet.chain import Chain, networks_of
+from mgresnet.mgrit.options import MGRITOptions
+from mgresnet.mgrit.solver import Status
+from mgresnet.network import Network
+from mgresnet.parallel import TimeComm, as_time_comm
+from mgresnet.solve.slab import Slab
+from mgresnet.solve.solution import Solution
+
+
+@dataclass(frozen=True)
+class Solutions:
+    """A solution for each stage of a chain."""
+
+    stages: tuple[Solution, ...]
+
+    def __len__(self) -> int:
+        return len(self.stages)
+
+    def __iter__(self) -> Iterator[Solution]:
+        return iter(self.stages)
+
+    def __getitem__(self, i: int) -> Solution:
+        return self.stages[i]
+
+    @property
+    def final(self) -> Array:
+        """Last state of this rank's slab of the last stage, (batch, *state_shape)."""
+        return self.stages[-1].final
+
+    @property
+    def status(self) -> Status:
+        """The worst of all stages."""
+        return max((s.status for s in self.stages), key=list(Status).index)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the states of all stages are within the tolerance."""
+        return self.status is Status.CONVERGED
+
+    @property
+    def iterations(self) -> int:
+        """Most coarse-grid corrections of a stage."""
+        return max(s.iterations for s in self.stages)
+
+    @property
+    def final_residual(self) -> float:
+        """2-norm of the residuals of all stages."""
+        return float(np.hypot.reduce([s.final_residual for s in self.stages]))
+
+    @property
+    def residuals(self) -> Array:
+        """2-norm over the stages, before each correction; a stage may stop early."""
+        longest = max(len(s.residuals) for s in self.stages)
+        rows = np.array(
+            [np.pad(s.residuals, (0, longest - len(s.residuals))) for s in self.stages]
+        )
+        total: Array = np.hypot.reduce(rows, axis=0)
+        return total
+
+
+def per_stage(net: Network | Chain, value: Any) -> tuple[Any, ...]:
+    """One for every stage, from one for all or one for each."""
+    n = len(networks_of(net))
+    if not isinstance(net, Chain):
+        return (value,)
+    if not isinstance(value, tuple | list | Solutions) or hasattr(value, "_fields"):
+        return (value,) * n
+    if len(value) != n:
+        raise ValueError(f"got {len(value)} for {n} stages; give one for all, or {n}")
+    return tuple(value)
+
+
+def slabs_of(net: Network | Chain, options: Any, comm: Any) -> list[Slab]:
+    """What this rank owns of every stage.
+
+    Parameters
+    ----------
+    net : Network or Chain
+    options : MGRITOptions, tuple of them, or None
+    comm : mpi4py communicator or TimeComm, optional
+    """
+    snake = snaking(comm)
+    given = enumerate(zip(networks_of(net), per_stage(net, options), strict=True))
+    return [Slab.of(one, o, snake[i % 2]) for i, (one, o) in given]
+
+
+def trees_of(net: Network | Chain, params: Any) -> tuple[Any, ...]:
+    """Parameters of every stage."""
+    if not isinstance(net, Chain):
+        return (params,)
+    if not isinstance(params, tuple) or len(params) != len(net.networks):
+        raise ValueError(
+            f"a chain of {len(net.networks)} networks has a tuple of as many Params; "
+            "make them with chain.init"
+        )
+    return params
+
+
+def together(net: Network | Chain, parts: list[Any]) -> Any:
+    """The only part of a network, or all of a chain."""
+    if not isinstance(net, Chain):
+        return parts[0]
+    return Solutions(tuple(parts)) if isinstance(parts[0], Solution) else tuple(parts)
+
+
+def slabs_back(net: Network | Chain, slabs: list[Slab], options: Any) -> list[Slab]:
+    """The same with the options of adjoint solves.
+
+    They are exact by default, with the intervals of the forward solves.
+    """
+    given = zip(slabs, per_stage(net, options), strict=True)
+    return [
+        Slab.of(s.net, o or MGRITOptions.serial(s.options.coarsening), s.comm)
+        for s, o in given
+    ]
+
+
+def snaking(comm: Any) -> tuple[TimeComm, TimeComm]:
+    """Ranks of even stages, and of odd ones."""
+    ranks = as_time_comm(comm)
+    return ranks, ranks.reversed()

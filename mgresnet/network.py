@@ -7,11 +7,11 @@ r"""A residual network: opening, one layer repeated over depth, head; its parame
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from mgresnet.arrays.checks import integer
+from mgresnet.arrays.checks import FLOATS, floats, integer, members, provides, real
 from mgresnet.arrays.layout import Array
 from mgresnet.control import BSpline
 from mgresnet.layers.dense import Dense
@@ -61,6 +61,15 @@ class Map(Protocol):
         """Gradients with respect to theta and x."""
 
 
+# Parts of a network: what is asked of them, and an example.
+PIECES = (
+    ("layer", ("feature_shape", "n_params", "init", "prepare", "march"), "Dense(4)"),
+    ("opening", members(Map), "Linear(2, 4)"),
+    ("head", members(Map), "Linear(4, 2)"),
+    ("control", ("n_coefficients", "values", "condense"), "BSpline(6)"),
+)
+
+
 @dataclass(frozen=True)
 class Network:
     """A residual network, forward Euler on ``[0, final_time]``; holds no weights.
@@ -97,21 +106,25 @@ class Network:
     control: BSpline | None = None
 
     def __post_init__(self) -> None:
+        for name, needed, example in PIECES:
+            if (piece := getattr(self, name)) is not None or name == "layer":
+                provides(name, piece, needed, example)
         integer("depth", self.depth, 1)
-        if not (math.isfinite(self.final_time) and self.final_time > 0.0):
+        if not 0.0 < real("final_time", self.final_time) < math.inf:
             raise ValueError(
                 f"final_time must be a positive number, got {self.final_time}"
             )
-        width = math.prod(self.layer.feature_shape)
-        if self.opening is not None and self.opening.n_outputs != width:
+        shape = self.layer.feature_shape
+        size = shape[0] if len(shape) == 1 else f"states of shape {shape}"
+        if self.opening is not None and (self.opening.n_outputs,) != shape:
             raise ValueError(
                 f"the opening makes {self.opening.n_outputs} features, the layers "
-                f"need {width}; give both the same width"
+                f"need {size}; give both the same width"
             )
-        if self.head is not None and self.head.n_inputs != width:
+        if self.head is not None and (self.head.n_inputs,) != shape:
             raise ValueError(
                 f"the head takes {self.head.n_inputs} features, the layers make "
-                f"{width}; give both the same width"
+                f"{size}; give both the same width"
             )
 
     @cached_property
@@ -136,7 +149,14 @@ class Network:
         """Number of features that come out."""
         return self.head.n_outputs if self.head else self.layer.feature_shape[-1]
 
-    def init(self, seed: int = 7, smooth: int | None = None) -> Params:
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one sample that goes in."""
+        return (self.opening.n_inputs,) if self.opening else self.layer.feature_shape
+
+    def init(
+        self, seed: int = 7, smooth: int | None = None, dtype: Any = np.float64
+    ) -> Params:
         """Draw initial parameters, the same on every rank.
 
         Opening, body and head have their own random streams, so that changing one
@@ -148,16 +168,49 @@ class Network:
         smooth : int, optional
             Without a control: start from a random cubic spline with that many
             coefficients, in place of independent layers.
+        dtype : {float64, float32}
+            Parameters of type float32 are those of type float64, rounded.
         """
+        if np.dtype(dtype) not in FLOATS:
+            raise TypeError(f"dtype is {dtype!r}; needed np.float64 or np.float32")
+        integer("seed", seed, 0)
         streams = np.random.default_rng(seed).spawn(3)
-        opening = None if self.opening is None else self.opening.init(streams[0])[0]
-        head = None if self.head is None else self.head.init(streams[2])[0]
+        opening, head = (
+            None if end is None else end.init(stream)[0].astype(dtype, copy=False)
+            for end, stream in ((self.opening, streams[0]), (self.head, streams[2]))
+        )
         spline = self.control or (BSpline(smooth) if smooth is not None else None)
         n_rows = spline.n_coefficients if spline else self.depth
         body = self.layer.init(streams[1], n_rows)
         if spline and not self.control:
             body = spline.values(body, self.depth, range(self.depth))
-        return Params(opening, body, head)
+        return Params(opening, body.astype(dtype, copy=False), head)
+
+    def own(self, params: Params, slab: range) -> Params:
+        """Parameters as arrays of one dtype, with the rows of a slab.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The message names the part that is wrong.
+        """
+        if not isinstance(params, Params):
+            raise TypeError(
+                f"params is a {type(params).__name__}, needed Params(opening, body, "
+                "head) as net.init makes them"
+            )
+        body = self.own_body(params.body, slab)
+        for name in ("opening", "head"):
+            theta, part = getattr(params, name), getattr(self, name)
+            if theta is not None and part is None:
+                raise ValueError(
+                    f"params.{name} is given, but the network has no {name}; needed "
+                    f"None, or a network with {name}=Linear(...)"
+                )
+            if theta is not None:
+                theta = floats(name, theta, (part.n_params,), body.dtype, "body has")
+                params = params._replace(**{name: theta})
+        return params._replace(body=body)
 
     def own_body(self, body: Array, slab: range) -> Array:
         """What the rank that owns a slab keeps of `body`, given whole or already kept.
@@ -167,9 +220,7 @@ class Network:
         ValueError
             If `body` has the rows of neither the whole network nor the slab.
         """
-        body = np.asarray(body)
-        if body.dtype not in (np.float64, np.float32):
-            raise TypeError(f"body has dtype {body.dtype}; needed float64 or float32")
+        body = floats("body", body, ("...",))
         n_params = self.layer.n_params
         if self.control:
             if body.shape == (self.control.n_coefficients, n_params):
@@ -202,13 +253,20 @@ class Network:
         """First state of a batch."""
         if self.opening is None:
             return inputs
-        return self.opening.apply(owned("opening", params.opening), inputs)
+        return _applied("opening", self.opening, params.opening, inputs)
 
     def close(self, params: Params, last: Array) -> Array:
         """Outputs of a batch from its last state."""
         if self.head is None:
             return last
-        return self.head.apply(owned("head", params.head), last)
+        return _applied("head", self.head, params.head, last)
+
+
+def _applied(name: str, part: Map, theta: Array | None, x: Array) -> Array:
+    """What a map, which may be anybody's, makes of a batch."""
+    values = part.apply(owned(name, theta), x)
+    shape = (len(x), part.n_outputs)
+    return floats(f"output of the {name}", values, shape, x.dtype, "its input has")
 
 
 def owned(name: str, theta: Array | None) -> Array:

@@ -11,10 +11,12 @@ neighbours need all of them, but still few samples.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from mgresnet.arrays.layout import Array, check_finite, check_states, samples_last
+from mgresnet.arrays.checks import check_finite, check_states, integer
+from mgresnet.arrays.layout import Array, samples_last
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Result, iterate
 from mgresnet.mgrit.theory import coarse_factor, is_stable
@@ -144,16 +146,16 @@ def predict_convergence(
        bounds for parareal and multigrid reduction in time", SIAM J. Matrix Anal.
        Appl. 40(2), 2019.
     """
-    if n_samples < 1:
-        raise ValueError(f"n_samples is {n_samples}, needed at least 1")
+    integer("n_samples", n_samples, 1)
+    integer("seed", seed, 0)
     options = replace(options or MGRITOptions(), tolerance=0.0)
     if options.initial_guess == "serial":
         options = replace(options, initial_guess="coarse")
     grid, slab = cut(net, options, SerialComm())
     rng = np.random.default_rng(seed)
-    first = _first_states(net, params, inputs, n_samples, rng)
-    last = rng.standard_normal(first.shape).astype(first.dtype)
     fine = forward_propagator(net, params, slab, options)
+    first = _first_states(net, params, inputs, fine.dtype, n_samples, rng)
+    last = rng.standard_normal(first.shape).astype(first.dtype)
     recommended = _recommend(fine, first, last, options)
     if not grid.factors:
         return Prediction(0.0, 0.0, (), (), (), recommended, 0)
@@ -262,12 +264,12 @@ def _first_states(
     net: Network,
     params: Params,
     inputs: Array,
+    dtype: np.dtype[Any],
     n_samples: int,
     rng: np.random.Generator,
 ) -> Array:
     """First states of randomly chosen samples, samples last."""
-    features = (net.opening.n_inputs,) if net.opening else net.layer.feature_shape
-    inputs = check_states(inputs, "inputs", features, params.body.dtype)
+    inputs = check_states(inputs, "inputs", net.input_shape, dtype)
     check_finite(inputs, "inputs")
     some = rng.choice(len(inputs), min(n_samples, len(inputs)), replace=False)
     states = net.open(params, inputs[np.sort(some)])

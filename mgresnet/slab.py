@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import Any
 
+from mgresnet.arrays.checks import provides
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm, as_time_comm
@@ -10,9 +11,24 @@ from mgresnet.timeline.coarse import COARSE_OPERATORS, CoarseOperator
 from mgresnet.timeline.grid import TimeGrid
 from mgresnet.timeline.propagators import Forward
 
+OPTIONS = (("coarsening", "coarse_operator", "max_iterations"), "MGRITOptions((4,))")
+
+
+def both(
+    forward: MGRITOptions | None, adjoint: MGRITOptions | None
+) -> tuple[MGRITOptions, MGRITOptions]:
+    """Options of two solves; serial propagation where there are none."""
+    forward = MGRITOptions.serial() if forward is None else forward
+    provides("forward", forward, *OPTIONS)
+    if adjoint is None:
+        adjoint = MGRITOptions.serial(forward.coarsening, forward.store)
+    return forward, adjoint
+
 
 def cut(net: Network, options: MGRITOptions, comm: TimeComm) -> tuple[TimeGrid, range]:
     """Levels of a network, and the layers that this rank owns."""
+    provides("net", net, ("layer", "depth"), "Network(Dense(4), 8)")
+    provides("options", options, *OPTIONS)
     if options.coarse_operator not in COARSE_OPERATORS:
         raise ValueError(
             f"unknown coarse_operator {options.coarse_operator!r}; choose from "
@@ -46,10 +62,11 @@ def local_slab(
     """
     comm = as_time_comm(comm)
     _, slab = cut(net, options, comm)
+    own = net.own(params, slab)
     return Params(
-        params.opening if comm.rank == 0 else None,
-        net.own_body(params.body, slab),
-        params.head if comm.rank == comm.size - 1 else None,
+        own.opening if comm.rank == 0 else None,
+        own.body,
+        own.head if comm.rank == comm.size - 1 else None,
     )
 
 
@@ -57,7 +74,8 @@ def forward_propagator(
     net: Network, params: Params, slab: range, options: MGRITOptions
 ) -> Forward:
     """Propagator over the layers of a slab, coarsened as the options say."""
-    coefficients = net.layer.prepare(net.layer_params(params.body, slab))
+    body = net.own(params, slab).body
+    coefficients = net.layer.prepare(net.layer_params(body, slab))
     return Forward(net.layer, coefficients, net.step, coarse_operator(options))
 
 

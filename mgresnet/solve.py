@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.arrays.layout import Array, check_finite, check_states, samples_last
+from mgresnet.arrays.checks import check_finite, check_states
+from mgresnet.arrays.layout import Array, samples_last
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.segment import March, Segment
 from mgresnet.mgrit.solver import Result, iterate
@@ -19,9 +20,9 @@ from mgresnet.solution import (
     Solution,
     Trajectory,
     as_solution,
+    check_solution,
     guess_points,
     kept_points,
-    span,
 )
 from mgresnet.timeline.adjoints import Adjoint, RetracedAdjoint
 from mgresnet.timeline.grid import TimeGrid
@@ -68,7 +69,7 @@ def solve_forward(
     .. [1] S. Günther et al., "Layer-Parallel Training of Deep Residual Neural
        Networks", SIAM J. Math. Data Sci. 2(1), 2020.
     """
-    options = options or MGRITOptions.serial()
+    options = MGRITOptions.serial() if options is None else options
     comm = as_time_comm(comm)
     problem = forward_problem(net, params, inputs, options, comm, guess)
     result = iterate(*problem.arguments(options, comm), spacing=problem.spacing)
@@ -109,7 +110,7 @@ def forward_problem(
     """Check what `solve_forward` was given, and pose the problem."""
     grid, slab = cut(net, options, comm)
     forward = forward_propagator(net, params, slab, options)
-    inputs = check_states(inputs, "inputs", _input_shape(net), forward.dtype)
+    inputs = check_states(inputs, "inputs", net.input_shape, forward.dtype)
     check_finite(inputs, "inputs")
     shape = (len(inputs), *net.layer.feature_shape)
     first = (
@@ -209,15 +210,10 @@ def _adjoint(
     layers: Forward | None = None,
     ends: Array | None = None,
 ) -> tuple[Solution, Result]:
-    options = options or MGRITOptions.serial()
+    options = MGRITOptions.serial() if options is None else options
     comm = as_time_comm(comm)
     grid, slab = cut(net, options, comm)
-    if slab != forward.slab:
-        raise ValueError(
-            f"the forward solution holds layers {span(forward.slab)}, the adjoint "
-            f"options give this rank {span(slab)}; use one communicator and the same "
-            "coarsening for both"
-        )
+    check_solution("forward", forward, net, params, slab)
     dtype = forward.states.dtype
     if comm.rank < comm.size - 1:
         seed = np.zeros_like(forward.states[-1])
@@ -268,7 +264,3 @@ def _transpose(
             )
         starts = forward.states[places[:-1]]
     return RetracedAdjoint(fine, samples_last(starts, ndim), grid.spacing, ends)
-
-
-def _input_shape(net: Network) -> tuple[int, ...]:
-    return (net.opening.n_inputs,) if net.opening else net.layer.feature_shape

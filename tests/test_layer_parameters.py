@@ -70,7 +70,7 @@ def test_bad_parameters_say_what_to_do(bias, weight, given, kind, message):
 
 def test_integer_weights_and_wrong_rows_are_refused():
     layer = mg.Dense(3, bias="none")
-    with pytest.raises(TypeError, match="weight must be floating point, got int64"):
+    with pytest.raises(TypeError, match="weight has dtype int64, needed float64"):
         layer.pack(np.ones((2, 3, 3), np.int64))
     with pytest.raises(ValueError, match=r"shape \(2, 10\), needed \(\.\.\., 9\)"):
         layer.unpack(np.ones((2, 10)))

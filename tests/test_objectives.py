@@ -50,17 +50,17 @@ BAD_TARGETS = {
     "integer values": (
         lambda: evaluate(np.ones((3, 3), int), SQUARES),
         TypeError,
-        "targets have dtype int64, needed floating point",
+        "targets has dtype int64, needed float64 or float32",
     ),
     "values too narrow": (
         lambda: evaluate(np.ones((3, 1)), SQUARES),
         ValueError,
-        "targets have shape (3, 1), needed (3, 3)",
+        "targets has shape (3, 1), needed (3, 3)",
     ),
     "values with NaN": (
         lambda: evaluate(np.full((3, 3), np.nan), SQUARES),
         ValueError,
-        "targets have NaN or infinity; clean them",
+        "targets has NaN or infinity, first in sample 0",
     ),
 }
 

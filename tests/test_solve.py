@@ -54,8 +54,8 @@ BAD = {
     "float32 inputs": (
         lambda: forward(INPUTS.astype(np.float32)),
         TypeError,
-        "inputs has dtype float32, the parameters have float64; convert one, for "
-        "instance inputs.astype(np.float64)",
+        "inputs has dtype float32, the parameters have float64; try "
+        "inputs.astype(np.float64)",
     ),
     "integer inputs": (
         lambda: forward(np.ones((3, 4), int)),
@@ -92,7 +92,7 @@ BAD = {
     "integer body": (
         lambda: body(BODY.astype(int)),
         TypeError,
-        "body has dtype int64; needed float64 or float32",
+        "body has dtype int64, needed float64 or float32",
     ),
     "half body": (lambda: body(BODY.astype(np.float16)), TypeError, "dtype float16"),
     "no opening": (
@@ -131,7 +131,11 @@ BAD = {
         TypeError,
         "seed has dtype float32",
     ),
-    "no seed": (lambda: adjoint(None), TypeError, "seed has dtype object"),
+    "no seed": (
+        lambda: adjoint(None),
+        TypeError,
+        "seed is None, needed an array of floats, shape (3, 4)",
+    ),
     "guess of another depth": (
         lambda: adjoint(guess=np.ones((4, 3, 4))),
         ValueError,
@@ -140,8 +144,8 @@ BAD = {
     "adjoint of another network": (
         lambda: adjoint(solution=forward(net=SHORT, params=SHORT_PARAMS)),
         ValueError,
-        "the forward solution holds layers 0..3, the adjoint options give this rank "
-        "0..11; use one communicator and the same coarsening for both",
+        "forward holds layers 0..3, this rank has 0..11; use one network, one "
+        "communicator and one coarsening for both solves",
     ),
     "gradient of two batches": (
         lambda: mg.parameter_gradient(NET, PARAMS, FORWARD, forward(INPUTS[:2])),
@@ -247,13 +251,13 @@ def test_slabs_are_rows_of_the_whole_network():
 
     options = mg.MGRITOptions((4,))
     whole = mg.Params(np.ones(12), BODY, np.ones(15))
-    local = mg.local_slab(NET, whole, options=options, comm=Second())
+    local = mg.local_slab(ENDS, whole, options=options, comm=Second())
     assert local.opening is None
     assert local.head is None
     np.testing.assert_array_equal(local.body, BODY[4:8])
-    again = mg.local_slab(NET, local, options=options, comm=Second())
+    again = mg.local_slab(ENDS, local, options=options, comm=Second())
     np.testing.assert_array_equal(again.body, local.body)
     with pytest.raises(ValueError, match=r"or \(4, 20\) for layers 4..7 of this rank"):
         mg.local_slab(
-            NET, mg.Params(None, BODY[:3], None), options=options, comm=Second()
+            ENDS, mg.Params(None, BODY[:3], None), options=options, comm=Second()
         )

@@ -485,7 +485,7 @@ def test_overflow_is_an_infinite_factor():
 
 def test_bad_inputs_are_refused():
     net, params = smooth_network(64)
-    with pytest.raises(ValueError, match="n_samples is 0"):
+    with pytest.raises(ValueError, match="n_samples must be at least 1, got 0"):
         mg.predict_convergence(net, params, states(net), n_samples=0)
     with pytest.raises(ValueError, match="inputs has shape"):
         mg.predict_convergence(net, params, np.ones((3, 7)))

@@ -1,7 +1,16 @@
 """Checks of what callers pass in, in one voice: what was given, needed, what to try."""
 
 import operator
+from collections.abc import Iterable
+from numbers import Real
 from typing import Any
+
+import numpy as np
+
+from mgresnet.arrays.layout import Array
+
+Sizes = tuple[int | str, ...]
+FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
 def integer(name: str, value: Any, least: int) -> int:
@@ -29,8 +38,153 @@ def integer(name: str, value: Any, least: int) -> int:
         number = operator.index(value)
     except TypeError:
         raise TypeError(
-            f"{name} must be an integer, got {value!r}; try {least}"
+            f"{name} must be an integer, got {_shown(value)}; try {least}"
         ) from None
     if number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")
     return number
+
+
+def real(name: str, value: Any) -> float:
+    """Return a real number as a float, or say that it is none."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a real number, got {_shown(value)}; try 1.0")
+    return float(value)
+
+
+def provides(name: str, value: Any, members: Iterable[str], example: str) -> None:
+    """Refuse what lacks a method or an attribute that will be asked for.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument, for the message.
+    value : object
+    members : iterable of str
+    example : str
+        Something that has them all.
+
+    Raises
+    ------
+    TypeError
+        If one is missing, or if it is a class in place of an instance.
+    """
+    if isinstance(value, type):
+        raise TypeError(
+            f"{name} is the class {value.__name__}, needed an instance such as "
+            f"{example}"
+        )
+    lacking = [member for member in members if not hasattr(value, member)]
+    if lacking:
+        raise TypeError(
+            f"{name} is {_shown(value)}, which has no {', '.join(lacking)}; needed "
+            f"something like {example}"
+        )
+
+
+def members(protocol: type) -> list[str]:
+    """Public methods and attributes of a protocol."""
+    return [name for name in vars(protocol) if not name.startswith("_")]
+
+
+def floats(
+    name: str,
+    value: Any,
+    shape: Sizes,
+    dtype: np.dtype[Any] | None = None,
+    owner: str = "the parameters have",
+) -> Array:
+    """Array of numbers that kernels can read, or say what is wrong with it.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument, for the message.
+    value : array_like
+        Lists of Python's floats are float64.  Any strides will do; integers and other
+        byte orders are refused.
+    shape : tuple of int or str
+        Needed sizes; a str names one that may be any, "..." stands for any.
+    dtype : dtype, optional
+        That of another array; by default float64 or float32.
+    owner : str
+        Which array has that dtype, for the message.
+
+    Raises
+    ------
+    TypeError
+        If it holds no such numbers.
+    ValueError
+        If the shape does not fit.
+    """
+    values = _array(name, value, shape)
+    if values.dtype not in (FLOATS if dtype is None else (dtype,)):
+        needed = "needed float64 or float32" if dtype is None else f"{owner} {dtype}"
+        convert = "np.asarray({}, {})" if values is not value else "{}.astype({})"
+        raise TypeError(
+            f"{name} has dtype {values.dtype}, {needed}; try "
+            f"{convert.format(name, f'np.{dtype or FLOATS[0]}')}"
+        )
+    if not _fits(values.shape, shape):
+        raise ValueError(f"{name} has shape {values.shape}, needed {_written(shape)}")
+    return values if values.flags.aligned else values.copy()
+
+
+def check_states(
+    values: Any,
+    name: str,
+    features: tuple[int, ...],
+    dtype: np.dtype[Any],
+    batch: int | None = None,
+) -> Array:
+    """A batch of states of the right shape and dtype."""
+    shape = ("batch" if batch is None else batch, *features)
+    states = floats(name, values, shape, dtype)
+    if len(states) == 0:
+        raise ValueError(f"{name} is an empty batch; give at least one sample")
+    return states
+
+
+def check_finite(values: Array, name: str) -> None:
+    """Refuse NaN and infinity in a batch."""
+    finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"{name} has NaN or infinity, first in sample {int(np.argmin(finite))}; "
+            "remove or repair such samples"
+        )
+
+
+def _array(name: str, value: Any, shape: Sizes) -> Array:
+    """Array of anything that was given."""
+    needed = f"needed an array of floats, shape {_written(shape)}"
+    try:
+        values = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} has rows of different lengths, {needed}") from None
+    if values.dtype.kind not in "biufc":
+        raise TypeError(f"{name} is {_shown(value)}, {needed}")
+    return values
+
+
+def _fits(got: tuple[int, ...], needed: Sizes) -> bool:
+    """Whether an array has the sizes that matter."""
+    if "..." in needed:
+        place = needed.index("...")
+        more = len(got) - len(needed) + 1
+        needed = (*needed[:place], *["any"] * more, *needed[place + 1 :])
+    pairs = zip(got, needed, strict=False)
+    same = all(a == b for a, b in pairs if isinstance(b, int))
+    return same and len(got) == len(needed)
+
+
+def _written(shape: Sizes) -> str:
+    """Sizes as NumPy writes them."""
+    comma = "," if len(shape) == 1 else ""
+    return f"({', '.join(map(str, shape))}{comma})"
+
+
+def _shown(value: Any) -> str:
+    """What was given, in a few words."""
+    text = repr(value)
+    return text if len(text) <= 40 and "\n" not in text else f"a {type(value).__name__}"

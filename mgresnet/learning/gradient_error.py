@@ -25,7 +25,7 @@ from mgresnet.arrays.layout import Array, samples_first, samples_last
 from mgresnet.arrays.memory import empty
 from mgresnet.layers.stepwise import gradient_of_layers, no_columns, nothing
 from mgresnet.learning.ends import close
-from mgresnet.learning.objectives import Objective
+from mgresnet.learning.objectives import Objective, check_targets
 from mgresnet.learning.optimisers import global_norm, tree_map
 from mgresnet.learning.remainder import (
     kept_states,
@@ -40,7 +40,7 @@ from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params, owned
 from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.slab import cut
-from mgresnet.solution import Solution
+from mgresnet.solution import Solution, check_solutions
 from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.propagators import Forward, march
 
@@ -112,6 +112,11 @@ def estimate_gradient_error(
         Divide by `global_norm` of the gradient for relative errors.
     """
     comm = as_time_comm(comm)
+    _, slab = cut(net, options, comm)
+    check_solutions(forward, adjoint, net, params, slab)
+    if forward.layers is None:
+        raise ValueError("forward has no layers; give what solve_forward returned")
+    check_targets(objective, net.n_outputs, targets, forward.states.shape[1])
     if forward.final_residual == 0.0 and adjoint.final_residual == 0.0:
         return GradientError(0.0, 0.0, 0.0)
     factors = (options, adjoint_options or options)

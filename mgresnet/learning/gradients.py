@@ -6,29 +6,38 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mgresnet.arrays.checks import check_states
 from mgresnet.arrays.layout import Array, samples_last
 from mgresnet.fused import solve_forward_but_last_sweep
 from mgresnet.layers.stepwise import no_columns, nothing
 from mgresnet.learning.ends import close
-from mgresnet.learning.objectives import Objective
+from mgresnet.learning.objectives import Objective, check_targets
 from mgresnet.learning.optimisers import tree_map
 from mgresnet.learning.regularisation import Regularisation
 from mgresnet.learning.shared import pull_back_control
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params, owned
 from mgresnet.parallel import as_time_comm
-from mgresnet.slab import cut, local_slab
-from mgresnet.solution import Solution
+from mgresnet.slab import both, cut, local_slab
+from mgresnet.solution import Solution, check_solutions
 from mgresnet.solve import solve_adjoint_with_gradient
 
 
 class Info(NamedTuple):
-    """What `value_and_gradient` found on its way."""
+    """What `value_and_gradient` found on its way; prints as a table."""
 
     forward: Solution
     adjoint: Solution
     loss: float  # without regularisation
     seconds: dict[str, float]  # by phase; relax and coarse within forward and adjoint
+
+    def __repr__(self) -> str:
+        took = ", ".join(
+            f"{name} {seconds:.1e}" for name, seconds in self.seconds.items()
+        )
+        parts = (f"loss        {self.loss:.4e}", f"seconds     {took}")
+        solves = (f"forward\n{self.forward}", f"adjoint\n{self.adjoint}")
+        return "\n".join((*parts, *solves))
 
 
 def parameter_gradient(
@@ -58,11 +67,7 @@ def parameter_gradient(
         ``opening`` on the rank that owns the first layer; ``head`` None, as the adjoint
         starts behind it.
     """
-    if forward.slab != adjoint.slab or forward.final.shape != adjoint.final.shape:
-        raise ValueError(
-            f"forward states have shape {forward.states.shape}, adjoints "
-            f"{adjoint.states.shape}; both must come from one batch and one rank"
-        )
+    check_solutions(forward, adjoint, net, params)
     theta = net.layer_params(params.body, forward.slab)
     body = _body_gradient(net, theta, forward, adjoint)
     opening = _opening_gradient(net, params, forward, adjoint)
@@ -157,10 +162,10 @@ def value_and_gradient(
        Networks", SIAM J. Math. Data Sci. 2(1), 2020.
     """
     comm = as_time_comm(comm)
-    forward = forward or MGRITOptions.serial()
-    adjoint = adjoint or MGRITOptions.serial(forward.coarsening, forward.store)
-    objective.check(net.n_outputs, targets, len(inputs))
+    forward, adjoint = both(forward, adjoint)
     own = local_slab(net, params, options=forward, comm=comm)
+    inputs = check_states(inputs, "inputs", net.input_shape, own.body.dtype)
+    check_targets(objective, net.n_outputs, targets, len(inputs))
     grid, slab = cut(net, forward, comm)
     rows = own._replace(body=net.layer_params(own.body, slab))
     plain = net.plain

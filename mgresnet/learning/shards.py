@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from mgresnet.arrays.checks import floats
 from mgresnet.arrays.layout import Array
 from mgresnet.learning.gradient_error import GradientError
 from mgresnet.learning.gradients import Info
@@ -71,9 +72,10 @@ def take_shard(inputs: Array, targets: Any, data: TimeComm) -> Shard:
     ValueError
         If there are fewer samples than ranks, or more or fewer targets than samples.
     """
-    n = len(inputs)
-    if len(targets) != n:
-        raise ValueError(f"targets have {len(targets)} rows, needed {n}, as the inputs")
+    inputs = floats("inputs", inputs, ("batch", "..."))
+    n, shape = len(inputs), np.shape(targets)
+    if shape[:1] != (n,):
+        raise ValueError(f"targets have shape {shape}, needed {n} rows, as the inputs")
     if n < data.size:
         raise ValueError(
             f"a batch of {n} sample(s) for {data.size} data rank(s), needed a sample "

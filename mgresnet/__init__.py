@@ -1,5 +1,6 @@
 """Layer-parallel training of residual networks by multigrid reduction in time."""
 
+from mgresnet.arrays.trees import global_norm as global_norm
 from mgresnet.control import BSpline as BSpline
 from mgresnet.data import Batch as Batch
 from mgresnet.data import batches as batches
@@ -29,7 +30,6 @@ from mgresnet.learning.optimisers import adamw as adamw
 from mgresnet.learning.optimisers import apply_updates as apply_updates
 from mgresnet.learning.optimisers import chain as chain
 from mgresnet.learning.optimisers import clip_by_global_norm as clip_by_global_norm
-from mgresnet.learning.optimisers import global_norm as global_norm
 from mgresnet.learning.optimisers import sgd as sgd
 from mgresnet.learning.regularisation import Regularisation as Regularisation
 from mgresnet.learning.schedules import constant as constant

@@ -13,10 +13,10 @@ import pytest
 from fakes import run_ranks
 
 import mgresnet as mg
+from mgresnet.arrays.trees import tree_map
 from mgresnet.learning import controller
 from mgresnet.learning.accurate import Both, accurate_gradient, next_plans
 from mgresnet.learning.controller import MARGIN, SERIAL, Adaptive, Fixed, Plan
-from mgresnet.learning.optimisers import tree_map
 
 MGRIT = mg.MGRITOptions((16,), max_iterations=10, tolerance=0.0)
 LOSS = mg.LeastSquares()

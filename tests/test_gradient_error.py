@@ -15,7 +15,7 @@ import pytest
 from fakes import run_ranks
 
 import mgresnet as mg
-from mgresnet.learning.optimisers import tree_map
+from mgresnet.arrays.trees import tree_map
 
 WIDTH = 5
 CORRECTIONS = [(0, 0), (1, 1), (2, 1), (1, 0), (0, 2)]

@@ -11,11 +11,11 @@ from fakes import run_ranks
 
 import mgresnet as mg
 from mgresnet.arrays import memory
+from mgresnet.arrays.trees import tree_map
 from mgresnet.kernels import dense, dense_back
 from mgresnet.kernels.panels import TILE
 from mgresnet.layers.scheme import euler
 from mgresnet.layers.stepwise import nothing
-from mgresnet.learning.optimisers import tree_map
 from mgresnet.timeline.grid import TimeGrid
 
 SOLVERS = [

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mgresnet.arrays.layout import Array
+from mgresnet.arrays.trees import global_norm, tree_map
 from mgresnet.commands.files import replacing, write_json
 from mgresnet.commands.setup import Setup
 from mgresnet.data import peaks_class
@@ -16,7 +17,6 @@ from mgresnet.kernels.threads import threads
 from mgresnet.learning.controller import Plan, planned_options
 from mgresnet.learning.evaluation import EpochRow, Evaluation, predict
 from mgresnet.learning.gradients import Info, value_and_gradient
-from mgresnet.learning.optimisers import global_norm, tree_map
 from mgresnet.learning.shared import own_gather
 from mgresnet.learning.trainer import Record
 from mgresnet.mgrit.options import MGRITOptions

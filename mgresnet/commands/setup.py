@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mgresnet.arrays.trees import tree_map
 from mgresnet.control import BSpline
 from mgresnet.data import PROBLEMS, Batch, Problem, batches, load_problem
 from mgresnet.kernels.activations import ACTIVATIONS
@@ -12,7 +13,7 @@ from mgresnet.kernels.threads import set_threads
 from mgresnet.layers import Dense, Linear, Widen
 from mgresnet.learning import optimisers, schedules
 from mgresnet.learning.objectives import LeastSquares, Objective, SoftmaxCrossEntropy
-from mgresnet.learning.optimisers import Transform, tree_map
+from mgresnet.learning.optimisers import Transform
 from mgresnet.learning.regularisation import Regularisation
 from mgresnet.mgrit.options import INITIAL_GUESSES, MGRITOptions
 from mgresnet.network import Network, Params

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mgresnet.arrays.trees import tree_map
 from mgresnet.commands.report import say
 from mgresnet.control import BSpline
 from mgresnet.kernels.compiled import Use, cache_folder, cache_use
 from mgresnet.layers import Dense, Linear
 from mgresnet.learning.gradients import value_and_gradient
 from mgresnet.learning.objectives import LeastSquares
-from mgresnet.learning.optimisers import tree_map
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mgresnet.arrays.trees import Gather, global_norm
 from mgresnet.learning.controller import (
     SERIAL,
     Adaptive,
@@ -20,7 +21,6 @@ from mgresnet.learning.controller import (
 from mgresnet.learning.gradient_error import GradientError, estimate_gradient_error
 from mgresnet.learning.gradients import Info, value_and_gradient
 from mgresnet.learning.objectives import Objective
-from mgresnet.learning.optimisers import Gather, global_norm
 from mgresnet.learning.regularisation import Regularisation
 from mgresnet.learning.shards import Shard, take_shard
 from mgresnet.learning.shared import own_gather

@@ -23,10 +23,10 @@ import numpy as np
 
 from mgresnet.arrays.layout import Array, samples_first, samples_last
 from mgresnet.arrays.memory import empty
+from mgresnet.arrays.trees import global_norm, tree_map
 from mgresnet.layers.stepwise import gradient_of_layers, no_columns, nothing
 from mgresnet.learning.ends import close
 from mgresnet.learning.objectives import Objective, check_targets
-from mgresnet.learning.optimisers import global_norm, tree_map
 from mgresnet.learning.remainder import (
     kept_states,
     march_tail,

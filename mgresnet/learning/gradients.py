@@ -1,6 +1,7 @@
 """Loss and gradient of a batch in three passes: forward, adjoint, gradient."""
 
 import itertools
+import textwrap
 import time
 from typing import Any, NamedTuple
 
@@ -8,11 +9,11 @@ import numpy as np
 
 from mgresnet.arrays.checks import check_states
 from mgresnet.arrays.layout import Array, samples_last
+from mgresnet.arrays.trees import tree_map
 from mgresnet.fused import solve_forward_but_last_sweep
 from mgresnet.layers.stepwise import no_columns, nothing
 from mgresnet.learning.ends import close
 from mgresnet.learning.objectives import Objective, check_targets
-from mgresnet.learning.optimisers import tree_map
 from mgresnet.learning.regularisation import Regularisation
 from mgresnet.learning.shared import pull_back_control
 from mgresnet.mgrit.options import MGRITOptions
@@ -32,12 +33,11 @@ class Info(NamedTuple):
     seconds: dict[str, float]  # by phase; relax and coarse within forward and adjoint
 
     def __repr__(self) -> str:
-        took = ", ".join(
-            f"{name} {seconds:.1e}" for name, seconds in self.seconds.items()
-        )
-        parts = (f"loss        {self.loss:.4e}", f"seconds     {took}")
-        solves = (f"forward\n{self.forward}", f"adjoint\n{self.adjoint}")
-        return "\n".join((*parts, *solves))
+        took = ", ".join(f"{name} {1e3 * s:.3g}" for name, s in self.seconds.items())
+        rows = [f"loss  {self.loss:.4e}", f"ms    {took}"]
+        for name in ("forward", "adjoint"):
+            rows += [name, textwrap.indent(repr(getattr(self, name)), "  ")]
+        return "\n".join(rows)
 
 
 def parameter_gradient(

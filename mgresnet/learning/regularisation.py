@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mgresnet.learning.optimisers import row_squares
+from mgresnet.arrays.trees import row_squares
 from mgresnet.network import Params
 from mgresnet.parallel import TimeComm
 

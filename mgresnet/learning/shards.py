@@ -17,9 +17,9 @@ import numpy as np
 
 from mgresnet.arrays.checks import floats
 from mgresnet.arrays.layout import Array
+from mgresnet.arrays.trees import tree_map
 from mgresnet.learning.gradient_error import GradientError
 from mgresnet.learning.gradients import Info
-from mgresnet.learning.optimisers import tree_map
 from mgresnet.mgrit.solver import Status
 from mgresnet.network import Params
 from mgresnet.parallel import TimeComm

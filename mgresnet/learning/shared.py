@@ -3,8 +3,8 @@
 import numpy as np
 
 from mgresnet.arrays.layout import Array
+from mgresnet.arrays.trees import Gather
 from mgresnet.kernels.combine import combine_transposed
-from mgresnet.learning.optimisers import Gather
 from mgresnet.network import Network
 from mgresnet.parallel import TimeComm
 from mgresnet.parallel.shares import to_shares

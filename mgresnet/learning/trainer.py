@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from mgresnet.arrays.checks import integer, provides
+from mgresnet.arrays.trees import Gather
 from mgresnet.data import Batch
 from mgresnet.learning.accurate import (
     Accurate,
@@ -16,7 +17,7 @@ from mgresnet.learning.accurate import (
 )
 from mgresnet.learning.controller import SERIAL, Fixed
 from mgresnet.learning.objectives import Objective
-from mgresnet.learning.optimisers import Gather, Transform, apply_updates
+from mgresnet.learning.optimisers import Transform, apply_updates
 from mgresnet.learning.regularisation import Regularisation
 from mgresnet.learning.shared import own_gather
 from mgresnet.mgrit.options import MGRITOptions

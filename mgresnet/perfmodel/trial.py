@@ -9,11 +9,12 @@ from typing import Any, Self
 import numpy as np
 
 from mgresnet.arrays.layout import Array, samples_last
+from mgresnet.arrays.trees import tree_map
 from mgresnet.fused import leaves_sweep
 from mgresnet.learning.gradient_error import estimate_gradient_error
 from mgresnet.learning.gradients import value_and_gradient
 from mgresnet.learning.objectives import LeastSquares
-from mgresnet.learning.optimisers import adam, tree_map
+from mgresnet.learning.optimisers import adam
 from mgresnet.learning.shared import pull_back_control
 from mgresnet.learning.trainer import train
 from mgresnet.mgrit import cycle

@@ -269,6 +269,11 @@ def _applied(name: str, part: Map, theta: Array | None, x: Array) -> Array:
     return floats(f"output of the {name}", values, shape, x.dtype, "its input has")
 
 
+def check_network(net: Any) -> None:
+    """Refuse what is no network."""
+    provides("net", net, ("layer", "depth"), "Network(Dense(4), 8)")
+
+
 def owned(name: str, theta: Array | None) -> Array:
     """Return parameters that must be there."""
     if theta is None:

@@ -148,10 +148,11 @@ def predict_convergence(
     """
     integer("n_samples", n_samples, 1)
     integer("seed", seed, 0)
-    options = replace(options or MGRITOptions(), tolerance=0.0)
+    options = MGRITOptions() if options is None else options
+    grid, slab = cut(net, options, SerialComm())
+    options = replace(options, tolerance=0.0)
     if options.initial_guess == "serial":
         options = replace(options, initial_guess="coarse")
-    grid, slab = cut(net, options, SerialComm())
     rng = np.random.default_rng(seed)
     fine = forward_propagator(net, params, slab, options)
     first = _first_states(net, params, inputs, fine.dtype, n_samples, rng)

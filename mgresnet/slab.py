@@ -5,7 +5,7 @@ from typing import Any
 
 from mgresnet.arrays.checks import provides
 from mgresnet.mgrit.options import MGRITOptions
-from mgresnet.network import Network, Params
+from mgresnet.network import Network, Params, check_network
 from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.timeline.coarse import COARSE_OPERATORS, CoarseOperator
 from mgresnet.timeline.grid import TimeGrid
@@ -27,7 +27,7 @@ def both(
 
 def cut(net: Network, options: MGRITOptions, comm: TimeComm) -> tuple[TimeGrid, range]:
     """Levels of a network, and the layers that this rank owns."""
-    provides("net", net, ("layer", "depth"), "Network(Dense(4), 8)")
+    check_network(net)
     provides("options", options, *OPTIONS)
     if options.coarse_operator not in COARSE_OPERATORS:
         raise ValueError(

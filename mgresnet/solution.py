@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mgresnet.arrays.checks import Sizes, floats, provides
 from mgresnet.arrays.layout import Array, samples_first, samples_last
 from mgresnet.mgrit.solver import Result, Status
-from mgresnet.network import Network, Params
+from mgresnet.network import Network, Params, check_network
 
 Indices = NDArray[np.intp]
 
@@ -127,7 +127,9 @@ def check_solution(
     name: str, solution: Any, net: Network, params: Params, slab: range | None = None
 ) -> None:
     """Refuse what is no solution, or one of another network, slab or dtype."""
+    check_network(net)
     provides(name, solution, ("states", "kept", "slab"), "what solve_forward returns")
+    provides(f"{name}.states", solution.states, ("shape", "dtype"), "an array")
     own = solution.slab
     if own.stop > net.depth or slab not in (own, None):
         needed = f"this rank has {span(slab or range(net.depth))}"
@@ -198,10 +200,10 @@ def guess_points(
     if guess is None:
         return None
     wanted = kept_points(len(slab), spacing)
+    states, kept = guess, np.arange(len(slab) + 1)
     if isinstance(guess, Solution):
         states, kept = guess.states, guess.kept
-    else:
-        states, kept = floats("guess", guess, ("...",)), np.arange(len(slab) + 1)
+    states = floats("guess", states, ("...",))
     needed = (len(kept), *first.shape)
     if states.shape != needed or kept[-1] != len(slab):
         raise ValueError(

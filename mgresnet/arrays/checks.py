@@ -6,6 +6,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mgresnet.arrays.layout import Array
 
@@ -117,7 +118,7 @@ def floats(
     ValueError
         If the shape does not fit.
     """
-    values = _array(name, value, shape)
+    values = as_array(name, value, f"an array of floats, shape {_written(shape)}")
     if values.dtype not in (FLOATS if dtype is None else (dtype,)):
         needed = "needed float64 or float32" if dtype is None else f"{owner} {dtype}"
         convert = "np.asarray({}, {})" if values is not value else "{}.astype({})"
@@ -155,15 +156,16 @@ def check_finite(values: Array, name: str) -> None:
         )
 
 
-def _array(name: str, value: Any, shape: Sizes) -> Array:
-    """Array of anything that was given."""
-    needed = f"needed an array of floats, shape {_written(shape)}"
+def as_array(name: str, value: Any, needed: str) -> NDArray[Any]:
+    """Array of numbers of any kind, or say what is needed."""
     try:
         values = np.asarray(value)
     except ValueError:
-        raise ValueError(f"{name} has rows of different lengths, {needed}") from None
+        raise ValueError(
+            f"{name} has rows of different lengths, needed {needed}"
+        ) from None
     if values.dtype.kind not in "biufc":
-        raise TypeError(f"{name} is {_shown(value)}, {needed}")
+        raise TypeError(f"{name} is {_shown(value)}, needed {needed}")
     return values
 
 

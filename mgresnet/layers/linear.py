@@ -86,7 +86,9 @@ class Linear:
         weight = floats("weight", weight, ("...", *shape))
         stack = weight.shape[:-2]
         needed = {"vector": (*stack, self.n_outputs), "scalar": stack, "none": None}
-        got = None if bias is None else np.shape(bias)
+        if bias is not None:
+            bias = floats("bias", bias, ("...",), weight.dtype, "weight has")
+        got = None if bias is None else bias.shape
         if got != needed[self.bias]:
             raise ValueError(
                 f"bias has shape {got}, needed {needed[self.bias]} "
@@ -94,7 +96,6 @@ class Linear:
             )
         parts = [weight.reshape(*stack, shape[0] * shape[1])]
         if bias is not None:
-            bias = floats("bias", bias, ("...",), weight.dtype, "weight has")
             parts.append(bias.reshape(*stack, self.n_params - shape[0] * shape[1]))
         return np.concatenate(parts, axis=-1)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from mgresnet.arrays.checks import as_array
 from mgresnet.arrays.layout import Array
 from mgresnet.learning.objectives import Objective
 from mgresnet.network import Network, Params, owned
@@ -39,7 +40,7 @@ def _checked_seed(objective: Objective, seed: Any, outputs: Array) -> Array:
     It need not be finite: that shows in the status of the adjoint solve.
     """
     name = f"seed of {type(objective).__name__}.value_and_seed"
-    seed = np.asarray(seed)
+    seed = as_array(name, seed, f"an array of shape {outputs.shape}")
     if seed.dtype.kind != "f":
         raise TypeError(
             f"{name} has dtype {seed.dtype}, the outputs have {outputs.dtype}; return "

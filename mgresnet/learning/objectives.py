@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mgresnet.arrays.checks import check_finite, floats, provides
+from mgresnet.arrays.checks import as_array, check_finite, floats, provides
 from mgresnet.arrays.layout import Array
 
 
@@ -63,7 +63,8 @@ class SoftmaxCrossEntropy:
 
     def check(self, n_outputs: int, targets: Any, n_samples: int) -> None:
         """Raise ValueError or TypeError if the targets are not labels of outputs."""
-        targets = np.asarray(targets)
+        needed = f"integer class labels, shape ({n_samples},)"
+        targets = as_array("targets", targets, needed)
         if not np.issubdtype(targets.dtype, np.integer):
             raise TypeError(
                 f"targets have dtype {targets.dtype}, needed integer class labels; "
@@ -98,10 +99,14 @@ class LeastSquares:
         return 0.5 * total / len(outputs), defect / len(outputs)
 
     def score(self, outputs: Array, targets: Array) -> float:
-        """Coefficient of determination; 0 is as good as the mean of the targets."""
+        """Coefficient of determination; 0 is as good as the mean of the targets.
+
+        Minus infinity if all targets are the same.
+        """
         targets = np.asarray(targets)
         spread = np.sum((targets - targets.mean(axis=0)) ** 2)
-        return float(1.0 - np.sum((outputs - targets) ** 2) / spread)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(1.0 - np.sum((outputs - targets) ** 2) / spread)
 
     def check(self, n_outputs: int, targets: Any, n_samples: int) -> None:
         """Raise ValueError or TypeError if the targets are not finite outputs."""

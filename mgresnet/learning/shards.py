@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mgresnet.arrays.checks import floats
+from mgresnet.arrays.checks import as_array, floats
 from mgresnet.arrays.layout import Array
 from mgresnet.arrays.trees import tree_map
 from mgresnet.learning.gradient_error import GradientError
@@ -73,7 +73,8 @@ def take_shard(inputs: Array, targets: Any, data: TimeComm) -> Shard:
         If there are fewer samples than ranks, or more or fewer targets than samples.
     """
     inputs = floats("inputs", inputs, ("batch", "..."))
-    n, shape = len(inputs), np.shape(targets)
+    n = len(inputs)
+    shape = as_array("targets", targets, f"{n} rows, as the inputs").shape
     if shape[:1] != (n,):
         raise ValueError(f"targets have shape {shape}, needed {n} rows, as the inputs")
     if n < data.size:

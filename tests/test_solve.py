@@ -116,6 +116,21 @@ BAD = {
         ValueError,
         "unknown coarse_operator 'best'; choose from injection, mean, matched",
     ),
+    "bare body": (
+        lambda: mg.solve_forward(NET, BODY, INPUTS),
+        TypeError,
+        "params is a ndarray, needed Params(opening, body, head) as net.init makes",
+    ),
+    "opening for no use": (
+        lambda: mg.solve_forward(NET, mg.Params(np.ones(12), BODY, None), INPUTS),
+        ValueError,
+        "params.opening is given, but the network has no opening; needed None",
+    ),
+    "options as a dictionary": (
+        lambda: forward(options={"coarsening": (4,)}),
+        TypeError,
+        "options is {'coarsening': (4,)}, which has no coarsening",
+    ),
     "no communicator": (
         lambda: forward(comm=3),
         TypeError,
@@ -241,6 +256,39 @@ def test_a_diverged_forward_pass_is_a_status_of_all_passes(coarsening):
     )
     assert np.isnan(value)
     assert info.forward.status is info.adjoint.status is mg.Status.NON_FINITE
+
+
+@pytest.mark.parametrize("part", ["opening", "head"])
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        (
+            lambda a: a.astype(np.float32),
+            TypeError,
+            "dtype float32, body has float64; try {}.astype(np.float64)",
+        ),
+        (lambda a: a.astype(">f8"), TypeError, "dtype >f8, body has float64"),
+        (lambda a: a[:-1], ValueError, "shape ({},), needed ("),
+        (lambda a: a[None], ValueError, "shape (1, {}), needed ("),
+    ],
+)
+def test_ends_unlike_the_body_are_refused_by_name(part, change, kind, message):
+    params = ENDS.init()
+    wrong = change(getattr(params, part))
+    start = f"{part} has {message}".format(part if kind is TypeError else wrong.size)
+    params = params._replace(**{part: wrong})
+    labels, loss = np.zeros(3, int), mg.SoftmaxCrossEntropy()
+    x = np.ones((3, 2))
+    options = mg.MGRITOptions((4,))
+    for call in (
+        lambda: mg.solve_forward(ENDS, params, x),
+        lambda: mg.local_slab(ENDS, params, options=options),
+        lambda: mg.predict(ENDS, params, x),
+        lambda: mg.predict_convergence(ENDS, params, x, options),
+        lambda: mg.value_and_gradient(ENDS, params, x, labels, objective=loss),
+    ):
+        with pytest.raises(kind, match=re.escape(start)):
+            call()
 
 
 def test_slabs_are_rows_of_the_whole_network():

@@ -491,6 +491,17 @@ def test_bad_inputs_are_refused():
         mg.predict_convergence(net, params, np.ones((3, 7)))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_layers_that_do_nothing_have_eigenvalues_zero(dtype):
+    """Their Krylov space is exhausted at once; float32 has no square of 1e-30."""
+    layer = mg.Dense(3, "relu")
+    dead = np.repeat([[0.0, -1.0]], 16, axis=0).repeat([9, 3], axis=1).astype(dtype)
+    coefficients = layer.prepare(dead)
+    fine = Forward(layer, coefficients, 0.1, COARSE_OPERATORS["mean"])
+    got = eigenvalues(Adjoint(fine, np.ones((16, 3, 2), dtype)))
+    assert abs(got).max() < 1e-6
+
+
 def test_all_intervals_sampled_are_the_layers_themselves():
     net, params = rough_network(60)
     coefficients = net.layer.prepare(params.body)

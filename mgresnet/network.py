@@ -200,17 +200,8 @@ class Network:
                 "head) as net.init makes them"
             )
         body = self.own_body(params.body, slab)
-        for name in ("opening", "head"):
-            theta, part = getattr(params, name), getattr(self, name)
-            if theta is not None and part is None:
-                raise ValueError(
-                    f"params.{name} is given, but the network has no {name}; needed "
-                    f"None, or a network with {name}=Linear(...)"
-                )
-            if theta is not None:
-                theta = floats(name, theta, (part.n_params,), body.dtype, "body has")
-                params = params._replace(**{name: theta})
-        return params._replace(body=body)
+        opening = _own_end("opening", self.opening, params.opening, body)
+        return Params(opening, body, _own_end("head", self.head, params.head, body))
 
     def own_body(self, body: Array, slab: range) -> Array:
         """What the rank that owns a slab keeps of `body`, given whole or already kept.
@@ -220,7 +211,7 @@ class Network:
         ValueError
             If `body` has the rows of neither the whole network nor the slab.
         """
-        body = floats("body", body, ("...",))
+        body = floats("body", body)
         n_params = self.layer.n_params
         if self.control:
             if body.shape == (self.control.n_coefficients, n_params):
@@ -260,6 +251,18 @@ class Network:
         if self.head is None:
             return last
         return _applied("head", self.head, params.head, last)
+
+
+def _own_end(name: str, part: Map | None, theta: Any, body: Array) -> Array | None:
+    """Parameters of opening or head, if they are there."""
+    if theta is None:
+        return None
+    if part is None:
+        raise ValueError(
+            f"params.{name} is given, but the network has no {name}; needed None, or "
+            f"a network with {name}=Linear(...)"
+        )
+    return floats(name, theta, (part.n_params,), body.dtype, "body has")
 
 
 def _applied(name: str, part: Map, theta: Array | None, x: Array) -> Array:

@@ -203,7 +203,7 @@ def guess_points(
     states, kept = guess, np.arange(len(slab) + 1)
     if isinstance(guess, Solution):
         states, kept = guess.states, guess.kept
-    states = floats("guess", states, ("...",))
+    states = floats("guess", states)
     needed = (len(kept), *first.shape)
     if states.shape != needed or kept[-1] != len(slab):
         raise ValueError(

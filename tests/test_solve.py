@@ -1,6 +1,8 @@
 """Public solves: what they accept, what they refuse and how they say it."""
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -289,6 +291,35 @@ def test_ends_unlike_the_body_are_refused_by_name(part, change, kind, message):
     ):
         with pytest.raises(kind, match=re.escape(start)):
             call()
+
+
+@dataclass(frozen=True)
+class Turned(mg.Linear):
+    """Somebody's map, with a mistake."""
+
+    mistake: Callable = np.transpose
+
+    def apply(self, theta, x):
+        return self.mistake(super().apply(theta, x))
+
+
+@pytest.mark.parametrize("part", ["opening", "head"])
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (np.transpose, "has shape ({n}, 5), needed (5, {n})"),
+        (np.float32, "has dtype float32, its input has float64"),
+        (lambda y: y.astype(">f8"), "has dtype >f8, its input has float64"),
+        (lambda y: None, "is None, needed an array of floats, shape (5, {n})"),
+    ],
+)
+def test_outputs_of_anybodys_map_are_checked(part, mistake, message):
+    right = getattr(ENDS, part)
+    wrong = Turned(right.n_inputs, right.n_outputs, mistake=mistake)
+    net = replace(ENDS, **{part: wrong})
+    message = f"output of the {part} {message.format(n=right.n_outputs)}"
+    with pytest.raises((ValueError, TypeError), match=re.escape(message)):
+        mg.predict(net, net.init(), np.ones((5, 2)))
 
 
 def test_slabs_are_rows_of_the_whole_network():

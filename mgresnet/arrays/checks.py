@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mgresnet.arrays.layout import Array
 
 Sizes = tuple[int | str, ...]
+ANY: Sizes = ("...",)
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
@@ -91,7 +92,7 @@ def members(protocol: type) -> list[str]:
 def floats(
     name: str,
     value: Any,
-    shape: Sizes,
+    shape: Sizes = ANY,
     dtype: np.dtype[Any] | None = None,
     owner: str = "the parameters have",
 ) -> Array:
@@ -104,7 +105,7 @@ def floats(
     value : array_like
         Lists of Python's floats are float64.  Any strides will do; integers and other
         byte orders are refused.
-    shape : tuple of int or str
+    shape : tuple of int or str, optional
         Needed sizes; a str names one that may be any, "..." stands for any.
     dtype : dtype, optional
         That of another array; by default float64 or float32.
@@ -118,15 +119,18 @@ def floats(
     ValueError
         If the shape does not fit.
     """
-    values = as_array(name, value, f"an array of floats, shape {_written(shape)}")
-    if values.dtype not in (FLOATS if dtype is None else (dtype,)):
+    values: Array = value
+    if type(value) is not np.ndarray or value.dtype.kind != "f":
+        values = as_array(name, value, f"an array of floats, shape {_written(shape)}")
+    if values.dtype not in FLOATS or values.dtype != (dtype or values.dtype):
         needed = "needed float64 or float32" if dtype is None else f"{owner} {dtype}"
         convert = "np.asarray({}, {})" if values is not value else "{}.astype({})"
         raise TypeError(
             f"{name} has dtype {values.dtype}, {needed}; try "
             f"{convert.format(name, f'np.{dtype or FLOATS[0]}')}"
         )
-    if not _fits(values.shape, shape):
+    fits = shape is ANY or values.shape == shape or _fits(values.shape, shape)
+    if not fits:
         raise ValueError(f"{name} has shape {values.shape}, needed {_written(shape)}")
     return values if values.flags.aligned else values.copy()
 
@@ -175,9 +179,12 @@ def _fits(got: tuple[int, ...], needed: Sizes) -> bool:
         place = needed.index("...")
         more = len(got) - len(needed) + 1
         needed = (*needed[:place], *["any"] * more, *needed[place + 1 :])
-    pairs = zip(got, needed, strict=False)
-    same = all(a == b for a, b in pairs if isinstance(b, int))
-    return same and len(got) == len(needed)
+    if len(got) != len(needed):
+        return False
+    for a, b in zip(got, needed, strict=True):
+        if a != b and type(b) is int:
+            return False
+    return True
 
 
 def _written(shape: Sizes) -> str:

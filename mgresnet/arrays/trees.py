@@ -68,4 +68,4 @@ def _arrays(tree: Any) -> list[Array | None]:
     """Fields of a tree, checked."""
     provides("a tree", tree, ("_fields",), "Params(opening, body, head)")
     fields = zip(tree._fields, tree, strict=True)
-    return [x if x is None else floats(name, x, ("...",)) for name, x in fields]
+    return [x if x is None else floats(name, x) for name, x in fields]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mgresnet.arrays.checks import floats, integer
+from mgresnet.arrays.checks import ANY, floats, integer
 from mgresnet.arrays.layout import Array
 from mgresnet.kernels import affine
 from mgresnet.kernels.activations import ACTIVATIONS
@@ -87,16 +87,20 @@ class Linear:
         stack = weight.shape[:-2]
         needed = {"vector": (*stack, self.n_outputs), "scalar": stack, "none": None}
         if bias is not None:
-            bias = floats("bias", bias, ("...",), weight.dtype, "weight has")
+            bias = floats("bias", bias, ANY, weight.dtype, "weight has")
         got = None if bias is None else bias.shape
         if got != needed[self.bias]:
             raise ValueError(
                 f"bias has shape {got}, needed {needed[self.bias]} "
                 f"because the layer has bias={self.bias!r}"
             )
-        parts = [weight.reshape(*stack, shape[0] * shape[1])]
+        return self._joined(weight, bias)
+
+    def _joined(self, weight: Array, bias: Array | None) -> Array:
+        stack, n_weights = weight.shape[:-2], self.n_outputs * self.n_inputs
+        parts = [weight.reshape(*stack, n_weights)]
         if bias is not None:
-            parts.append(bias.reshape(*stack, self.n_params - shape[0] * shape[1]))
+            parts.append(bias.reshape(*stack, self.n_params - n_weights))
         return np.concatenate(parts, axis=-1)
 
     def unpack(self, theta: Array) -> tuple[Array, Array | None]:
@@ -106,7 +110,9 @@ class Linear:
         ----------
         theta : ndarray, shape (..., n_params)
         """
-        theta = floats("theta", theta, ("...", self.n_params))
+        return self._split(floats("theta", theta, ("...", self.n_params)))
+
+    def _split(self, theta: Array) -> tuple[Array, Array | None]:
         n_weights = self.n_outputs * self.n_inputs
         shape = (*theta.shape[:-1], self.n_outputs, self.n_inputs)
         bias = theta[..., n_weights:]
@@ -117,7 +123,7 @@ class Linear:
 
     def prepare(self, theta: Array) -> tuple[Array, Array]:
         """Contiguous weight and one bias per output, as the kernels want them."""
-        weight, bias = self.unpack(theta)
+        weight, bias = self._split(theta)
         full = np.zeros((*theta.shape[:-1], self.n_outputs), theta.dtype)
         if bias is not None:
             full += bias[..., None] if self.bias == "scalar" else bias
@@ -126,7 +132,7 @@ class Linear:
     def pack_gradient(self, d_weight: Array, d_bias: Array) -> Array:
         """Flat gradient from those for the weight and for one bias per output."""
         per_kind = {"vector": d_bias, "scalar": d_bias.sum(axis=-1), "none": None}
-        return self.pack(d_weight, per_kind[self.bias])
+        return self._joined(d_weight, per_kind[self.bias])
 
     def apply(self, theta: Array, x: Array) -> Array:
         """Outputs ``(batch, n_outputs)`` for inputs ``(batch, n_inputs)``."""

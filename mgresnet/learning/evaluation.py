@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.arrays.checks import check_states
+from mgresnet.arrays.checks import check_states, provides
 from mgresnet.arrays.layout import Array
 from mgresnet.learning.objectives import Objective, check_targets
 from mgresnet.mgrit.options import MGRITOptions
@@ -101,6 +101,7 @@ def evaluate(
     params = local_slab(net, params, options=options, comm=comm)
     inputs = check_states(inputs, "inputs", net.input_shape, params.body.dtype)
     check_targets(objective, net.n_outputs, targets, len(inputs))
+    provides("objective", objective, ("score",), "LeastSquares()")
     outputs = predict(net, params, inputs, options=options, comm=comm)
     loss, _ = objective.value_and_seed(outputs, targets)
     return Evaluation(loss, objective.score(outputs, targets))

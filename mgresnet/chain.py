@@ -8,7 +8,11 @@ back.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+
+from mgresnet.arrays.checks import integer
 from mgresnet.network import Network, Params
 
 
@@ -62,9 +66,13 @@ class Chain:
         """Number of features that come out."""
         return self.networks[-1].n_outputs
 
-    def init(self, seed: int = 7) -> tuple[Params, ...]:
+    def init(self, seed: int = 7, dtype: Any = float) -> tuple[Params, ...]:
         """Draw initial parameters, the same on every rank; see `Network.init`."""
-        return tuple(net.init((seed, i)) for i, net in enumerate(self.networks))
+        integer("seed", seed, 0)
+        return tuple(
+            net.draw(np.random.default_rng((seed, i)), dtype=dtype)
+            for i, net in enumerate(self.networks)
+        )
 
 
 def networks_of(net: Network | Chain) -> tuple[Network, ...]:

@@ -20,7 +20,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mgresnet.arrays.checks import integer
+from mgresnet.arrays.checks import floats, integer
 from mgresnet.arrays.layout import Array
 from mgresnet.kernels.combine import combine, combine_blocks, combine_transposed
 from mgresnet.parallel.comm import TimeComm
@@ -185,6 +185,9 @@ class BSpline:
         -------
         ndarray, shape (len(layers), n_params)
         """
+        shape = (self.n_coefficients, "n_params")
+        coefficients = floats("coefficients", coefficients, shape)
+        _check_layers(layers, integer("depth", depth, 1))
         some = self.basis(depth)[layers.start : layers.stop : layers.step]
         return combine(some, coefficients)
 
@@ -228,6 +231,10 @@ class BSpline:
         factors : ndarray, shape (n_all, n_coefficients)
             With those of all layers, ``factors.T @ rows`` is the gradient.
         """
+        _check_layers(layers, integer("depth", depth, 1))
+        d_theta = floats("d_theta", d_theta, (len(layers), "n_params"))
+        if layers.step != 1 or layers.start % integer("block", block, 1):
+            raise ValueError(f"layers is {layers}, needed one that starts a block")
         basis, reach = self.basis(depth), self.reach(depth, block)
         if block <= reach:
             return d_theta, basis
@@ -253,6 +260,13 @@ def add_over_ranks(rows: Array, factors: Array, comm: TimeComm) -> Array:
     share = combine_transposed(factors, to_shares(rows, comm))
     whole = comm.gather(share.T)[: rows.shape[1]]
     return np.ascontiguousarray(whole.T)
+
+
+def _check_layers(layers: range, depth: int) -> None:
+    """Refuse what are no layers of a network."""
+    known = isinstance(layers, range) and layers.step > 0 and layers.start >= 0
+    if not known or layers.stop > depth:
+        raise ValueError(f"layers is {layers!r}, needed a part of range(0, {depth})")
 
 
 @lru_cache(maxsize=16)

@@ -10,12 +10,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.arrays.checks import integer
+from mgresnet.arrays.checks import FLOATS, floats, integer, members, provides, real
 from mgresnet.arrays.layout import Array
 from mgresnet.control import BSpline, Control, Free
 from mgresnet.layers.protocol import Layer, Map
 
 FREE = Free()
+
+# Parts of a network: what is asked of them, and an example.
+PIECES = (
+    ("layer", members(Layer), "Dense(4), or mg.Explicit(rate)"),
+    ("opening", members(Map), "Linear(2, 4)"),
+    ("head", members(Map), "Linear(4, 2)"),
+    ("control", members(Control), "BSpline(6)"),
+)
 
 
 class Params(NamedTuple):
@@ -26,9 +34,10 @@ class Params(NamedTuple):
     Parameters
     ----------
     opening : ndarray, shape (n_params,), or None
-    body : ndarray, shape (n_layers, n_params)
-        One row per layer: all of them, or those of one rank.  With a spline control,
-        one row per coefficient, on every rank.
+    body : ndarray, shape (n_rows, n_params)
+        Rows that the control makes the layers' parameters of.  Free ones are one row
+        per layer: all of them, or those of one rank.  Of a spline or of shared
+        parameters every rank has all rows.
     head : ndarray, shape (n_params,), or None
     """
 
@@ -50,10 +59,9 @@ class Network:
     final_time : float
         T; the step is h = T / N.
     opening, head : Linear or Widen, optional
-        Map the features to the width of the layers, and the last state to the outputs.
+        Map the features to the first state, and the last state to the outputs.
         Without an opening the inputs are the first state, without a head the last state
-        is the output.
-
+        is the output.  Where every layer takes inputs, the opening makes those.
     control : Free, Shared or BSpline, optional
         How the parameters of the layers are made: every layer has its own (the
         default), all have the same, or they are values of a spline over depth.
@@ -73,10 +81,13 @@ class Network:
     control: Control = FREE
 
     def __post_init__(self) -> None:
-        if not hasattr(self.control, "n_rows"):  # None, as it was once written
+        if getattr(self, "control", None) is None:  # as it was once written
             object.__setattr__(self, "control", FREE)
+        for name, needed, example in PIECES:
+            if (piece := getattr(self, name)) is not None or name == "layer":
+                provides(name, piece, needed, example)
         integer("depth", self.depth, 1)
-        if not (math.isfinite(self.final_time) and self.final_time > 0.0):
+        if not 0.0 < real("final_time", self.final_time) < math.inf:
             raise ValueError(
                 f"final_time must be a positive number, got {self.final_time}"
             )
@@ -84,19 +95,17 @@ class Network:
 
     def _check_maps(self) -> None:
         """Refuse maps that do not fit the layers."""
-        shape = self.layer.state_shape
-        if self.layer.input_shape is not None:
-            shape = self.layer.input_shape
-        if self.opening is not None and self.opening.n_outputs != math.prod(shape):
+        state = self.layer.state_shape
+        taken = self.layer.input_shape or state
+        if self.opening is not None and self.opening.n_outputs != math.prod(taken):
             raise ValueError(
                 f"the opening makes {self.opening.n_outputs} features, the layers "
-                f"need {math.prod(shape)}; give both the same width"
+                f"need {math.prod(taken)}; give both the same width"
             )
-        width = math.prod(self.layer.state_shape)
-        if self.head is not None and self.head.n_inputs != width:
+        if self.head is not None and self.head.n_inputs != math.prod(state):
             raise ValueError(
                 f"the head takes {self.head.n_inputs} features, the layers make "
-                f"{width}; give both the same width"
+                f"{math.prod(state)}; give both the same width"
             )
 
     @property
@@ -108,15 +117,24 @@ class Network:
     def n_params(self) -> int:
         """Number of parameters of opening, body and head."""
         n_rows = self.control.n_rows(self.depth)
-        ends = sum(end.n_params for end in (self.opening, self.head) if end)
-        return n_rows * self.layer.n_params + ends
+        maps = sum(one.n_params for one in (self.opening, self.head) if one)
+        return n_rows * self.layer.n_params + maps
 
     @property
     def n_outputs(self) -> int:
         """Number of features that come out."""
         return self.head.n_outputs if self.head else self.layer.state_shape[-1]
 
-    def init(self, seed: Any = 7, smooth: int | None = None) -> Params:
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of a sample's inputs, of every step where layers take some."""
+        if self.opening is not None:
+            return (self.opening.n_inputs,)
+        return self.layer.input_shape or self.layer.state_shape
+
+    def init(
+        self, seed: int = 7, smooth: int | None = None, dtype: Any = np.float64
+    ) -> Params:
         """Draw initial parameters, the same on every rank.
 
         Opening, body and head have their own random streams, so that changing one
@@ -128,33 +146,71 @@ class Network:
         smooth : int, optional
             Without a control: start from a random cubic spline with that many
             coefficients, in place of independent layers.
+        dtype : {float64, float32}
+            Parameters of type float32 are those of type float64, rounded.
         """
-        streams = np.random.default_rng(seed).spawn(3)
-        opening = None if self.opening is None else self.opening.init(streams[0])[0]
-        head = None if self.head is None else self.head.init(streams[2])[0]
+        rng = np.random.default_rng(integer("seed", seed, 0))
+        return self.draw(rng, smooth, dtype)
+
+    def draw(
+        self, rng: np.random.Generator, smooth: int | None = None, dtype: Any = float
+    ) -> Params:
+        """Draw what `init` returns."""
+        if np.dtype(dtype) not in FLOATS:
+            raise TypeError(f"dtype is {dtype!r}; needed np.float64 or np.float32")
+        streams = rng.spawn(3)
+        opening, head = (
+            None if one is None else one.init(stream)[0].astype(dtype, copy=False)
+            for one, stream in ((self.opening, streams[0]), (self.head, streams[2]))
+        )
         if smooth is not None and isinstance(self.control, Free):
-            spline = BSpline(smooth)
             body = self.layer.init(streams[1], smooth)
-            body = spline.values(body, self.depth, range(self.depth))
+            body = BSpline(smooth).values(body, self.depth, range(self.depth))
         else:
             body = self.layer.init(streams[1], self.control.n_rows(self.depth))
-        return Params(opening, body, head)
+        return Params(opening, body.astype(dtype, copy=False), head)
 
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of a sample's inputs, of every step where layers take some."""
-        if self.opening is not None:
-            return (self.opening.n_inputs,)
-        if self.layer.input_shape is not None:
-            return self.layer.input_shape
-        return self.layer.state_shape
+    def own(self, params: Params, layers: range) -> Params:
+        """Parameters as arrays of one dtype, with the rows that some layers need.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The message names the part that is wrong.
+        """
+        if not isinstance(params, Params):
+            raise TypeError(
+                f"params is a {type(params).__name__}, needed Params(opening, body, "
+                "head) as net.init makes them"
+            )
+        body = self._own_rows(floats("body", params.body), layers)
+        opening = _own_map("opening", self.opening, params.opening, body)
+        return Params(opening, body, _own_map("head", self.head, params.head, body))
+
+    def _own_rows(self, body: Array, layers: range) -> Array:
+        control, n_params = self.control, self.layer.n_params
+        whole = (control.n_rows(self.depth), n_params)
+        if body.shape == whole:
+            return body[control.owned(layers)]
+        if control.shared:
+            raise ValueError(
+                f"body has shape {body.shape}, needed {whole}: the rows of the "
+                f"{type(control).__name__} control; make it with net.init"
+            )
+        if body.shape == (len(layers), n_params):
+            return body
+        raise ValueError(
+            f"body has shape {body.shape}, needed {whole} for the whole network or "
+            f"({len(layers)}, {n_params}) for layers {layers.start}.."
+            f"{layers.stop - 1} of this rank; make it with net.init or layer.pack"
+        )
 
     def open(self, params: Params, inputs: Array) -> Array:
         """First state of a batch, or what its steps get, from (..., *input_shape)."""
         if self.opening is None:
             return inputs
         flat = inputs.reshape(-1, self.opening.n_inputs)
-        out = self.opening.apply(owned("opening", params.opening), flat)
+        out = _applied("opening", self.opening, params.opening, flat)
         shape = self.layer.input_shape or self.layer.state_shape
         opened: Array = out.reshape(*inputs.shape[:-1], *shape)
         return opened
@@ -176,7 +232,7 @@ class Network:
         if self.head is None:
             return last
         flat = last.reshape(len(last), -1)
-        return self.head.apply(owned("head", params.head), flat)
+        return _applied("head", self.head, params.head, flat)
 
     def close_back(
         self, params: Params, last: Array, seed: Array
@@ -187,6 +243,30 @@ class Network:
         flat = last.reshape(len(last), -1)
         d_theta, d_last = self.head.pull_back(owned("head", params.head), flat, seed)
         return d_theta, d_last.reshape(last.shape)
+
+
+def _own_map(name: str, part: Map | None, theta: Any, body: Array) -> Array | None:
+    """Parameters of opening or head, if they are there."""
+    if theta is None:
+        return None
+    if part is None:
+        raise ValueError(
+            f"params.{name} is given, but the network has no {name}; needed None, or "
+            f"a network with {name}=Linear(...)"
+        )
+    return floats(name, theta, (part.n_params,), body.dtype, "body has")
+
+
+def _applied(name: str, part: Map, theta: Array | None, x: Array) -> Array:
+    """What a map, which may be anybody's, makes of a batch."""
+    values = part.apply(owned(name, theta), x)
+    shape = (len(x), part.n_outputs)
+    return floats(f"output of the {name}", values, shape, x.dtype, "its input has")
+
+
+def check_network(net: Any) -> None:
+    """Refuse what is no network."""
+    provides("net", net, ("layer", "depth"), "Network(Dense(4), 8)")
 
 
 def owned(name: str, theta: Array | None) -> Array:

@@ -1,5 +1,7 @@
 """Records of layers and maps, and their parameters: packing, widening, bad input."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -70,10 +72,101 @@ def test_bad_parameters_say_what_to_do(bias, weight, given, kind, message):
 
 def test_integer_weights_and_wrong_rows_are_refused():
     layer = mg.Dense(3, bias="none")
-    with pytest.raises(TypeError, match="weight must be floating point, got int64"):
+    with pytest.raises(TypeError, match="weight has dtype int64, needed float64"):
         layer.pack(np.ones((2, 3, 3), np.int64))
     with pytest.raises(ValueError, match=r"shape \(2, 10\), needed \(\.\.\., 9\)"):
         layer.unpack(np.ones((2, 10)))
+
+
+LINEAR, WIDEN = Linear(4, 3), Widen(4, 6)
+THETA, X = np.ones(15), np.ones((5, 4))
+
+BAD_CALLS = [
+    (
+        lambda: LINEAR.apply(THETA, np.ones((5, 3))),
+        ValueError,
+        "x has shape (5, 3), needed (batch, 4)",
+    ),
+    (
+        lambda: LINEAR.apply(THETA, np.ones((5, 2, 2))),
+        ValueError,
+        "x has shape (5, 2, 2), needed (batch, 4)",
+    ),
+    (
+        lambda: LINEAR.apply(THETA[:14], X),
+        ValueError,
+        "theta has shape (14,), needed (15,)",
+    ),
+    (
+        lambda: LINEAR.apply(THETA, X.astype(np.float32)),
+        TypeError,
+        "x has dtype float32, theta has float64; try x.astype(np.float64)",
+    ),
+    (
+        lambda: LINEAR.apply(THETA.astype(">f8"), X),
+        TypeError,
+        "theta has dtype >f8, needed float64 or float32; try theta.astype(np.float64)",
+    ),
+    (
+        lambda: LINEAR.apply(THETA, [[1, 2, 3, 4]]),
+        TypeError,
+        "x has dtype int64, theta has float64; try np.asarray(x, np.float64)",
+    ),
+    (
+        lambda: LINEAR.apply(THETA, None),
+        TypeError,
+        "x is None, needed an array of floats, shape (batch, 4)",
+    ),
+    (
+        lambda: LINEAR.apply(THETA, [[1.0], [1.0, 2.0]]),
+        ValueError,
+        "x has rows of different lengths, needed an array of floats, shape (batch, 4)",
+    ),
+    (
+        lambda: LINEAR.pull_back(THETA, X, np.ones((5, 4))),
+        ValueError,
+        "seed has shape (5, 4), needed (5, 3)",
+    ),
+    (
+        lambda: LINEAR.pull_back(THETA, X, np.ones((4, 3))),
+        ValueError,
+        "seed has shape (4, 3), needed (5, 3)",
+    ),
+    (
+        lambda: WIDEN.apply(np.zeros(0), np.ones((5, 5))),
+        ValueError,
+        "x has shape (5, 5), needed (batch, 4)",
+    ),
+    (
+        lambda: WIDEN.pull_back(np.zeros(0), X, np.ones((5, 4))),
+        ValueError,
+        "seed has shape (5, 4), needed (5, 6)",
+    ),
+    (
+        lambda: WIDEN.apply(np.zeros(3), X),
+        ValueError,
+        "theta has shape (3,), needed (0,)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "kind", "message"), BAD_CALLS)
+def test_maps_check_their_arguments(call, kind, message):
+    with pytest.raises(kind, match=re.escape(message)):
+        call()
+
+
+@pytest.mark.parametrize("part", [LINEAR, WIDEN])
+def test_maps_take_lists_and_empty_batches(part):
+    theta = part.init(np.random.default_rng(8195))[0]
+    x = np.random.default_rng(8196).standard_normal((5, 4))
+    needed = part.apply(theta, x)
+    got = part.apply(theta.tolist(), x.tolist())
+    np.testing.assert_array_equal(got, needed)
+    assert part.apply(theta, x[:0]).shape == (0, part.n_outputs)
+    d_theta, d_x = part.pull_back(theta, x[:0], needed[:0])
+    assert d_x.shape == (0, 4)
+    assert not d_theta.any()
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
@@ -97,6 +190,17 @@ def test_widen_is_linear_and_pulls_back_by_its_transpose(fill):
     d_theta, d_x = widen.pull_back(np.zeros(0), x, seed)
     assert d_theta.shape == widen.init(rng)[0].shape == (0,)
     assert (y * seed).sum() == pytest.approx((x * d_x).sum(), rel=1e-14)
+
+
+@pytest.mark.parametrize("control", [None, mg.BSpline(5)])
+def test_initial_parameters_of_float32_are_those_of_float64_rounded(control):
+    ends = {"opening": Linear(3, 5), "head": Linear(5, 2), "control": control}
+    net = mg.Network(mg.Dense(5), 9, **ends)
+    for smooth in (None, 6):
+        wide, narrow = net.init(8197, smooth), net.init(8197, smooth, np.float32)
+        for a, b in zip(wide, narrow, strict=True):
+            assert (a.dtype, b.dtype) == (np.float64, np.float32)
+            np.testing.assert_array_equal(b, a.astype(np.float32))
 
 
 @pytest.mark.parametrize("bias", ["vector", "scalar", "none"])

@@ -1,6 +1,8 @@
 """Losses and penalties: values, gradients, and targets that do not fit."""
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -50,17 +52,17 @@ BAD_TARGETS = {
     "integer values": (
         lambda: evaluate(np.ones((3, 3), int), SQUARES),
         TypeError,
-        "targets have dtype int64, needed floating point",
+        "targets has dtype int64, needed float64 or float32",
     ),
     "values too narrow": (
         lambda: evaluate(np.ones((3, 1)), SQUARES),
         ValueError,
-        "targets have shape (3, 1), needed (3, 3)",
+        "targets has shape (3, 1), needed (3, 3)",
     ),
     "values with NaN": (
         lambda: evaluate(np.full((3, 3), np.nan), SQUARES),
         ValueError,
-        "targets have NaN or infinity; clean them",
+        "targets has NaN or infinity, first in sample 0",
     ),
 }
 
@@ -70,6 +72,82 @@ def test_bad_targets_are_refused_with_a_message_that_helps(case):
     call, kind, message = BAD_TARGETS[case]
     with pytest.raises(kind, match=re.escape(message)):
         call()
+
+
+@dataclass(frozen=True)
+class Handed(mg.LeastSquares):
+    """Least squares whose seed is changed."""
+
+    change: Callable
+
+    def value_and_seed(self, outputs, targets):
+        value, seed = super().value_and_seed(outputs, targets)
+        return value, self.change(seed)
+
+
+BAD_SEEDS = {
+    "no output axis": (
+        lambda seed: seed[:, 0],
+        ValueError,
+        "seed of Handed.value_and_seed has shape (3,), the outputs have (3, 3); return "
+        "the gradient with respect to every output",
+    ),
+    "sum over the batch": (lambda s: s.sum(axis=0), ValueError, "has shape (3,), the"),
+    "axis more": (lambda s: s[..., None], ValueError, "has shape (3, 3, 1), the out"),
+    "complex": (
+        lambda seed: seed + 0j,
+        TypeError,
+        "seed of Handed.value_and_seed has dtype complex128, the outputs have float64; "
+        "return a real gradient",
+    ),
+    "None": (lambda seed: None, TypeError, "value_and_seed is None, needed an array"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SEEDS)
+def test_seeds_of_anybodys_objective_are_checked(case):
+    change, kind, message = BAD_SEEDS[case]
+    with pytest.raises(kind, match=re.escape(message)):
+        evaluate(np.ones((3, 3)), Handed(change))
+
+
+@pytest.mark.parametrize("dtype", [">f8", np.longdouble])
+def test_seeds_of_other_types_are_converted(dtype):
+    needed = evaluate(np.ones((3, 3)), SQUARES)
+    got = evaluate(np.ones((3, 3)), Handed(lambda seed: seed.astype(dtype)))
+    np.testing.assert_array_equal(got[1].head, needed[1].head)
+    np.testing.assert_array_equal(got[1].body, needed[1].body)
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        ("mse", "objective is 'mse', which has no value_and_seed, check; needed"),
+        (mg.LeastSquares, "objective is the class LeastSquares, needed an instance"),
+        (lambda y, t: 0.0, "which has no value_and_seed, check; needed something like"),
+    ],
+)
+def test_what_is_no_objective_is_refused(objective, message):
+    for call in (evaluate, scored):
+        with pytest.raises(TypeError, match=re.escape(message)):
+            call(np.ones((3, 3)), objective)
+
+
+def scored(targets, objective):
+    return mg.evaluate(ENDS, ENDS.init(), np.ones((3, 2)), targets, objective=objective)
+
+
+def test_targets_may_be_lists():
+    rows = [[1.0, 2.0, 3.0], [0.0, 0.5, 1.0], [1.0, 1.0, 1.0]]
+    for objective, targets in ((SQUARES, rows), (LABELS, [0, 2, 1])):
+        array = np.asarray(targets)
+        assert scored(targets, objective) == scored(array, objective)
+        got, needed = evaluate(targets, objective), evaluate(array, objective)
+        np.testing.assert_array_equal(got[1].body, needed[1].body)
+
+
+def test_targets_that_are_all_the_same_have_no_spread():
+    assert SQUARES.score(np.zeros((3, 2)), np.ones((3, 2))) == -np.inf
 
 
 def test_an_empty_batch_of_labels_is_refused_by_name():

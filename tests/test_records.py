@@ -101,6 +101,55 @@ BAD = {
         ValueError,
         "the head takes 2 features, the layers make 3; give both the same width",
     ),
+    "layer by name": (
+        lambda: mg.Network("Dense", 3),
+        TypeError,
+        "layer is 'Dense', which has no feature_shape, n_params, init, prepare, march; "
+        "needed something like Dense(4)",
+    ),
+    "no layer": (lambda: mg.Network(None, 3), TypeError, "layer is None"),
+    "class of layers": (
+        lambda: mg.Network(mg.Dense, 3),
+        TypeError,
+        "layer is the class Dense, needed an instance such as Dense(4)",
+    ),
+    "layer as head": (
+        lambda: mg.Network(mg.Dense(4), 3, head=mg.Dense(4)),
+        TypeError,
+        "head is a Dense, which has no n_inputs, n_outputs, apply; needed something "
+        "like Linear(4, 2)",
+    ),
+    "class as opening": (
+        lambda: mg.Network(mg.Dense(4), 3, opening=mg.Linear),
+        TypeError,
+        "opening is the class Linear, needed an instance such as Linear(2, 4)",
+    ),
+    "number as control": (
+        lambda: mg.Network(mg.Dense(4), 3, control=12),
+        TypeError,
+        "control is 12, which has no n_coefficients, values, condense; needed "
+        "something like BSpline(6)",
+    ),
+    "time as a word": (
+        lambda: mg.Network(mg.Dense(4), 3, "1"),
+        TypeError,
+        "final_time must be a real number, got '1'; try 1.0",
+    ),
+    "rate as a word": (
+        lambda: mg.adam("0.1"),
+        TypeError,
+        "learning rate must be a real number, got '0.1'",
+    ),
+    "no seed": (
+        lambda: mg.Network(mg.Dense(3), 4).init(None),
+        TypeError,
+        "seed must be an integer, got None",
+    ),
+    "half precision": (
+        lambda: mg.Network(mg.Dense(3), 4).init(dtype=np.float16),
+        TypeError,
+        "needed np.float64 or np.float32",
+    ),
     "negative penalty": (
         lambda: mg.Regularisation(smoothness=-1.0),
         ValueError,

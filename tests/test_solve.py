@@ -1,6 +1,8 @@
 """Public solves: what they accept, what they refuse and how they say it."""
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -54,8 +56,8 @@ BAD = {
     "float32 inputs": (
         lambda: forward(INPUTS.astype(np.float32)),
         TypeError,
-        "inputs has dtype float32, the parameters have float64; convert one, for "
-        "instance inputs.astype(np.float64)",
+        "inputs has dtype float32, the parameters have float64; try "
+        "inputs.astype(np.float64)",
     ),
     "integer inputs": (
         lambda: forward(np.ones((3, 4), int)),
@@ -92,7 +94,7 @@ BAD = {
     "integer body": (
         lambda: body(BODY.astype(int)),
         TypeError,
-        "body has dtype int64; needed float64 or float32",
+        "body has dtype int64, needed float64 or float32",
     ),
     "half body": (lambda: body(BODY.astype(np.float16)), TypeError, "dtype float16"),
     "no opening": (
@@ -116,6 +118,21 @@ BAD = {
         ValueError,
         "unknown coarse_operator 'best'; choose from injection, mean, matched",
     ),
+    "bare body": (
+        lambda: mg.solve_forward(NET, BODY, INPUTS),
+        TypeError,
+        "params is a ndarray, needed Params(opening, body, head) as net.init makes",
+    ),
+    "opening for no use": (
+        lambda: mg.solve_forward(NET, mg.Params(np.ones(12), BODY, None), INPUTS),
+        ValueError,
+        "params.opening is given, but the network has no opening; needed None",
+    ),
+    "options as a dictionary": (
+        lambda: forward(options={"coarsening": (4,)}),
+        TypeError,
+        "options is {'coarsening': (4,)}, which has no coarsening",
+    ),
     "no communicator": (
         lambda: forward(comm=3),
         TypeError,
@@ -131,7 +148,11 @@ BAD = {
         TypeError,
         "seed has dtype float32",
     ),
-    "no seed": (lambda: adjoint(None), TypeError, "seed has dtype object"),
+    "no seed": (
+        lambda: adjoint(None),
+        TypeError,
+        "seed is None, needed an array of floats, shape (3, 4)",
+    ),
     "guess of another depth": (
         lambda: adjoint(guess=np.ones((4, 3, 4))),
         ValueError,
@@ -140,8 +161,8 @@ BAD = {
     "adjoint of another network": (
         lambda: adjoint(solution=forward(net=SHORT, params=SHORT_PARAMS)),
         ValueError,
-        "the forward solution holds layers 0..3, the adjoint options give this rank "
-        "0..11; use one communicator and the same coarsening for both",
+        "forward holds layers 0..3, this rank has 0..11; use one network, one "
+        "communicator and one coarsening for both solves",
     ),
     "gradient of two batches": (
         lambda: mg.parameter_gradient(NET, PARAMS, FORWARD, forward(INPUTS[:2])),
@@ -239,6 +260,68 @@ def test_a_diverged_forward_pass_is_a_status_of_all_passes(coarsening):
     assert info.forward.status is info.adjoint.status is mg.Status.NON_FINITE
 
 
+@pytest.mark.parametrize("part", ["opening", "head"])
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        (
+            lambda a: a.astype(np.float32),
+            TypeError,
+            "dtype float32, body has float64; try {}.astype(np.float64)",
+        ),
+        (lambda a: a.astype(">f8"), TypeError, "dtype >f8, body has float64"),
+        (lambda a: a[:-1], ValueError, "shape ({},), needed ("),
+        (lambda a: a[None], ValueError, "shape (1, {}), needed ("),
+    ],
+)
+def test_ends_unlike_the_body_are_refused_by_name(part, change, kind, message):
+    params = ENDS.init()
+    wrong = change(getattr(params, part))
+    start = f"{part} has {message}".format(part if kind is TypeError else wrong.size)
+    params = params._replace(**{part: wrong})
+    labels, loss = np.zeros(3, int), mg.SoftmaxCrossEntropy()
+    x = np.ones((3, 2))
+    options = mg.MGRITOptions((4,))
+    for call in (
+        lambda: mg.solve_forward(ENDS, params, x),
+        lambda: mg.local_slab(ENDS, params, options=options),
+        lambda: mg.predict(ENDS, params, x),
+        lambda: mg.predict_convergence(ENDS, params, x, options),
+        lambda: mg.value_and_gradient(ENDS, params, x, labels, objective=loss),
+    ):
+        with pytest.raises(kind, match=re.escape(start)):
+            call()
+
+
+@dataclass(frozen=True)
+class Turned(mg.Linear):
+    """Somebody's map, with a mistake."""
+
+    mistake: Callable = np.transpose
+
+    def apply(self, theta, x):
+        return self.mistake(super().apply(theta, x))
+
+
+@pytest.mark.parametrize("part", ["opening", "head"])
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (np.transpose, "has shape ({n}, 5), needed (5, {n})"),
+        (np.float32, "has dtype float32, its input has float64"),
+        (lambda y: y.astype(">f8"), "has dtype >f8, its input has float64"),
+        (lambda y: None, "is None, needed an array of floats, shape (5, {n})"),
+    ],
+)
+def test_outputs_of_anybodys_map_are_checked(part, mistake, message):
+    right = getattr(ENDS, part)
+    wrong = Turned(right.n_inputs, right.n_outputs, mistake=mistake)
+    net = replace(ENDS, **{part: wrong})
+    message = f"output of the {part} {message.format(n=right.n_outputs)}"
+    with pytest.raises((ValueError, TypeError), match=re.escape(message)):
+        mg.predict(net, net.init(), np.ones((5, 2)))
+
+
 def test_slabs_are_rows_of_the_whole_network():
     class Second(mg.SerialComm):
         """Rank 1 of 3, as far as it can tell."""
@@ -247,13 +330,13 @@ def test_slabs_are_rows_of_the_whole_network():
 
     options = mg.MGRITOptions((4,))
     whole = mg.Params(np.ones(12), BODY, np.ones(15))
-    local = mg.local_slab(NET, whole, options=options, comm=Second())
+    local = mg.local_slab(ENDS, whole, options=options, comm=Second())
     assert local.opening is None
     assert local.head is None
     np.testing.assert_array_equal(local.body, BODY[4:8])
-    again = mg.local_slab(NET, local, options=options, comm=Second())
+    again = mg.local_slab(ENDS, local, options=options, comm=Second())
     np.testing.assert_array_equal(again.body, local.body)
     with pytest.raises(ValueError, match=r"or \(4, 20\) for layers 4..7 of this rank"):
         mg.local_slab(
-            NET, mg.Params(None, BODY[:3], None), options=options, comm=Second()
+            ENDS, mg.Params(None, BODY[:3], None), options=options, comm=Second()
         )

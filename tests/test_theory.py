@@ -485,10 +485,21 @@ def test_overflow_is_an_infinite_factor():
 
 def test_bad_inputs_are_refused():
     net, params = smooth_network(64)
-    with pytest.raises(ValueError, match="n_samples is 0"):
+    with pytest.raises(ValueError, match="n_samples must be at least 1, got 0"):
         mg.predict_convergence(net, params, states(net), n_samples=0)
     with pytest.raises(ValueError, match="inputs has shape"):
         mg.predict_convergence(net, params, np.ones((3, 7)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_layers_that_do_nothing_have_eigenvalues_zero(dtype):
+    """Their Krylov space is exhausted at once; float32 has no square of 1e-30."""
+    layer = mg.Dense(3, "relu")
+    dead = np.repeat([[0.0, -1.0]], 16, axis=0).repeat([9, 3], axis=1).astype(dtype)
+    coefficients = layer.prepare(dead)
+    fine = Forward(layer, coefficients, 0.1, COARSE_OPERATORS["mean"])
+    got = eigenvalues(Adjoint(fine, np.ones((16, 3, 2), dtype)))
+    assert abs(got).max() < 1e-6
 
 
 def test_all_intervals_sampled_are_the_layers_themselves():

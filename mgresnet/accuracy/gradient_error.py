@@ -37,9 +37,9 @@ from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.solve.gradient import close
-from mgresnet.solve.objectives import Objective
+from mgresnet.solve.objectives import Objective, check_targets
 from mgresnet.solve.slab import Slab, own_gather
-from mgresnet.solve.solution import Solution
+from mgresnet.solve.solution import Solution, check_solutions
 from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.propagators import Forward, march
 
@@ -110,10 +110,15 @@ def estimate_gradient_error(
         Divide by `global_norm` of the gradient for relative errors.
     """
     comm = as_time_comm(comm)
+    slab = Slab.of(net, options, comm)
+    params = slab.own(params)
+    check_solutions(forward, adjoint, net, params, slab.layers)
+    if forward.layers is None:
+        raise ValueError("forward has no layers; give what solve_forward returned")
+    check_targets(objective, net.n_outputs, targets, forward.states.shape[1])
     if forward.final_residual == 0.0 and adjoint.final_residual == 0.0:
         return GradientError(0.0, 0.0, 0.0)
     factors = (options, adjoint_options or options)
-    slab = Slab.of(net, options, comm)
     s, now = _sample(slab, forward, adjoint, factors)
     v = _march(s.coarse, now.u[0], now.u[1:] + s.r - _steps(s.coarse, now.u), comm)
     tail = march_tail(s.tail, v[-1])

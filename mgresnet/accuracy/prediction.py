@@ -11,13 +11,15 @@ neighbours need all of them, but still few samples.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from mgresnet.accuracy.sampled import SampledIntervals, sample, transpose
 from mgresnet.accuracy.spectrum import eigenvalues
 from mgresnet.accuracy.theory import coarse_factor, is_stable
-from mgresnet.arrays.layout import Array, check_finite, check_states, samples_last
+from mgresnet.arrays.checks import check_finite, check_states, integer
+from mgresnet.arrays.layout import Array, samples_last
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Result, iterate
 from mgresnet.network import Network, Params
@@ -144,17 +146,17 @@ def predict_convergence(
        bounds for parareal and multigrid reduction in time", SIAM J. Matrix Anal.
        Appl. 40(2), 2019.
     """
-    if n_samples < 1:
-        raise ValueError(f"n_samples is {n_samples}, needed at least 1")
-    options = replace(options or MGRITOptions(), tolerance=0.0)
+    integer("n_samples", n_samples, 1)
+    integer("seed", seed, 0)
+    options = MGRITOptions() if options is None else options
+    options = replace(options, tolerance=0.0)
     if options.initial_guess == "serial":
         options = replace(options, initial_guess="coarse")
     slab = Slab.of(net, options, None)
-    grid = slab.grid
-    rng = np.random.default_rng(seed)
-    first = _first_states(net, params, inputs, n_samples, rng)
+    grid, rng = slab.grid, np.random.default_rng(seed)
+    fine = slab.propagator(slab.theta(slab.own(params)))
+    first = _first_states(net, params, inputs, fine.dtype, n_samples, rng)
     last = rng.standard_normal(first.shape).astype(first.dtype)
-    fine = slab.propagator(slab.theta(params))
     recommended = _recommend(fine, first, last, options)
     if not grid.factors:
         return Prediction(0.0, 0.0, (), (), (), recommended, 0)
@@ -263,11 +265,12 @@ def _first_states(
     net: Network,
     params: Params,
     inputs: Array,
+    dtype: np.dtype[Any],
     n_samples: int,
     rng: np.random.Generator,
 ) -> Array:
     """First states of randomly chosen samples, samples last."""
-    inputs = check_states(inputs, "inputs", net.input_shape, params.body.dtype)
+    inputs = check_states(inputs, "inputs", net.input_shape, dtype)
     check_finite(inputs, "inputs")
     some = rng.choice(len(inputs), min(n_samples, len(inputs)), replace=False)
     states = net.open(params, inputs[np.sort(some)])

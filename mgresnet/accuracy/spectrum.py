@@ -48,7 +48,7 @@ def eigenvalues(layers: Adjoint, dimension: int = 24) -> NDArray[Any]:
         starts = last.reshape(n, *features, batch)
         w: Array = march(layers, starts, 1)[:, 0].reshape(last.shape) - last
         for _ in range(2):
-            w += dtype.type(1e-30) * rng.standard_normal(w.shape).astype(dtype)
+            w += np.finfo(dtype).eps ** 1.5 * rng.standard_normal(w.shape).astype(dtype)
             share = np.einsum("nisb,nsb->nbi", known, w)
             hessenberg[:, :, : j + 1, j] += share
             w -= np.einsum("nisb,nbi->nsb", known, share)

@@ -17,6 +17,11 @@ from mgresnet.timeline.propagators import Forward
 def kept_states(solution: Solution, points: Any) -> Array:
     """Some of the states that a solution keeps, samples last."""
     rows = np.searchsorted(solution.kept, points)
+    if not np.array_equal(solution.kept[rows], points):
+        raise ValueError(
+            f"a solution keeps every {solution.kept[1]}th state and not all that are "
+            "needed; give the options it was found with"
+        )
     states = np.moveaxis(solution.states, 1, -1)
     return np.ascontiguousarray(states if len(rows) == len(states) else states[rows])
 

@@ -1,7 +1,18 @@
 """Checks of what callers pass in, in one voice: what was given, needed, what to try."""
 
 import operator
+from collections.abc import Iterable
+from numbers import Real
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mgresnet.arrays.layout import Array
+
+Sizes = tuple[int | str, ...]
+ANY: Sizes = ("...",)
+FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
 def integer(name: str, value: Any, least: int) -> int:
@@ -29,8 +40,160 @@ def integer(name: str, value: Any, least: int) -> int:
         number = operator.index(value)
     except TypeError:
         raise TypeError(
-            f"{name} must be an integer, got {value!r}; try {least}"
+            f"{name} must be an integer, got {_shown(value)}; try {least}"
         ) from None
     if number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")
     return number
+
+
+def real(name: str, value: Any) -> float:
+    """Return a real number as a float, or say that it is none."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a real number, got {_shown(value)}; try 1.0")
+    return float(value)
+
+
+def provides(name: str, value: Any, members: Iterable[str], example: str) -> None:
+    """Refuse what lacks a method or an attribute that will be asked for.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument, for the message.
+    value : object
+    members : iterable of str
+    example : str
+        Something that has them all.
+
+    Raises
+    ------
+    TypeError
+        If one is missing, or if it is a class in place of an instance.
+    """
+    if isinstance(value, type):
+        raise TypeError(
+            f"{name} is the class {value.__name__}, needed an instance such as "
+            f"{example}"
+        )
+    lacking = [member for member in members if not hasattr(value, member)]
+    if lacking:
+        raise TypeError(
+            f"{name} is {_shown(value)}, which has no {', '.join(lacking)}; needed "
+            f"something like {example}"
+        )
+
+
+def members(protocol: type) -> list[str]:
+    """Public methods and attributes of a protocol."""
+    return [name for name in vars(protocol) if not name.startswith("_")]
+
+
+def floats(
+    name: str,
+    value: Any,
+    shape: Sizes = ANY,
+    dtype: np.dtype[Any] | None = None,
+    owner: str = "the parameters have",
+) -> Array:
+    """Array of numbers that kernels can read, or say what is wrong with it.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument, for the message.
+    value : array_like
+        Lists of Python's floats are float64.  Any strides will do; integers and other
+        byte orders are refused.
+    shape : tuple of int or str, optional
+        Needed sizes; a str names one that may be any, "..." stands for any.
+    dtype : dtype, optional
+        That of another array; by default float64 or float32.
+    owner : str
+        Which array has that dtype, for the message.
+
+    Raises
+    ------
+    TypeError
+        If it holds no such numbers.
+    ValueError
+        If the shape does not fit.
+    """
+    values: Array = value
+    if type(value) is not np.ndarray or value.dtype.kind != "f":
+        values = as_array(name, value, f"an array of floats, shape {_written(shape)}")
+    if values.dtype not in FLOATS or values.dtype != (dtype or values.dtype):
+        needed = "needed float64 or float32" if dtype is None else f"{owner} {dtype}"
+        convert = "np.asarray({}, {})" if values is not value else "{}.astype({})"
+        raise TypeError(
+            f"{name} has dtype {values.dtype}, {needed}; try "
+            f"{convert.format(name, f'np.{dtype or FLOATS[0]}')}"
+        )
+    fits = shape is ANY or values.shape == shape or _fits(values.shape, shape)
+    if not fits:
+        raise ValueError(f"{name} has shape {values.shape}, needed {_written(shape)}")
+    return values if values.flags.aligned else values.copy()
+
+
+def check_states(
+    values: Any,
+    name: str,
+    features: tuple[int, ...],
+    dtype: np.dtype[Any],
+    batch: int | None = None,
+) -> Array:
+    """A batch of states of the right shape and dtype."""
+    shape = ("batch" if batch is None else batch, *features)
+    states = floats(name, values, shape, dtype)
+    if len(states) == 0:
+        raise ValueError(f"{name} is an empty batch; give at least one sample")
+    return states
+
+
+def check_finite(values: Array, name: str) -> None:
+    """Refuse NaN and infinity in a batch."""
+    finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"{name} has NaN or infinity, first in sample {int(np.argmin(finite))}; "
+            "remove or repair such samples"
+        )
+
+
+def as_array(name: str, value: Any, needed: str) -> NDArray[Any]:
+    """Array of numbers of any kind, or say what is needed."""
+    try:
+        values = np.asarray(value)
+    except ValueError:
+        raise ValueError(
+            f"{name} has rows of different lengths, needed {needed}"
+        ) from None
+    if values.dtype.kind not in "biufc":
+        raise TypeError(f"{name} is {_shown(value)}, needed {needed}")
+    return values
+
+
+def _fits(got: tuple[int, ...], needed: Sizes) -> bool:
+    """Whether an array has the sizes that matter."""
+    if "..." in needed:
+        place = needed.index("...")
+        more = len(got) - len(needed) + 1
+        needed = (*needed[:place], *["any"] * more, *needed[place + 1 :])
+    if len(got) != len(needed):
+        return False
+    for a, b in zip(got, needed, strict=True):
+        if a != b and type(b) is int:
+            return False
+    return True
+
+
+def _written(shape: Sizes) -> str:
+    """Sizes as NumPy writes them."""
+    comma = "," if len(shape) == 1 else ""
+    return f"({', '.join(map(str, shape))}{comma})"
+
+
+def _shown(value: Any) -> str:
+    """What was given, in a few words."""
+    text = repr(value)
+    return text if len(text) <= 40 and "\n" not in text else f"a {type(value).__name__}"

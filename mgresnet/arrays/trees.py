@@ -1,7 +1,7 @@
 """Trees of arrays: parameters, gradients, updates; their norms over ranks.
 
-A tree is a NamedTuple whose fields are arrays or None (`Params`), or a tuple of trees;
-None marks what this rank does not hold.
+A tree is a NamedTuple whose fields are arrays or None, as the parameters of a network,
+or a tuple of trees; None marks what this rank does not hold.
 """
 
 import math
@@ -11,16 +11,24 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mgresnet.arrays.checks import floats, provides
+
 Array: TypeAlias = NDArray[Any]
 Tree: TypeAlias = tuple[Any, ...]
-Gather: TypeAlias = Callable[[Array], Array]
+Gather: TypeAlias = Callable[[Array], Array]  # or one for each tree of a tuple
 T = TypeVar("T", bound=Tree)
 
 
 def tree_map(function: Callable[..., Array], first: T, *others: Tree) -> T:
     """Apply `function` to the trees field by field; None stays None."""
+    make: Any = type(first)
+    if make is tuple:
+        parts = zip(first, *others, strict=True)
+        whole: T = make(tree_map(function, *part) for part in parts)
+        return whole
     fields: list[Array | None] = []
-    for index, leaves in enumerate(zip(first, *others, strict=True)):
+    trees = [_arrays(tree) for tree in (first, *others)]
+    for index, leaves in enumerate(zip(*trees, strict=True)):
         shapes = [None if leaf is None else leaf.shape for leaf in leaves]
         if len(set(shapes)) > 1:
             raise ValueError(
@@ -28,7 +36,6 @@ def tree_map(function: Callable[..., Array], first: T, *others: Tree) -> T:
                 "cut gradient, state and parameters to the same slab of rows"
             )
         fields.append(None if leaves[0] is None else function(*leaves))
-    make: Any = type(first)
     tree: T = make(*fields)
     return tree
 
@@ -45,8 +52,14 @@ def row_squares(field: Array) -> Array:
     return sums
 
 
-def global_norm(tree: Tree, gather: Gather) -> float:
+def global_norm(tree: Tree, gather: Any) -> float:
     r"""Return the 2-norm over all entries on all ranks, the same on every rank.
+
+    Parameters
+    ----------
+    tree : NamedTuple of ndarray or None, or a tuple of them
+    gather : callable, or a sequence with one for each tree of a tuple
+        Joins the ranks' arrays along axis 0 in layer order.
 
     Notes
     -----
@@ -56,7 +69,18 @@ def global_norm(tree: Tree, gather: Gather) -> float:
     holds which rows. It is infinite or NaN if an entry is, or is too large.
     A row held by several ranks counts as often: let `gather` drop the copies.
     """
+    if type(tree) is tuple:
+        gathers = gather if isinstance(gather, tuple | list) else [gather] * len(tree)
+        norms = map(global_norm, tree, gathers)
+        return math.sqrt(sum(norm * norm for norm in norms))
     with np.errstate(over="ignore"):
-        squares = [row_squares(field) for field in tree if field is not None]
+        squares = [row_squares(x) for x in _arrays(tree) if x is not None]
         rows = gather(np.concatenate([np.zeros(0), *squares]))
         return math.sqrt(np.sum(rows))
+
+
+def _arrays(tree: Any) -> list[Array | None]:
+    """Fields of a tree, checked."""
+    provides("a tree", tree, ("_fields",), "Params(opening, body, head)")
+    fields = zip(tree._fields, tree, strict=True)
+    return [x if x is None else floats(name, x) for name, x in fields]

@@ -5,7 +5,7 @@ and epoch e can be repeated without running the epochs before it.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -69,6 +69,7 @@ def batches(
     TypeError
         If size, epochs or seed is no integer.
     """
+    split = _as_arrays(*split)
     n = _check_split(split)
     epochs = integer("epochs", epochs, 1)
     seed = integer("seed", seed, 0)
@@ -82,6 +83,11 @@ def batches(
         )
     stop = n - n % size if drop_last else n
     return _walk(split, range(0, stop, size), size, epochs, seed)
+
+
+def _as_arrays(inputs: Any, targets: Any) -> Split:
+    """Split of arrays or lists."""
+    return Split(np.asarray(inputs), np.asarray(targets))
 
 
 def _walk(
@@ -107,6 +113,11 @@ def _check_split(split: Split) -> int:
     if len(inputs) == 0:
         raise ValueError("the split holds 0 samples; expected at least 1, load some")
     for field, values in (("inputs", inputs), ("targets", targets)):
+        if values.dtype.kind not in "biuf":
+            raise TypeError(
+                f"{field} have dtype {values.dtype}; expected real numbers, number "
+                "the classes from 0"
+            )
         rows = np.isfinite(values).reshape(len(values), -1).all(axis=1)
         if not rows.all():
             raise ValueError(

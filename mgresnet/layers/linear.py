@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mgresnet.arrays.checks import integer
+from mgresnet.arrays.checks import ANY, floats, integer
 from mgresnet.arrays.layout import Array
 from mgresnet.kernels import affine
 from mgresnet.kernels.activations import ACTIVATIONS
@@ -82,24 +82,25 @@ class Linear:
         -------
         ndarray, shape (..., n_params)
         """
-        weight = np.asarray(weight)
         shape = (self.n_outputs, self.n_inputs)
-        if weight.shape[-2:] != shape:
-            raise ValueError(f"weight has shape {weight.shape}, needed (..., *{shape})")
-        if not np.issubdtype(weight.dtype, np.floating):
-            raise TypeError(f"weight must be floating point, got {weight.dtype}")
+        weight = floats("weight", weight, ("...", *shape))
         stack = weight.shape[:-2]
         needed = {"vector": (*stack, self.n_outputs), "scalar": stack, "none": None}
-        got = None if bias is None else np.shape(bias)
+        if bias is not None:
+            bias = floats("bias", bias, ANY, weight.dtype, "weight has")
+        got = None if bias is None else bias.shape
         if got != needed[self.bias]:
             raise ValueError(
                 f"bias has shape {got}, needed {needed[self.bias]} "
                 f"because the layer has bias={self.bias!r}"
             )
-        parts = [weight.reshape(*stack, shape[0] * shape[1])]
+        return self._joined(weight, bias)
+
+    def _joined(self, weight: Array, bias: Array | None) -> Array:
+        stack, n_weights = weight.shape[:-2], self.n_outputs * self.n_inputs
+        parts = [weight.reshape(*stack, n_weights)]
         if bias is not None:
-            n_bias = self.n_params - shape[0] * shape[1]
-            parts.append(np.reshape(bias, (*stack, n_bias)).astype(weight.dtype))
+            parts.append(bias.reshape(*stack, self.n_params - n_weights))
         return np.concatenate(parts, axis=-1)
 
     def unpack(self, theta: Array) -> tuple[Array, Array | None]:
@@ -109,23 +110,20 @@ class Linear:
         ----------
         theta : ndarray, shape (..., n_params)
         """
-        theta = np.asarray(theta)
-        if theta.ndim < 1 or theta.shape[-1] != self.n_params:
-            raise ValueError(
-                f"parameters have shape {theta.shape}, needed (..., {self.n_params})"
-            )
+        return self._split(floats("theta", theta, ("...", self.n_params)))
+
+    def _split(self, theta: Array) -> tuple[Array, Array | None]:
         n_weights = self.n_outputs * self.n_inputs
         shape = (*theta.shape[:-1], self.n_outputs, self.n_inputs)
         bias = theta[..., n_weights:]
         if self.bias == "scalar":
             bias = bias[..., 0]
-        return theta[..., :n_weights].reshape(
-            shape
-        ), bias if self.bias != "none" else None
+        weight = theta[..., :n_weights].reshape(shape)
+        return weight, None if self.bias == "none" else bias
 
     def prepare(self, theta: Array) -> tuple[Array, Array]:
         """Contiguous weight and one bias per output, as the kernels want them."""
-        weight, bias = self.unpack(theta)
+        weight, bias = self._split(theta)
         full = np.zeros((*theta.shape[:-1], self.n_outputs), theta.dtype)
         if bias is not None:
             full += bias[..., None] if self.bias == "scalar" else bias
@@ -134,10 +132,11 @@ class Linear:
     def pack_gradient(self, d_weight: Array, d_bias: Array) -> Array:
         """Flat gradient from those for the weight and for one bias per output."""
         per_kind = {"vector": d_bias, "scalar": d_bias.sum(axis=-1), "none": None}
-        return self.pack(d_weight, per_kind[self.bias])
+        return self._joined(d_weight, per_kind[self.bias])
 
     def apply(self, theta: Array, x: Array) -> Array:
         """Outputs ``(batch, n_outputs)`` for inputs ``(batch, n_inputs)``."""
+        theta, x = self._checked(theta, x)
         out = np.empty((self.n_outputs, len(x)), x.dtype)
         affine.affine(*self.prepare(theta), np.ascontiguousarray(x.T), self.kind, out)
         return out.T
@@ -157,6 +156,8 @@ class Linear:
         d_theta : ndarray, shape (n_params,)
         d_x : ndarray, shape (batch, n_inputs)
         """
+        theta, x = self._checked(theta, x)
+        seed = floats("seed", seed, (len(x), self.n_outputs), x.dtype, "x has")
         weight, bias = self.prepare(theta)
         x_t, seed_t = np.ascontiguousarray(x.T), np.ascontiguousarray(seed.T)
         d_x, d_weight, d_bias = map(np.zeros_like, (x_t, weight, bias))
@@ -164,6 +165,10 @@ class Linear:
             weight, bias, x_t, self.kind, seed_t, d_x, d_weight, d_bias
         )
         return self.pack_gradient(d_weight, d_bias), d_x.T
+
+    def _checked(self, theta: Array, x: Array) -> tuple[Array, Array]:
+        theta = floats("theta", theta, (self.n_params,))
+        return theta, floats("x", x, ("batch", self.n_inputs), theta.dtype, "theta has")
 
     @property
     def kind(self) -> int:

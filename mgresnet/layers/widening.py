@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mgresnet.arrays.checks import floats, integer
 from mgresnet.arrays.layout import Array
 
 FILLS = ("zeros", "copies")
@@ -26,7 +27,9 @@ class Widen:
     fill: str = "zeros"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.n_inputs <= self.n_outputs:
+        integer("n_inputs", self.n_inputs, 1)
+        integer("n_outputs", self.n_outputs, 1)
+        if self.n_inputs > self.n_outputs:
             raise ValueError(
                 f"cannot widen {self.n_inputs} features to {self.n_outputs}; choose a "
                 "width of at least the number of features, or a Linear opening"
@@ -45,14 +48,21 @@ class Widen:
 
     def apply(self, theta: Array, x: Array) -> Array:
         """Widened features ``(batch, n_outputs)``."""
+        x = self._checked(theta, x)
         return self._mask(x[:, np.arange(self.n_outputs) % self.n_inputs])
 
     def pull_back(self, theta: Array, x: Array, seed: Array) -> tuple[Array, Array]:
         """Empty parameter gradient, and the gradient with respect to x."""
+        x = self._checked(theta, x)
+        seed = floats("seed", seed, (len(x), self.n_outputs), x.dtype, "x has")
         d_x = np.zeros((len(seed), self.n_inputs), seed.dtype)
         for i, column in enumerate(self._mask(seed.copy()).T):
             d_x[:, i % self.n_inputs] += column
         return np.zeros(0, seed.dtype), d_x
+
+    def _checked(self, theta: Array, x: Array) -> Array:
+        theta = floats("theta", theta, (0,))
+        return floats("x", x, ("batch", self.n_inputs), theta.dtype, "theta has")
 
     def _mask(self, outputs: Array) -> Array:
         if self.fill == "zeros":

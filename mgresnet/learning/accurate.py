@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mgresnet.accuracy.gradient_error import GradientError, estimate_gradient_error
+from mgresnet.arrays.checks import real
 from mgresnet.arrays.trees import Gather, global_norm
 from mgresnet.learning.controller import (
     SERIAL,
@@ -191,7 +192,7 @@ def adaptive_rules(
     ranks: int,
 ) -> Both:
     """Rules that keep the relative error of every gradient below a tolerance."""
-    if not tolerance > 0.0:
+    if not real("gradient_tolerance", tolerance) > 0.0:
         raise ValueError(
             f"gradient_tolerance is {tolerance}, needed a number > 0 such as 0.01, or "
             "None to follow the options"

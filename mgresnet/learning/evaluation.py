@@ -4,11 +4,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mgresnet.arrays.checks import check_states, provides
 from mgresnet.arrays.layout import Array
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import as_time_comm
-from mgresnet.solve.objectives import Objective
+from mgresnet.solve.objectives import Objective, check_targets
 from mgresnet.solve.propagation import solve_forward
 from mgresnet.solve.slab import local_slab
 
@@ -59,7 +60,7 @@ def predict(
         The same on every rank.
     """
     comm = as_time_comm(comm)
-    options = options or MGRITOptions.serial()
+    options = MGRITOptions.serial() if options is None else options
     params = local_slab(net, params, options=options, comm=comm)
     given = net, params, inputs
     last = solve_forward(*given, options=options, comm=comm, keep="c-points").final
@@ -97,7 +98,11 @@ def evaluate(
     comm : mpi4py communicator or TimeComm, optional
     """
     comm = as_time_comm(comm)  # from here on an exception ends all ranks
-    objective.check(net.n_outputs, targets, len(inputs))
+    options = MGRITOptions.serial() if options is None else options
+    params = local_slab(net, params, options=options, comm=comm)
+    inputs = check_states(inputs, "inputs", net.input_shape, params.body.dtype)
+    check_targets(objective, net.n_outputs, targets, len(inputs))
+    provides("objective", objective, ("score",), "LeastSquares()")
     outputs = predict(net, params, inputs, options=options, comm=comm)
     loss, _ = objective.value_and_seed(outputs, targets)
     return Evaluation(loss, objective.score(outputs, targets))

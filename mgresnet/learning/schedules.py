@@ -8,13 +8,15 @@ import math
 from collections.abc import Callable
 from typing import TypeAlias
 
+from mgresnet.arrays.checks import real
+
 Schedule: TypeAlias = Callable[[int], float]
 Rate: TypeAlias = float | Schedule
 
 
 def check_rate(name: str, value: float) -> None:
     """Refuse a rate that is negative, infinite or NaN."""
-    if not 0.0 <= value < math.inf:
+    if not 0.0 <= real(name, value) < math.inf:
         raise ValueError(
             f"{name} = {value!r}: need a finite number >= 0; steps already "
             "point downhill, so try a small positive number such as 0.001"
@@ -23,7 +25,7 @@ def check_rate(name: str, value: float) -> None:
 
 def check_fraction(name: str, value: float) -> None:
     """Refuse a weight of the past outside [0, 1)."""
-    if not 0.0 <= value < 1.0:
+    if not 0.0 <= real(name, value) < 1.0:
         raise ValueError(
             f"{name} = {value!r}: need 0 <= {name} < 1, else the past is never "
             "forgotten; try 0.9"
@@ -32,7 +34,7 @@ def check_fraction(name: str, value: float) -> None:
 
 def check_positive(name: str, value: float, advice: str) -> None:
     """Refuse a number that is not positive and finite; `advice` says what to try."""
-    if not 0.0 < value < math.inf:
+    if not 0.0 < real(name, value) < math.inf:
         raise ValueError(f"{name} = {value!r}: need a finite number > 0; {advice}")
 
 

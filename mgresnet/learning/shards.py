@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from mgresnet.accuracy.gradient_error import GradientError
+from mgresnet.arrays.checks import as_array, floats
 from mgresnet.arrays.layout import Array
 from mgresnet.arrays.trees import tree_map
 from mgresnet.mgrit.solver import Status
@@ -71,9 +72,11 @@ def take_shard(inputs: Array, targets: Any, data: TimeComm) -> Shard:
     ValueError
         If there are fewer samples than ranks, or more or fewer targets than samples.
     """
+    inputs = floats("inputs", inputs, ("batch", "..."))
     n = len(inputs)
-    if len(targets) != n:
-        raise ValueError(f"targets have {len(targets)} rows, needed {n}, as the inputs")
+    shape = as_array("targets", targets, f"{n} rows, as the inputs").shape
+    if shape[:1] != (n,):
+        raise ValueError(f"targets have shape {shape}, needed {n} rows, as the inputs")
     if n < data.size:
         raise ValueError(
             f"a batch of {n} sample(s) for {data.size} data rank(s), needed a sample "

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from mgresnet.arrays.checks import integer
+from mgresnet.arrays.checks import integer, provides
 from mgresnet.arrays.trees import Gather
 from mgresnet.data import Batch
 from mgresnet.learning.accurate import (
@@ -15,7 +15,7 @@ from mgresnet.learning.accurate import (
     adaptive_rules,
     next_plans,
 )
-from mgresnet.learning.controller import Fixed
+from mgresnet.learning.controller import SERIAL, Fixed
 from mgresnet.learning.optimisers import Transform, apply_updates
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Status
@@ -29,7 +29,8 @@ from mgresnet.solve.slab import Slab, own_gather
 class Record(NamedTuple):
     """One step of training; the same numbers on every rank but `params`, `seconds`.
 
-    Losses and gradient are those before the update, `params` those after it.
+    Losses and gradient are those before the update, `params` those after it.  It prints
+    as one line.
     """
 
     step: int
@@ -47,6 +48,15 @@ class Record(NamedTuple):
     status: Status  # worse of the two solves
     seconds: dict[str, float]  # by phase; relax and coarse within forward and adjoint
     params: Params  # what this rank owns
+
+    def __repr__(self) -> str:
+        counts = (self.forward_iterations, self.adjoint_iterations)
+        forward, adjoint = ("serial" if n == SERIAL else str(n) for n in counts)
+        return (
+            f"step {self.step}  epoch {self.epoch}  loss {self.loss:.3e}  "
+            f"gradient {self.gradient_norm:.1e}  error {self.gradient_error:.1e}  "
+            f"iterations {forward} + {adjoint}  {self.status.name}"
+        )
 
 
 def train(
@@ -112,9 +122,12 @@ def train(
     own, and the estimated errors of the shards' gradients add up.
     """
     grid = as_process_grid(comm)
-    forward = forward or MGRITOptions.serial()
-    adjoint = adjoint or MGRITOptions.serial(forward.coarsening)
+    provides("optimiser", optimiser, ("init", "update"), "adam(0.001)")
+    provides("batches", batches, ("__iter__",), "batches(split, 32)")
+    forward = MGRITOptions.serial() if forward is None else forward
     slab = Slab.of(net, forward, grid.layer)
+    if adjoint is None:
+        adjoint = MGRITOptions.serial(forward.coarsening)
     local = slab.own(params)
     rules = Both(Fixed(forward), Fixed(adjoint))
     integer("check_every", check_every, 1)
@@ -148,7 +161,7 @@ def _steps(
     plans = Both(rules.forward.start(), rules.adjoint.start())
     watch = None
     for step, batch in enumerate(batches):
-        inputs, targets, epoch = Batch(*batch)
+        inputs, targets, epoch = _as_batch(batch)
         found = find(params, inputs, targets, plans=plans, watch=watch)
         started = time.perf_counter()
         update, state = optimiser.update(found.gradient, state, params, gather)
@@ -176,3 +189,13 @@ def _steps(
             return
         plans = next_plans(rules, found)
         watch = found.watch if found.watch.age + 1 < check_every else None
+
+
+def _as_batch(batch: Any) -> Batch:
+    """Inputs and targets, whichever way they come."""
+    if isinstance(batch, tuple | list) and len(batch) in (2, 3):
+        return Batch(*batch)
+    raise TypeError(
+        f"batches made a {type(batch).__name__}, needed Batch(inputs, targets) each "
+        "time; for one batch of all samples give [(inputs, targets)]"
+    )

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mgresnet.arrays.layout import Array, check_finite, check_states, samples_last
+from mgresnet.arrays.checks import check_finite, check_states
+from mgresnet.arrays.layout import Array, samples_last
 from mgresnet.arrays.memory import empty
 from mgresnet.mgrit.solver import Outputs, iterate
 from mgresnet.network import Params

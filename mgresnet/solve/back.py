@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mgresnet.arrays.layout import Array, absent, check_states, samples_last
+from mgresnet.arrays.checks import check_states
+from mgresnet.arrays.layout import Array, absent, samples_last
 from mgresnet.arrays.memory import empty
 from mgresnet.mgrit.solver import Outputs, iterate
 from mgresnet.network import Network, Params
 from mgresnet.solve.ahead import points_of
-from mgresnet.solve.slab import Slab, span
+from mgresnet.solve.slab import Slab
 from mgresnet.solve.solution import (
     Solution,
     Trajectory,
@@ -97,12 +98,6 @@ class Back(NamedTuple):
 
 def seeds(slab: Slab, forward: Solution, seed: Array | None) -> tuple[Array, Array]:
     """Adjoint behind the last layer, and what earlier states add, in pseudo-time."""
-    if slab.layers != forward.slab:
-        raise ValueError(
-            f"the forward solution holds layers {span(forward.slab)}, the adjoint "
-            f"options give this rank {span(slab.layers)}; use one communicator and "
-            "the same coarsening for both"
-        )
     dtype, n = forward.states.dtype, len(slab.layers)
     batch, *shape = forward.final.shape
     everywhere = seed is not None and np.ndim(seed) == forward.states.ndim

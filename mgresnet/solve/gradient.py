@@ -1,11 +1,13 @@
 """Loss and gradient of a batch in three passes: forward, adjoint, gradient."""
 
 import itertools
+import textwrap
 import time
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mgresnet.arrays.checks import as_array
 from mgresnet.arrays.layout import Array, absent, samples_last
 from mgresnet.arrays.memory import empty
 from mgresnet.arrays.trees import tree_map
@@ -14,11 +16,11 @@ from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm
 from mgresnet.solve.ahead import between, checked_inputs, pose
 from mgresnet.solve.back import open_back
-from mgresnet.solve.objectives import Objective
+from mgresnet.solve.objectives import Objective, check_targets
 from mgresnet.solve.penalties import Regularisation
 from mgresnet.solve.roundtrip import Swept, Unswept, go_back, go_there
 from mgresnet.solve.slab import Slab
-from mgresnet.solve.solution import Solution
+from mgresnet.solve.solution import Solution, check_solutions
 from mgresnet.solve.stages import (
     Solutions,
     per_stage,
@@ -32,12 +34,19 @@ from mgresnet.timeline.propagators import Forward
 
 
 class Info(NamedTuple):
-    """What `value_and_gradient` found on its way."""
+    """What `value_and_gradient` found on its way; prints as a table."""
 
     forward: Any  # Solution, or Solutions of a chain
     adjoint: Any
     loss: float  # without regularisation
     seconds: dict[str, float]  # by phase; relax and coarse within forward and adjoint
+
+    def __repr__(self) -> str:
+        took = ", ".join(f"{name} {1e3 * s:.3g}" for name, s in self.seconds.items())
+        rows = [f"loss  {self.loss:.4e}", f"ms    {took}"]
+        for name in ("forward", "adjoint"):
+            rows += [name, textwrap.indent(repr(getattr(self, name)), "  ")]
+        return "\n".join(rows)
 
 
 def parameter_gradient(
@@ -69,20 +78,17 @@ def parameter_gradient(
     """
     solutions = per_stage(net, forward), per_stage(net, adjoint)
     snake, parts = snaking(comm), []
-    for i, (one, u, w) in enumerate(zip(networks_of(net), *solutions, strict=True)):
-        parts.append(_of_network(one, u, w, snake[i % 2]))
+    stages = zip(networks_of(net), trees_of(net, params), *solutions, strict=True)
+    for i, stage in enumerate(stages):
+        parts.append(_of_network(*stage, snake[i % 2]))
     return together(net, parts)
 
 
 def _of_network(
-    net: Network, forward: Solution, adjoint: Solution, comm: TimeComm
+    net: Network, params: Params, forward: Solution, adjoint: Solution, comm: TimeComm
 ) -> Params:
     """Gradient of one network."""
-    if forward.slab != adjoint.slab or forward.final.shape != adjoint.final.shape:
-        raise ValueError(
-            f"forward states have shape {forward.states.shape}, adjoints "
-            f"{adjoint.states.shape}; both must come from one batch and one rank"
-        )
+    check_solutions(forward, adjoint, net, params)
     body, opening = adjoint.gradient, None
     if body is None:
         body = _body_gradient(forward, adjoint)
@@ -196,13 +202,14 @@ def value_and_gradient(
     """
     slabs = slabs_of(net, forward, comm)
     backs = slabs_back(net, slabs, adjoint)
-    objective.check(net.n_outputs, targets, len(inputs))
     owned = [s.own(tree) for s, tree in zip(slabs, trees_of(net, params), strict=True)]
+    x = checked_inputs(slabs[0], owned[0], inputs)
+    check_targets(objective, net.n_outputs, targets, len(x))
     known = [per_stage(net, way) for way in (guess[:2] if guess else (None, None))]
-    clock, x = [time.perf_counter()], inputs
+    clock = [time.perf_counter()]
     there: list[Swept | Unswept] = []
     for slab, own, back, start in zip(slabs, owned, backs, known[0], strict=True):
-        x = between(slab, x) if there else checked_inputs(slab, own, x)
+        x = between(slab, x) if there else x
         there.append(go_there(pose(slab, own, x, first), back, start, keep))
         x = there[-1].trajectory.states[-1]
     clock.append(time.perf_counter())
@@ -239,10 +246,31 @@ def close(
     if slab.is_last:
         outputs = slab.net.close(params, last)
         loss, d_outputs = objective.value_and_seed(outputs, targets)
-        d_outputs = d_outputs.astype(last.dtype, copy=False)
+        d_outputs = _checked_seed(objective, d_outputs, outputs)
         d_head, seed = slab.net.close_back(params, last, d_outputs)
-    total = float(slab.comm.sum(np.array([loss]))[0])
+    total = float(slab.comm.sum(np.array([float(loss)]))[0])
     return total, d_head, samples_last(seed, last.ndim - 1)
+
+
+def _checked_seed(objective: Objective, seed: Any, outputs: Array) -> Array:
+    """Seed of anybody's objective in the dtype of the outputs.
+
+    It need not be finite: that shows in the status of the adjoint solve.
+    """
+    name = f"seed of {type(objective).__name__}.value_and_seed"
+    seed = as_array(name, seed, f"an array of shape {outputs.shape}")
+    if seed.dtype.kind != "f":
+        raise TypeError(
+            f"{name} has dtype {seed.dtype}, the outputs have {outputs.dtype}; return "
+            "a real gradient"
+        )
+    if seed.shape != outputs.shape:
+        raise ValueError(
+            f"{name} has shape {seed.shape}, the outputs have {outputs.shape}; return "
+            "the gradient with respect to every output"
+        )
+    checked: Array = seed.astype(outputs.dtype, copy=False)
+    return checked
 
 
 def _seconds(

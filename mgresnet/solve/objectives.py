@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mgresnet.arrays.checks import as_array, check_finite, floats, provides
 from mgresnet.arrays.layout import Array
 
 
@@ -24,6 +25,14 @@ class Objective(Protocol):
 
     def check(self, n_outputs: int, targets: Any, n_samples: int) -> None:
         """Raise ValueError or TypeError if the targets do not fit."""
+
+
+def check_targets(
+    objective: Objective, n_outputs: int, targets: Any, n_samples: int
+) -> None:
+    """Refuse what is no objective, and targets that do not fit it."""
+    provides("objective", objective, ("value_and_seed", "check"), "LeastSquares()")
+    objective.check(n_outputs, targets, n_samples)
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,8 @@ class SoftmaxCrossEntropy:
 
     def check(self, n_outputs: int, targets: Any, n_samples: int) -> None:
         """Raise ValueError or TypeError if the targets are not labels of outputs."""
-        targets = np.asarray(targets)
+        needed = f"integer class labels, shape ({n_samples},)"
+        targets = as_array("targets", targets, needed)
         if not np.issubdtype(targets.dtype, np.integer):
             raise TypeError(
                 f"targets have dtype {targets.dtype}, needed integer class labels; "
@@ -84,24 +94,21 @@ class LeastSquares:
 
     def value_and_seed(self, outputs: Array, targets: Array) -> tuple[float, Array]:
         """Loss, and its gradient ``(y - t) / batch``."""
-        defect = outputs - targets
+        defect = outputs - np.asarray(targets)
         total = float(np.sum(np.square(defect, dtype=np.float64)))
         return 0.5 * total / len(outputs), defect / len(outputs)
 
     def score(self, outputs: Array, targets: Array) -> float:
-        """Coefficient of determination; 0 is as good as the mean of the targets."""
+        """Coefficient of determination; 0 is as good as the mean of the targets.
+
+        Minus infinity if all targets are the same.
+        """
+        targets = np.asarray(targets)
         spread = np.sum((targets - targets.mean(axis=0)) ** 2)
-        return float(1.0 - np.sum((outputs - targets) ** 2) / spread)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(1.0 - np.sum((outputs - targets) ** 2) / spread)
 
     def check(self, n_outputs: int, targets: Any, n_samples: int) -> None:
         """Raise ValueError or TypeError if the targets are not finite outputs."""
-        targets = np.asarray(targets)
-        if not np.issubdtype(targets.dtype, np.floating):
-            raise TypeError(
-                f"targets have dtype {targets.dtype}, needed floating point"
-            )
-        needed = (n_samples, n_outputs)
-        if targets.shape != needed:
-            raise ValueError(f"targets have shape {targets.shape}, needed {needed}")
-        if not np.isfinite(targets).all():
-            raise ValueError("targets have NaN or infinity; clean them")
+        targets = floats("targets", targets, (n_samples, n_outputs))
+        check_finite(targets, "targets")

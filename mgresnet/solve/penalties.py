@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mgresnet.arrays.checks import real
 from mgresnet.arrays.layout import Array
 from mgresnet.arrays.trees import row_squares
 from mgresnet.control import Shared
@@ -44,7 +45,7 @@ class Regularisation:
 
     def __post_init__(self) -> None:
         for name in ("tikhonov", "smoothness", "head"):
-            weight = getattr(self, name)
+            weight = real(name, getattr(self, name))
             if not (math.isfinite(weight) and weight >= 0.0):
                 raise ValueError(f"{name} is {weight}, needed a finite number >= 0")
 

@@ -15,7 +15,7 @@ from mgresnet.chain import Chain
 from mgresnet.network import Network
 from mgresnet.solve.ahead import between, checked_inputs, pose, propagate
 from mgresnet.solve.back import Back, open_back, seeds
-from mgresnet.solve.solution import Solution
+from mgresnet.solve.solution import Solution, check_solution
 from mgresnet.solve.stages import Solutions, per_stage, slabs_of, together, trees_of
 
 
@@ -129,7 +129,10 @@ def solve_adjoint(
         If shapes or dtypes do not fit, or the forward solution has other layers.
     """
     slabs, guesses = slabs_of(net, options, comm), per_stage(net, guess)
-    stages = zip(slabs, per_stage(net, forward), guesses, strict=True)
+    trees, solutions = trees_of(net, params), per_stage(net, forward)
+    for slab, tree, states in zip(slabs, trees, solutions, strict=True):
+        check_solution("forward", states, slab.net, tree, slab.layers)
+    stages = zip(slabs, solutions, guesses, strict=True)
     found: list[Solution] = []
     for slab, states, known in reversed([*stages]):
         if found and seed is not None:

@@ -4,18 +4,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Self
 
-import numpy as np
-
+from mgresnet.arrays.checks import provides
 from mgresnet.arrays.layout import Array, absent
 from mgresnet.arrays.trees import Gather
 from mgresnet.control import Shared
 from mgresnet.layers.coarse import CoarseOperator
 from mgresnet.layers.steps import Steps
 from mgresnet.mgrit.options import MGRITOptions
-from mgresnet.network import Network, Params
+from mgresnet.network import Network, Params, check_network
 from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.timeline.grid import TimeGrid
 from mgresnet.timeline.propagators import Forward
+
+OPTIONS = (("coarsening", "coarse_operator", "max_iterations"), "MGRITOptions((4,))")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ class Slab:
         ValueError
             If there are too many ranks.
         """
-        comm, options = as_time_comm(comm), options or MGRITOptions.serial()
+        comm = as_time_comm(comm)
+        options = MGRITOptions.serial() if options is None else options
+        check_network(net)
+        provides("options", options, *OPTIONS)
         grid = _grid(net.depth, net.final_time, options.coarsening)
         return cls(net, options, grid, grid.slab(comm.rank, comm.size), comm)
 
@@ -74,18 +78,18 @@ class Slab:
         Raises
         ------
         ValueError, TypeError
-            If `body` has the rows of neither.
+            The message names the part that is wrong.
         """
+        own = self.net.own(params, self.layers)
         return Params(
-            params.opening if self.is_first else None,
-            self._own_rows(np.asarray(params.body)),
-            params.head if self.is_last else None,
+            own.opening if self.is_first else None,
+            own.body,
+            own.head if self.is_last else None,
         )
 
-    def theta(self, params: Params) -> Array:
+    def theta(self, own: Params) -> Array:
         """Parameters of this rank's layers, one row each, or the row they share."""
-        rows = self._own_rows(np.asarray(params.body))
-        return self.net.control.values(rows, self.net.depth, self.layers)
+        return self.net.control.values(own.body, self.net.depth, self.layers)
 
     def pull_back(self, d_theta: Array) -> Array:
         """Gradient for the rows of the body that this rank holds, from its layers'."""
@@ -116,27 +120,6 @@ class Slab:
             if self.options.iterates(self.grid.factors):
                 raise
             return None
-
-    def _own_rows(self, body: Array) -> Array:
-        net, control = self.net, self.net.control
-        if body.dtype not in (np.float64, np.float32):
-            raise TypeError(f"body has dtype {body.dtype}; needed float64 or float32")
-        n_params, slab = net.layer.n_params, self.layers
-        whole = (control.n_rows(net.depth), n_params)
-        if body.shape == whole:
-            return body[control.owned(slab)]
-        if control.shared:
-            raise ValueError(
-                f"body has shape {body.shape}, needed {whole}: the rows of the "
-                f"{type(control).__name__} control; make it with net.init"
-            )
-        if body.shape == (len(slab), n_params):
-            return body
-        raise ValueError(
-            f"body has shape {body.shape}, needed {whole} for the whole network or "
-            f"({len(slab)}, {n_params}) for layers {span(slab)} of this rank; make it "
-            "with net.init or layer.pack"
-        )
 
 
 _grid = lru_cache(TimeGrid)

@@ -8,13 +8,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mgresnet.arrays.checks import Sizes, floats, provides
 from mgresnet.arrays.layout import Array, samples_first, samples_last
 from mgresnet.mgrit.solver import Result, Status
+from mgresnet.network import Network, Params, check_network
 from mgresnet.solve.slab import span
 
 Indices = NDArray[np.intp]
 KEEPS = ("all", "c-points", "auto")
 BUDGET = 2**26  # bytes of states up to which "auto" keeps all
+
+SHOWN = 8  # residuals that are printed at most
 
 
 class Trajectory(Protocol):
@@ -39,7 +43,7 @@ class Trajectory(Protocol):
 
 @dataclass(frozen=True, repr=False)
 class Solution:
-    """States or adjoints of this rank's layers, and how they were found.
+    """States or adjoints of this rank's layers, and how they were found; a table.
 
     Parameters
     ----------
@@ -112,6 +116,56 @@ class Solution:
         """Whether the states returned are within the tolerance."""
         return self.status is Status.CONVERGED
 
+    def __repr__(self) -> str:
+        steps: Counter[int] = Counter()
+        for (level, _), n in self.work.items():
+            steps[level] += n
+        measured = [f"{r:.1e}" for r in self.residuals]
+        if len(measured) > SHOWN:
+            measured = [*measured[: SHOWN - 2], "..", measured[-1]]
+        rows = {
+            "states": f"{self.states.shape} {self.states.dtype}",
+            "layers": span(self.slab),
+            "status": self.status.name,
+            "iterations": self.iterations,
+            "residuals": " ".join(measured) or "none",
+            "at the end": f"{self.final_residual:.1e}",
+            "steps": ", ".join(f"level {k}: {n}" for k, n in sorted(steps.items())),
+        }
+        return "\n".join(f"{name:10s}  {value}" for name, value in rows.items())
+
+
+def check_solution(
+    name: str, solution: Any, net: Network, params: Params, slab: range | None = None
+) -> None:
+    """Refuse what is no solution, or one of another network, slab or dtype."""
+    check_network(net)
+    provides(name, solution, ("states", "kept", "slab"), "what solve_forward returns")
+    provides(f"{name}.states", solution.states, ("shape", "dtype"), "an array")
+    own = solution.slab
+    if own.stop > net.depth or slab not in (own, None):
+        needed = f"this rank has {span(slab or range(net.depth))}"
+        raise ValueError(
+            f"{name} holds layers {span(own)}, {needed}; use one network, one "
+            "communicator and one coarsening for both solves"
+        )
+    dtype = net.own(params, own).body.dtype
+    shape: Sizes = (len(solution.kept), "batch", *net.layer.state_shape)
+    floats(f"{name}.states", solution.states, shape, dtype)
+
+
+def check_solutions(
+    forward: Any, adjoint: Any, net: Network, params: Params, slab: range | None = None
+) -> None:
+    """Refuse two solutions that do not belong together, either."""
+    for name, solution in (("forward", forward), ("adjoint", adjoint)):
+        check_solution(name, solution, net, params, slab)
+    if forward.slab != adjoint.slab or forward.final.shape != adjoint.final.shape:
+        raise ValueError(
+            f"forward states have shape {forward.states.shape}, adjoints "
+            f"{adjoint.states.shape}; both must come from one batch and one rank"
+        )
+
 
 @lru_cache
 def kept_points(n_layers: int, spacing: int) -> Indices:
@@ -180,10 +234,10 @@ def guess_points(
     if guess is None:
         return None
     wanted = kept_points(len(slab), spacing)
+    states, kept = guess, np.arange(len(slab) + 1)
     if isinstance(guess, Solution):
         states, kept = guess.states, guess.kept
-    else:
-        states, kept = np.asarray(guess), np.arange(len(slab) + 1)
+    states = floats("guess", states)
     *shape, batch = first.shape
     needed = (len(kept), batch, *shape)
     if states.shape != needed or kept[-1] != len(slab):

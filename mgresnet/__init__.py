@@ -57,7 +57,7 @@ from mgresnet.solve.objectives import SoftmaxCrossEntropy as SoftmaxCrossEntropy
 from mgresnet.solve.penalties import Regularisation as Regularisation
 from mgresnet.solve.propagation import solve_adjoint as solve_adjoint
 from mgresnet.solve.propagation import solve_forward as solve_forward
-from mgresnet.solve.slab import local_slab as local_slab
 from mgresnet.solve.solution import Solution as Solution
+from mgresnet.solve.stages import local_slab as local_slab
 
 __version__ = "0.1.0"

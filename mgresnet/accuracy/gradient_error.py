@@ -21,25 +21,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.accuracy.tails import (
-    kept_states,
-    march_tail,
-    pull_back_tail,
-    retrace,
-    retrace_back,
-)
+from mgresnet.accuracy.coarse_points import Points, Sample, sample
+from mgresnet.accuracy.tails import march_tail, pull_back_tail
 from mgresnet.arrays.layout import Array, absent, samples_first, samples_last
 from mgresnet.arrays.memory import empty
 from mgresnet.arrays.trees import global_norm, tree_map
+from mgresnet.chain import Chain
 from mgresnet.control import add_over_ranks
 from mgresnet.mgrit.coarsest import march_together
-from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params
-from mgresnet.parallel import TimeComm, as_time_comm
+from mgresnet.parallel import TimeComm
+from mgresnet.solve.ahead import between
 from mgresnet.solve.gradient import close
 from mgresnet.solve.objectives import Objective, check_targets
-from mgresnet.solve.slab import Slab, own_gather
+from mgresnet.solve.slab import Slab
 from mgresnet.solve.solution import Solution, check_solutions
+from mgresnet.solve.stages import (
+    Solutions,
+    own_gather,
+    per_stage,
+    slabs_of,
+    trees_of,
+)
 from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.propagators import Forward, march
 
@@ -52,54 +55,32 @@ class GradientError(NamedTuple):
     adjoint: float  # the adjoints are inexact for these states
 
 
-class Sample(NamedTuple):
-    """States, adjoints and residuals of this rank at its M + 1 coarsest C-points."""
-
-    coarse: Forward  # one step per interval
-    tail: Forward  # layers behind the last C-point
-    span: int  # layers in an interval
-    firsts: Forward  # the first layer of every interval
-    r: Array  # residual of the states, summed over each interval
-    q: Array  # residual of the adjoints, summed over each interval
-    w: Array  # adjoints at the C-points
-
-
-class Points(NamedTuple):
-    """States and adjoints from which a gradient is sampled."""
-
-    u: Array  # at the C-points, (M + 1, *state)
-    w_first: Array  # at the first point of this rank, (*state)
-    w: Array  # behind the first layers of the intervals, as far as that matters
-    u_tail: Array  # from the last C-point on, (n_tail + 1, *state)
-    w_tail: Array
-
-
 @np.errstate(over="ignore", invalid="ignore")  # the estimate is then not finite
 def estimate_gradient_error(
-    net: Network,
-    params: Params,
-    forward: Solution,
-    adjoint: Solution,
+    net: Network | Chain,
+    params: Any,
+    forward: Solution | Solutions,
+    adjoint: Solution | Solutions,
     targets: Any,
     *,
     objective: Objective,
-    options: MGRITOptions,
-    adjoint_options: MGRITOptions | None = None,
+    options: Any,
+    adjoint_options: Any = None,
     comm: Any = None,
 ) -> GradientError:
     """Estimate the error of the gradient that two inexact solutions give.
 
     Parameters
     ----------
-    net : Network
-    params : Params
+    net : Network or Chain
+    params : Params, or a tuple of them
         Whole network, or what this rank owns.
     forward, adjoint : Solution
         As in the `Info` of `value_and_gradient`.
     targets : ndarray
     objective : SoftmaxCrossEntropy or LeastSquares
     options : MGRITOptions
-        Of the forward solve.
+        Of the forward solve; for a chain one for all or one for each stage.
     adjoint_options : MGRITOptions, optional
         Of the adjoint solve, if it has another coarsening.
     comm : mpi4py communicator or TimeComm, optional
@@ -109,36 +90,29 @@ def estimate_gradient_error(
     GradientError
         Divide by `global_norm` of the gradient for relative errors.
     """
-    comm = as_time_comm(comm)
-    slab = Slab.of(net, options, comm)
-    params = slab.own(params)
-    check_solutions(forward, adjoint, net, params, slab.layers)
-    if forward.layers is None:
-        raise ValueError("forward has no layers; give what solve_forward returned")
-    check_targets(objective, net.n_outputs, targets, forward.states.shape[1])
+    slabs = slabs_of(net, options, comm)
+    owned = [s.own(tree) for s, tree in zip(slabs, trees_of(net, params), strict=True)]
+    backs = slabs_of(net, options if adjoint_options is None else adjoint_options, comm)
+    ways = zip(per_stage(net, forward), per_stage(net, adjoint), strict=True)
+    stages = [*zip(slabs, owned, ways, backs, strict=True)]
+    for slab, own, (u, w), _ in stages:
+        check_solutions(u, w, slab.net, own, slab.layers)
+    n_samples = stages[0][2][0].states.shape[1]
+    check_targets(objective, net.n_outputs, targets, n_samples)
     if forward.final_residual == 0.0 and adjoint.final_residual == 0.0:
         return GradientError(0.0, 0.0, 0.0)
-    factors = (options, adjoint_options or options)
-    s, now = _sample(slab, forward, adjoint, factors)
-    v = _march(s.coarse, now.u[0], now.u[1:] + s.r - _steps(s.coarse, now.u), comm)
-    tail = march_tail(s.tail, v[-1])
-    ends = forward.final, samples_first(tail[-1])
-    (_, d_head_now, seed_now), (_, d_head, seed) = (
-        close(slab, params, end, targets, objective) for end in ends
-    )
-    at_now = Adjoint(s.coarse, np.ascontiguousarray(now.u[:-1])).ready()
-    at_v = Adjoint(s.coarse, np.ascontiguousarray(v[:-1]))
-    drive = s.w[:-1] + s.q - _steps_back(at_now, s.w[1:])
-    both = _correct(s, now, at_v, v, tail, drive, seed, slab)
-    alone = _correct(s, now, at_now, now.u, now.u_tail, drive, seed_now, slab)
-    before = _gradients(s, now)
-    d_both, d_alone = (
-        _gradient_change(slab, params, s, forward, now, before, then)
-        for then in (both, alone)
-    )
-    if d_head is not None and d_head_now is not None:
-        d_both = d_both._replace(head=d_head - d_head_now)
-        d_alone = d_alone._replace(head=np.zeros_like(d_head))
+    there: list[Corrected] = []
+    for slab, own, (u, w), back in stages:
+        there.append(_corrected(slab, own, u, w, back, there))
+    far: Any = [
+        close(slabs[-1], owned[-1], end, targets, objective)
+        for end in (forward.final, there[-1].last)
+    ]
+    (_, d_head_now, seed_now), (_, d_head, seed) = far
+    at_far = None if d_head is None else d_head - d_head_now
+    nothing = None if d_head is None else np.zeros_like(d_head)
+    d_both = _changes(there, True, seed, at_far)
+    d_alone = _changes(there, False, seed_now, nothing)
     if forward.final_residual == 0.0:  # exact, so that only rounding is left
         d_both = d_alone
     if adjoint.final_residual == 0.0:
@@ -151,115 +125,111 @@ def estimate_gradient_error(
     )
 
 
-def _sample(
+class Corrected(NamedTuple):
+    """A stage at its solutions, and at the states that their residuals correct."""
+
+    slab: Slab
+    own: Params
+    inputs: Array  # as the solution has them
+    corrected_inputs: Array
+    s: Sample
+    now: Points
+    v: Array  # corrected states at the C-points
+    tail: Array  # and from the last one on
+    drive: Array  # what adjoint coarse steps at the solution miss
+    at_now: Adjoint
+    before: tuple[Array, Array]  # gradients at the solutions
+
+    @property
+    def last(self) -> Array:
+        """Corrected last state, (batch, *state_shape)."""
+        return samples_first(self.tail[-1], self.tail.ndim - 2)
+
+
+def _corrected(
     slab: Slab,
+    own: Params,
     forward: Solution,
     adjoint: Solution,
-    options: tuple[MGRITOptions, MGRITOptions],
-) -> tuple[Sample, Points]:
-    grids = [Slab.of(slab.net, o, slab.comm).grid for o in options]
-    m, m_back = ((*grid.factors, 1)[0] for grid in grids)
-    span, n_layers = grids[0].interval, len(slab.layers)
-    n = n_layers // span * span
-    fine: Forward = forward.layers._replace(tape=absent(forward.states.dtype))
-    if fine.operator is None:  # exact states, with a coarse operator for adjoints only
-        fine = fine._replace(
-            operator=Slab.of(slab.net, options[1], slab.comm).operator, made={}
-        )
-    u, w = (kept_states(x, range(0, n + 1, span)) for x in (forward, adjoint))
-    r, q = _defects(forward, m, n), _defects(adjoint, m_back, n)
-    swept = _swept_once(w[:-1], q, m_back, span, n)
-    inside = fine.part(0, n)
-    sample = Sample(
-        coarse=inside.coarsen(span),
-        tail=fine.part(n, n_layers),
-        span=span,
-        firsts=inside.with_steps(inside.steps.take(slice(None, None, span))),
-        r=_sum_intervals(r, m, span, n),
-        q=_sum_intervals(q, m_back, span, n),
-        w=w,
-    )
-    u_tail = retrace(sample.tail, forward, n)
-    w_tail = retrace_back(sample.tail, u_tail, adjoint, n)
-    return sample, Points(u, w[0], swept, u_tail, w_tail)
+    back: Slab,
+    stages: list[Corrected],
+) -> Corrected:
+    """March the correction through a stage, from that of the stage before."""
+    s, now = sample(slab, forward, adjoint, (slab.options, back.options))
+    inputs, first = forward.inputs, now.u[0]
+    if stages:
+        inputs = between(slab, stages[-1].last)
+        if slab.is_first:
+            first = samples_last(slab.net.open(own, inputs), first.ndim - 1)
+    forcing = now.u[1:] + s.r - _steps(s.coarse, now.u)
+    v = _march(s.coarse, first, forcing, slab.comm)
+    at_now = Adjoint(s.coarse, np.ascontiguousarray(now.u[:-1])).ready()
+    drive = s.w[:-1] + s.q - _steps_back(at_now, s.w[1:])
+    tail, before = march_tail(s.tail, v[-1]), _gradients(s, now)
+    given = slab, own, forward.inputs, inputs
+    return Corrected(*given, s, now, v, tail, drive, at_now, before)
 
 
-def _swept_once(w: Array, q: Array, spacing: int, span: int, n: int) -> Array:
-    """Adjoints with the residual of intervals of so many layers at some of them."""
-    if spacing == span:
-        return w + q
-    swept, starts = w.copy(), np.arange(0, n, spacing)
-    starts = starts[starts % span == 0]
-    swept[starts // span] += q[starts // spacing]
-    return swept
+def _changes(
+    stages: list[Corrected], at_v: bool, seed: Array, d_head: Array | None
+) -> Any:
+    """Estimated change of the gradient, at corrected states or for adjoints alone."""
+    changes: list[Params] = []
+    for stage in reversed(stages):
+        then = _adjoints(stage, at_v, seed)
+        part, d_inputs = _gradient_change(stage, at_v, then)
+        changes.insert(0, part._replace(head=d_head))
+        d_head = None
+        if stage is not stages[0]:
+            state = stages[len(stages) - len(changes) - 1].tail[-1]
+            seed = np.zeros_like(state)
+            if stage.slab.is_first:
+                rows = d_inputs.reshape(len(d_inputs), *state.shape[:-1])
+                seed[:] = np.moveaxis(rows, 0, -1)
+    return changes[0] if len(changes) == 1 else tuple(changes)
 
 
-def _defects(solution: Solution, m: int, n: int) -> Array:
-    """Residual of every interval of m layers that starts before layer n, samples last.
-
-    Serial solves leave none behind, nor does a remainder.
-    """
-    known = samples_last(solution.defects, solution.states.ndim - 2)
-    needed = -(-n // m)
-    if len(known) == len(solution.slab) // m >= needed:
-        return known[:needed]
-    defects = np.zeros((needed, *known.shape[1:]), known.dtype)
-    if len(known) == len(solution.slab) // m:
-        defects[: len(known)] = known
-    return defects
-
-
-def _sum_intervals(values: Array, spacing: int, span: int, n: int) -> Array:
-    """Sums over the intervals of values at every spacing-th of n layers."""
-    if spacing == span:
-        return values
-    total = np.zeros((n // span, *values.shape[1:]), values.dtype)
-    np.add.at(total, np.arange(0, n, spacing) // span, values)
-    return total
-
-
-def _correct(
-    s: Sample,
-    now: Points,
-    coarse: Adjoint,
-    states: Array,
-    tail: Array,
-    drive: Array,
-    seed: Array,
-    slab: Slab,
-) -> Points:
-    """Adjoints at given states: march back from the seed, driven by the residual."""
-    w_tail = pull_back_tail(s.tail, tail, seed) if slab.is_last else now.w_tail
-    w = _march(coarse, w_tail[0], drive[::-1], slab.comm.reversed())[::-1]
+def _adjoints(stage: Corrected, at_v: bool, seed: Array) -> Points:
+    """March back from the seed, driven by the residual."""
+    s, now, states, tail = stage.s, stage.now, stage.now.u, stage.now.u_tail
+    coarse = stage.at_now
+    if at_v:
+        states, tail = stage.v, stage.tail
+        coarse = Adjoint(s.coarse, np.ascontiguousarray(states[:-1]))
+    w_tail = now.w_tail
+    if stage.slab.is_last:
+        w_tail = pull_back_tail(s.tail, tail, seed)
+    w = _march(coarse, w_tail[0], stage.drive[::-1], stage.slab.comm.reversed())[::-1]
     return Points(states, w[0], w[:-1], tail, w_tail)
 
 
 def _gradient_change(
-    slab: Slab,
-    params: Params,
-    s: Sample,
-    forward: Solution,
-    now: Points,
-    before: tuple[Array, Array],
-    then: Points,
-) -> Params:
-    """Estimated change of the gradient of body and opening under a correction."""
-    net, control = slab.net, slab.net.control
+    stage: Corrected, at_v: bool, then: Points
+) -> tuple[Params, Array]:
+    """Change for body and opening, and the seed of the stage before."""
+    net, control, s = stage.slab.net, stage.slab.net.control, stage.s
     after = _gradients(s, then)
-    d_theta, d_tail = (b - a for a, b in zip(before, after, strict=True))
+    d_theta, d_tail = (b - a for a, b in zip(stage.before, after, strict=True))
     if control.shared:
         last = net.depth // s.span * s.span
         layers = np.r_[0 : last : s.span, last : net.depth]
         changes = np.concatenate([s.span * d_theta, d_tail])
-        body = add_over_ranks(changes, control.basis(net.depth)[layers], slab.comm)
+        rows = control.basis(net.depth)[layers]
+        body = add_over_ranks(changes, rows, stage.slab.comm)
     else:  # as many layers change like the first of an interval
         body = np.concatenate([math.sqrt(s.span) * d_theta, d_tail])
-    opening = None
-    if slab.is_first and net.layer.input_shape is None:
-        change = then.w_first - now.w_first
-        seed = samples_first(change, change.ndim - 1)
-        opening, _ = net.open_back(params, forward.inputs, seed)
-    return Params(opening, body, None)
+    opening, d_inputs = None, stage.inputs
+    if stage.slab.is_first and net.layer.input_shape is None:
+        ndim = then.w_first.ndim - 1
+        w_now, w_then = (samples_first(p.w_first, ndim) for p in (stage.now, then))
+        if stage.corrected_inputs is stage.inputs or not at_v:
+            opening, _ = net.open_back(stage.own, stage.inputs, w_then - w_now)
+            _, d_inputs = net.open_back(stage.own, stage.inputs, w_then)
+        else:
+            was: Any = net.open_back(stage.own, stage.inputs, w_now)[0]
+            opening, d_inputs = net.open_back(stage.own, stage.corrected_inputs, w_then)
+            opening = None if opening is None else opening - was
+    return Params(opening, body, None), d_inputs
 
 
 def _gradients(s: Sample, at: Points) -> tuple[Array, Array]:

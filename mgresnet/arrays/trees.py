@@ -24,8 +24,8 @@ def tree_map(function: Callable[..., Array], first: T, *others: Tree) -> T:
     make: Any = type(first)
     if make is tuple:
         parts = zip(first, *others, strict=True)
-        whole: T = make(tree_map(function, *part) for part in parts)
-        return whole
+        whole: Any = tuple(tree_map(function, *part) for part in parts)
+        return whole  # type: ignore[no-any-return]
     fields: list[Array | None] = []
     trees = [_arrays(tree) for tree in (first, *others)]
     for index, leaves in enumerate(zip(*trees, strict=True)):

@@ -22,8 +22,8 @@ from mgresnet.network import Params
 from mgresnet.parallel import ProcessGrid, TimeComm
 from mgresnet.parallel.blas import blas_threads
 from mgresnet.solve.gradient import Info, value_and_gradient
-from mgresnet.solve.slab import own_gather
 from mgresnet.solve.solution import Solution
+from mgresnet.solve.stages import own_gather
 
 COLUMNS = "{:>5}  {:>8} {:>8} {:>8}  {:>8} {:>8} {:>8}  {:>8} {:>8} {:>8}  {:>7}"
 

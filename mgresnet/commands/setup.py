@@ -20,7 +20,7 @@ from mgresnet.parallel import ProcessGrid, TimeComm
 from mgresnet.parallel.grid import layer_ranks
 from mgresnet.solve.objectives import LeastSquares, Objective, SoftmaxCrossEntropy
 from mgresnet.solve.penalties import Regularisation
-from mgresnet.solve.slab import local_slab
+from mgresnet.solve.stages import local_slab
 
 OPTIMISERS = {
     "sgd": optimisers.sgd,

@@ -12,6 +12,7 @@ import numpy as np
 from mgresnet.accuracy.gradient_error import GradientError, estimate_gradient_error
 from mgresnet.arrays.checks import real
 from mgresnet.arrays.trees import Gather, global_norm
+from mgresnet.chain import Chain
 from mgresnet.learning.controller import (
     SERIAL,
     Adaptive,
@@ -23,13 +24,13 @@ from mgresnet.learning.controller import (
 from mgresnet.learning.shards import Shard, take_shard
 from mgresnet.learning.watch import Watch
 from mgresnet.mgrit.options import MGRITOptions
-from mgresnet.network import Network, Params
+from mgresnet.network import Network
 from mgresnet.parallel import TimeComm
 from mgresnet.parallel.grid import as_process_grid
 from mgresnet.solve.gradient import Info, value_and_gradient
 from mgresnet.solve.objectives import Objective
 from mgresnet.solve.penalties import Regularisation
-from mgresnet.solve.slab import own_gather
+from mgresnet.solve.stages import own_gather
 
 
 class Both(NamedTuple):
@@ -43,7 +44,7 @@ class Accurate(NamedTuple):
     """A gradient, how good it is, and what it took."""
 
     value: float
-    gradient: Params
+    gradient: Any
     info: Info
     norm: float
     error: GradientError  # relative to the norm
@@ -54,8 +55,8 @@ class Accurate(NamedTuple):
 
 
 def accurate_gradient(
-    net: Network,
-    params: Params,
+    net: Network | Chain,
+    params: Any,
     inputs: Any,
     targets: Any,
     *,
@@ -136,7 +137,7 @@ class Judged(NamedTuple):
     """What a whole batch has; the error is relative to the norm."""
 
     value: float
-    gradient: Params
+    gradient: Any
     info: Info
     norm: float
     error: GradientError
@@ -144,7 +145,7 @@ class Judged(NamedTuple):
 
 
 def _judge(
-    shard: Shard, mine: tuple[float, Params, Info], seen: Watch, gather: Gather
+    shard: Shard, mine: tuple[float, Any, Info], seen: Watch, gather: Gather
 ) -> Judged:
     """Put the shards together, with what each has seen of its error."""
     value, gradient, own = mine
@@ -161,8 +162,8 @@ def _holds(rules: Both, foretold: GradientError) -> bool:
 
 
 def _estimate(
-    net: Network,
-    params: Params,
+    net: Network | Chain,
+    params: Any,
     shard: Shard,
     info: Info,
     options: Both,

@@ -4,14 +4,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.arrays.checks import check_states, provides
+from mgresnet.arrays.checks import provides
 from mgresnet.arrays.layout import Array
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import as_time_comm
 from mgresnet.solve.objectives import Objective, check_targets
 from mgresnet.solve.propagation import solve_forward
-from mgresnet.solve.slab import local_slab
+from mgresnet.solve.stages import slabs_of, trees_of
 
 
 class Evaluation(NamedTuple):
@@ -61,12 +61,12 @@ def predict(
     """
     comm = as_time_comm(comm)
     options = MGRITOptions.serial() if options is None else options
-    params = local_slab(net, params, options=options, comm=comm)
-    given = net, params, inputs
+    given, slab = (net, params, inputs), slabs_of(net, options, comm)[-1]
     last = solve_forward(*given, options=options, comm=comm, keep="c-points").final
     outputs = np.empty((0, net.n_outputs), last.dtype)
-    if comm.rank == comm.size - 1:
-        outputs = np.ascontiguousarray(net.close(params, last))
+    if slab.is_last:
+        own = trees_of(net, params)[-1]
+        outputs = np.ascontiguousarray(slab.net.close(own, last))
     gathered: Array = comm.gather(outputs)
     return gathered
 
@@ -99,8 +99,6 @@ def evaluate(
     """
     comm = as_time_comm(comm)  # from here on an exception ends all ranks
     options = MGRITOptions.serial() if options is None else options
-    params = local_slab(net, params, options=options, comm=comm)
-    inputs = check_states(inputs, "inputs", net.input_shape, params.body.dtype)
     check_targets(objective, net.n_outputs, targets, len(inputs))
     provides("objective", objective, ("score",), "LeastSquares()")
     outputs = predict(net, params, inputs, options=options, comm=comm)

@@ -23,7 +23,7 @@ from mgresnet.mgrit.solver import Status
 from mgresnet.network import Params
 from mgresnet.parallel import TimeComm
 from mgresnet.solve.gradient import Info
-from mgresnet.solve.solution import Solution
+from mgresnet.solve.stages import Solutions
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,13 @@ def take_shard(inputs: Array, targets: Any, data: TimeComm) -> Shard:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # shows in the status
-def _of_all(solution: Solution, data: TimeComm) -> Solution:
+def _of_all(solution: Any, data: TimeComm) -> Any:
     """States of this shard with the history of the whole batch.
 
     A shard that has stopped keeps its residual while others go on.
     """
+    if isinstance(solution, Solutions):
+        return Solutions(tuple(_of_all(stage, data) for stage in solution))
     rank_of = list(Status).index
     n = len(solution.residuals)
     mine = np.array([[n, solution.iterations, rank_of(solution.status)]])

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from mgresnet.arrays.checks import integer, provides
 from mgresnet.arrays.trees import Gather
+from mgresnet.chain import Chain
 from mgresnet.data import Batch
 from mgresnet.learning.accurate import (
     Accurate,
@@ -19,11 +20,11 @@ from mgresnet.learning.controller import SERIAL, Fixed
 from mgresnet.learning.optimisers import Transform, apply_updates
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Status
-from mgresnet.network import Network, Params
+from mgresnet.network import Network
 from mgresnet.parallel.grid import as_process_grid
 from mgresnet.solve.objectives import Objective
 from mgresnet.solve.penalties import Regularisation
-from mgresnet.solve.slab import Slab, own_gather
+from mgresnet.solve.stages import local_slab, own_gather, slabs_of
 
 
 class Record(NamedTuple):
@@ -47,7 +48,7 @@ class Record(NamedTuple):
     adjoint_iterations: int
     status: Status  # worse of the two solves
     seconds: dict[str, float]  # by phase; relax and coarse within forward and adjoint
-    params: Params  # what this rank owns
+    params: Any  # what this rank owns: Params, or a tuple of them
 
     def __repr__(self) -> str:
         counts = (self.forward_iterations, self.adjoint_iterations)
@@ -60,8 +61,8 @@ class Record(NamedTuple):
 
 
 def train(
-    net: Network,
-    params: Params,
+    net: Network | Chain,
+    params: Any,
     batches: Iterable[Any],
     *,
     optimiser: Transform,
@@ -79,15 +80,15 @@ def train(
 
     Parameters
     ----------
-    net : Network
-    params : Params
+    net : Network or Chain
+    params : Params, or a tuple of them
         Whole network, or what this rank owns; not modified.
     batches : iterable of Batch or of (inputs, targets)
         The same on every rank, as `batches` makes them.
     optimiser : Transform
     objective : SoftmaxCrossEntropy or LeastSquares
     forward, adjoint : MGRITOptions, optional
-        Serial propagation by default.
+        Serial propagation by default; the same for all stages of a chain.
     comm : mpi4py communicator, TimeComm or ProcessGrid, optional
         All ranks share the layers; a grid shares each batch over its data ranks, too.
     regularisation : Regularisation, optional
@@ -125,15 +126,15 @@ def train(
     provides("optimiser", optimiser, ("init", "update"), "adam(0.001)")
     provides("batches", batches, ("__iter__",), "batches(split, 32)")
     forward = MGRITOptions.serial() if forward is None else forward
-    slab = Slab.of(net, forward, grid.layer)
+    slabs = slabs_of(net, forward, grid.layer)
     if adjoint is None:
         adjoint = MGRITOptions.serial(forward.coarsening)
-    local = slab.own(params)
+    local = local_slab(net, params, options=forward, comm=grid.layer)
     rules = Both(Fixed(forward), Fixed(adjoint))
     integer("check_every", check_every, 1)
     ranks = grid.layer.size if ranks is None else integer("ranks", ranks, 1)
     if gradient_tolerance is not None:
-        interval = slab.grid.interval
+        interval = max(slab.grid.interval for slab in slabs)
         rules = adaptive_rules(forward, adjoint, gradient_tolerance, interval, ranks)
     find = partial(
         accurate_gradient,
@@ -151,7 +152,7 @@ def train(
 def _steps(
     find: Callable[..., Accurate],
     rules: Both,
-    params: Params,
+    params: Any,
     batches: Iterable[Any],
     optimiser: Transform,
     gather: Gather,

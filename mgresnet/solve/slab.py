@@ -6,7 +6,6 @@ from typing import Any, Self
 
 from mgresnet.arrays.checks import provides
 from mgresnet.arrays.layout import Array, absent
-from mgresnet.arrays.trees import Gather
 from mgresnet.control import Shared
 from mgresnet.layers.coarse import CoarseOperator
 from mgresnet.layers.steps import Steps
@@ -123,38 +122,6 @@ class Slab:
 
 
 _grid = lru_cache(TimeGrid)
-
-
-def local_slab(
-    net: Network, params: Params, *, options: MGRITOptions, comm: Any = None
-) -> Params:
-    """Parameters that this rank owns: its rows, the opening on the first, head on last.
-
-    Parameters
-    ----------
-    net : Network
-    params : Params
-        Whole network, or already local.
-    options : MGRITOptions
-        Its coarsening decides where slabs may end.
-    comm : mpi4py communicator or TimeComm, optional
-    """
-    return Slab.of(net, options, comm).own(params)
-
-
-def own_gather(net: Network, comm: TimeComm) -> Gather:
-    """Gather for norms: rows that all ranks hold count once, not on every rank.
-
-    If they are all there is, every rank has the whole and no message is needed.
-    """
-    if not net.control.shared:
-        return comm.gather
-    if net.opening is None and net.head is None:
-        return lambda values: values
-    if comm.rank == 0:
-        return comm.gather
-    n_shared = net.control.n_rows(net.depth)
-    return lambda values: comm.gather(values[n_shared:])
 
 
 def span(slab: range) -> str:

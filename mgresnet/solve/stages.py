@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mgresnet.arrays.layout import Array
+from mgresnet.arrays.trees import Gather
 from mgresnet.chain import Chain, networks_of
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Status
@@ -128,3 +129,43 @@ def snaking(comm: Any) -> tuple[TimeComm, TimeComm]:
     """Ranks of even stages, and of odd ones."""
     ranks = as_time_comm(comm)
     return ranks, ranks.reversed()
+
+
+def local_slab(
+    net: Network | Chain, params: Any, *, options: Any, comm: Any = None
+) -> Any:
+    """Parameters that this rank owns: its rows, the opening on the first, head on last.
+
+    Parameters
+    ----------
+    net : Network or Chain
+    params : Params, or a tuple of them
+        Whole network, or already local.
+    options : MGRITOptions
+        Its coarsening decides where slabs may end.
+    comm : mpi4py communicator or TimeComm, optional
+    """
+    stages = zip(slabs_of(net, options, comm), trees_of(net, params), strict=True)
+    return together(net, [slab.own(tree) for slab, tree in stages])
+
+
+def own_gather(net: Network | Chain, comm: Any) -> Any:
+    """Gather for `global_norm`: rows that all ranks hold count once, not on every rank.
+
+    If they are all there is, every rank has the whole and no message is needed.  A
+    chain has one for each stage.
+    """
+    snake, networks = snaking(comm), networks_of(net)
+    gathers = [_gather(one, snake[i % 2]) for i, one in enumerate(networks)]
+    return together(net, gathers)
+
+
+def _gather(net: Network, comm: TimeComm) -> Gather:
+    if not net.control.shared:
+        return comm.gather
+    if net.opening is None and net.head is None:
+        return lambda values: values
+    if comm.rank == 0:
+        return comm.gather
+    n_shared = net.control.n_rows(net.depth)
+    return lambda values: comm.gather(values[n_shared:])

@@ -196,7 +196,7 @@ def value_and_gradient(
     own = slab.own(params)
     clock = [time.perf_counter()]
     batch = pose(slab, own, inputs, first, forward)
-    there = go_there(batch, forward, back.grid, guess and guess.forward, keep)
+    there = go_there(batch, forward, back, guess and guess.forward, keep)
     clock.append(time.perf_counter())
     last = there.trajectory.states[-1]
     loss, d_head, seed = close(slab, own, last, targets, objective)

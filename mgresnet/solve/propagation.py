@@ -302,14 +302,19 @@ def _sequence(slab: Slab, inputs: Array, dtype: Any) -> Array:
     return inputs
 
 
-def _seeds(slab: Slab, forward: Solution, seed: Array | None) -> tuple[Array, Array]:
-    """Adjoint behind the last layer, and what earlier states add, in pseudo-time."""
-    if slab.layers != forward.slab:
+def check_layers(slab: Slab, layers: range) -> None:
+    """Refuse to go back through other layers than those of the forward solve."""
+    if slab.layers != layers:
         raise ValueError(
-            f"the forward solution holds layers {span(forward.slab)}, the adjoint "
+            f"the forward solution holds layers {span(layers)}, the adjoint "
             f"options give this rank {span(slab.layers)}; use one communicator and "
             "the same coarsening for both"
         )
+
+
+def _seeds(slab: Slab, forward: Solution, seed: Array | None) -> tuple[Array, Array]:
+    """Adjoint behind the last layer, and what earlier states add, in pseudo-time."""
+    check_layers(slab, forward.slab)
     dtype, n = forward.states.dtype, len(slab.layers)
     batch, *shape = forward.final.shape
     everywhere = seed is not None and np.ndim(seed) == forward.states.ndim

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from mgresnet.arrays.layout import Array, absent, samples_first
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import CPoints, solve_c_points
-from mgresnet.solve.propagation import Back, Posed, propagate
+from mgresnet.solve.propagation import Back, Posed, check_layers, propagate
+from mgresnet.solve.slab import Slab
 from mgresnet.solve.solution import (
     Indices,
     Solution,
@@ -38,7 +39,7 @@ class Known(NamedTuple):
 class Swept(NamedTuple):
     """A forward solve that is complete."""
 
-    batch: Posed
+    slab: Slab  # of the way back
     trajectory: Solution
 
     def back(
@@ -46,7 +47,7 @@ class Swept(NamedTuple):
     ) -> tuple[Solution, Solution]:
         """Forward and adjoint solution from dJ/du_N (*state_shape, batch)."""
         none = absent(seed.dtype)
-        problem = Back(self.batch.slab, self.trajectory, seed, none)
+        problem = Back(self.slab, self.trajectory, seed, none)
         return self.trajectory, problem.propagate(options, guess, keep, True, none)
 
 
@@ -54,6 +55,7 @@ class Unswept(NamedTuple):
     """A forward solve that lacks its last sweep, or at least what that would find."""
 
     batch: Posed
+    slab: Slab  # of the way back
     c_points: CPoints
 
     @property
@@ -69,7 +71,7 @@ class Unswept(NamedTuple):
     ) -> tuple[Solution, Solution]:
         """Forward and adjoint solution from dJ/du_N (*state_shape, batch)."""
         slab, none, found = self.batch.slab, absent(seed.dtype), self.c_points
-        problem = Back(slab, self.trajectory, seed, none)
+        problem = Back(self.slab, self.trajectory, seed, none)
         ends = none if found.swept else found.finest.ends
         adjoint = problem.propagate(options, guess, keep, True, ends)
         result, layers = found.measure(slab.comm), self.batch.layers
@@ -85,7 +87,7 @@ def leaves_sweep(grid: TimeGrid, forward: MGRITOptions, back: TimeGrid) -> bool:
 def go_there(
     batch: Posed,
     options: MGRITOptions,
-    back: TimeGrid,
+    back: Slab,
     guess: Solution | None,
     keep: str,
 ) -> Swept | Unswept:
@@ -95,17 +97,18 @@ def go_there(
     ----------
     batch : Posed
     options : MGRITOptions
-    back : TimeGrid
-        Levels of the adjoint solve.
+    back : Slab
+        With the levels of the adjoint solve.
     guess : Solution, optional
     keep : {"all", "c-points", "auto"}
     """
     slab, grid = batch.slab, batch.slab.grid
-    if batch.keeps_all(keep) or not leaves_sweep(grid, options, back):
-        return Swept(batch, propagate(batch, options, guess, keep))
+    check_layers(back, slab.layers)
+    if batch.keeps_all(keep) or not leaves_sweep(grid, options, back.grid):
+        return Swept(back, propagate(batch, options, guess, keep))
     start = guess_points(guess, slab.layers, grid.spacing, batch.first)
     problem = batch.layers, batch.first, grid.factors, options, slab.comm
     found = solve_c_points(*problem, start)
     if not found.swept:
         found.finest.leave()
-    return Unswept(batch, found)
+    return Unswept(batch, back, found)

@@ -52,7 +52,6 @@ def solves(n_factors):
             ),
             "initial_guess": st.sampled_from(("coarse", "constant", "zero", "serial")),
             "relaxation_weight": st.sampled_from((1.0, 0.7)),
-            "store": st.sampled_from(("all", "c-points")),
         }
     )
 
@@ -86,6 +85,7 @@ def configurations(draw):
         "n_samples": draw(st.integers(2, 5)),
         "penalties": draw(st.booleans()),
         "gradient_tolerance": draw(st.sampled_from((None, None, 1e-2))),
+        "keep": draw(st.sampled_from(("all", "c-points", "auto"))),
         "seed": draw(st.integers(1000, 9999)),
     }
 
@@ -114,7 +114,7 @@ def case_of(configuration):
     """The objects that a configuration stands for."""
     c = configuration
     layer = mg.Dense(c["width"] if c["ends"] else 2, c["activation"], c["bias"])
-    control = mg.BSpline(c["control"]) if c["control"] else None
+    control = mg.BSpline(c["control"]) if c["control"] else mg.Free()
     forward, adjoint = (
         mg.MGRITOptions(coarsening=c["coarsening"], **c[kind])
         for kind in ("forward", "adjoint")
@@ -130,6 +130,7 @@ def case_of(configuration):
         regularisation=PENALTIES if c["penalties"] else None,
         gradient_tolerance=c["gradient_tolerance"],
         seed=c["seed"],
+        keep=c["keep"],
     )
 
 

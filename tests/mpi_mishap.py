@@ -62,14 +62,20 @@ def always(*arguments):
     return True
 
 
-def coarse(starts, u, forcing, slopes, coefficients, h, scheme):
+def coarse(steps, *arguments):
     """A march on a coarse level."""
-    return h > CASE.net.step
+    return steps.span > 1
 
 
 def fine(*arguments):
     """A march on the finest level."""
     return not coarse(*arguments)
+
+
+def gradient(*arguments):
+    """A march back that finds gradients for the parameters."""
+    *_, d_theta, _ = arguments
+    return d_theta.size > 0
 
 
 # Part that fails, its function, and which calls.
@@ -79,8 +85,8 @@ PHASES = {
     "coarse": ("layer", "march", coarse),
     "loss": ("objective", "value_and_seed", always),
     "head": ("head", "pull_back", always),
-    "coarse-adjoint": ("layer", "march_adjoint", coarse),
-    "gradient": ("layer", "gradient", always),
+    "coarse-adjoint": ("layer", "march_back", coarse),
+    "gradient": ("layer", "march_back", gradient),
     "opening-gradient": ("opening", "pull_back", always),
     "update": ("optimiser", "update", always),
 }

@@ -34,6 +34,7 @@ class Case(NamedTuple):
     regularisation: mg.Regularisation | None = None
     gradient_tolerance: float | None = None
     seed: int = 4711
+    keep: str = "auto"
 
 
 class Part(NamedTuple):
@@ -45,7 +46,10 @@ class Part(NamedTuple):
     shared: dict[str, Any]  # the same on all ranks
 
 
-def network(depth, layer, ends=True, control=None):
+FREE = mg.Free()
+
+
+def network(depth, layer, ends=True, control=FREE):
     """Two features in and two out, by linear maps or, without ends, as they are."""
     opening = mg.Linear(2, layer.width, activation="tanh") if ends else None
     head = mg.Linear(layer.width, 2) if ends else None
@@ -134,6 +138,7 @@ def run(case, comm=None):
         "adjoint": case.adjoint,
         "comm": comm,
         "regularisation": case.regularisation,
+        "keep": case.keep,
     }
     guess = None
     for name in ("gradient", "guessed"):
@@ -170,7 +175,7 @@ def run(case, comm=None):
 
 
 def _keep_params(part, name, case, params):
-    body = part.shared if case.net.control else part.rows
+    body = part.shared if case.net.control.shared else part.rows
     body[f"{name} body"] = params.body
     part.ends[f"{name} opening"] = params.opening
     part.ends[f"{name} head"] = params.head

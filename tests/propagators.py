@@ -6,6 +6,8 @@ from typing import Self
 
 import numpy as np
 
+from mgresnet.mgrit.solver import Outputs, iterate
+
 
 @dataclass(frozen=True)
 class Recursion:
@@ -17,6 +19,7 @@ class Recursion:
 
     step: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
     times: np.ndarray  # (n_steps + 1,)
+    sample_block = 0
 
     @property
     def n_steps(self) -> int:
@@ -40,6 +43,13 @@ class Recursion:
 
     def coarsen(self, m: int) -> Self:
         return replace(self, times=self.times[::m])
+
+
+def iterate_all(propagator, initial, *problem, guess=None):
+    """Solve as `iterate` does, and keep all points."""
+    points = np.empty((propagator.n_steps + 1, *initial.shape), initial.dtype)
+    outputs = Outputs(propagator, points)
+    return iterate(propagator, initial, *problem, guess=guess, outputs=outputs)
 
 
 def peer_factors(settings: dict[str, int], n_steps: int) -> tuple[int, ...]:

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import reference as ref
 from cases import rough_network, smooth_network, states
+from marches import forward as forward_of
 
 import mgresnet as mg
 from mgresnet.arrays.layout import samples_first, samples_last
 from mgresnet.layers.coarse import COARSE_OPERATORS
 from mgresnet.timeline.adjoints import Adjoint
-from mgresnet.timeline.propagators import Forward, march
+from mgresnet.timeline.propagators import march
 
 ACTIVATIONS = ("tanh", "sigmoid", "smooth_relu", "relu", "identity")
 
@@ -67,8 +68,7 @@ def test_states_adjoints_and_gradient_are_the_gold_twin(activation):
 def test_coarse_adjoints_transpose_coarse_tangents(activation, operator, factors):
     """At the left C-points of the fine trajectory, by differentiating the gold twin."""
     net, params = rough_network(24, activation=activation)
-    coefficients = net.layer.prepare(params.body)
-    fine = Forward(net.layer, coefficients, net.step, COARSE_OPERATORS[operator])
+    fine = forward_of(net.layer, params.body, net.step, operator)
     points = mg.solve_forward(net, params, states(net)).states
     forward, adjoint = fine, Adjoint(fine, samples_last(points[:-1]))
     for m in factors:
@@ -78,10 +78,10 @@ def test_coarse_adjoints_transpose_coarse_tangents(activation, operator, factors
     v, w = rng.standard_normal((2, n, *points.shape[1:]))
     marched = march(adjoint, samples_last(w[::-1]), 1)
     transposed = samples_first(marched[::-1, 0])
-    parts = net.layer.unpack(forward.stages[0])
-    for j, (weight, bias) in enumerate(zip(*parts, strict=True)):
-        arguments = (activation, weight, bias, points[j * span])
-        tangent = ref.tangent_step(*arguments, v[j], forward.step, forward.scheme)
+    steps = forward.prepared
+    for j in range(n):
+        arguments = (activation, *net.layer.unpack(steps.theta[j]), points[j * span])
+        tangent = ref.tangent_step(*arguments, v[j], steps.length, steps.scheme)
         assert np.sum(tangent * w[j]) == pytest.approx(
             np.sum(v[j] * transposed[j]), rel=1e-12
         )

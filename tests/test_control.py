@@ -184,7 +184,7 @@ def test_gradient_for_coefficients_is_that_of_differences(degree):
 def test_control_is_the_free_network_between_the_spline_and_its_transpose(options):
     """So penalties act on layers, and inexact solves see nothing of the control."""
     net, params, x, labels = problem()
-    free = replace(net, control=None)
+    free = replace(net, control=mg.Free())
     rows = params._replace(body=net.control.values(params.body, 24, range(24)))
     solvers = {"forward": options, "adjoint": options}
     value, found = gradient(net, params, x, labels, **solvers)
@@ -209,7 +209,7 @@ def test_penalties_are_those_of_the_layers():
 
 def test_smooth_start_is_the_spline_start_layer_by_layer():
     net, params, *_ = problem()
-    free = replace(net, control=None)
+    free = replace(net, control=mg.Free())
     smooth = free.init(seed=6406, smooth=6)
     desired = net.control.values(params.body, 24, range(24))
     np.testing.assert_array_equal(smooth.body, desired)
@@ -314,7 +314,7 @@ def test_bad_splines_are_refused(arguments, kind, message):
 def test_layers_in_place_of_coefficients_are_refused(shape):
     net, params, x, labels = problem()
     wrong = params._replace(body=np.zeros(shape))
-    message = f"body has shape {shape}, needed (6, 20): the coefficients of the spline"
+    message = f"body has shape {shape}, needed (6, 20): the rows of the BSpline control"
     for call in (
         lambda: mg.solve_forward(net, wrong, x),
         lambda: mg.local_slab(net, wrong, options=MGRIT),

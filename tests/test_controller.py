@@ -106,7 +106,7 @@ def problem(depth=160, control=None):
     """Peaks; without a control the layers have nothing to do with each other."""
     split = mg.load_problem("peaks-regression", n_train=60, seed=6601).train
     ends = mg.Linear(2, 5, "tanh"), mg.Linear(5, 1)
-    net = mg.Network(mg.Dense(5), depth, 5.0, *ends, control)
+    net = mg.Network(mg.Dense(5), depth, 5.0, *ends, control or mg.Free())
     batches = mg.batches(split, 20, epochs=16, seed=6603)
     return net, net.init(seed=6602), [batch[:2] for batch in batches]
 

@@ -5,12 +5,13 @@ from itertools import product
 import numpy as np
 import pytest
 from cases import rough_network, smooth_network, states
+from marches import forward
 
 import mgresnet as mg
 from mgresnet.arrays.layout import samples_first, samples_last
 from mgresnet.layers.coarse import COARSE_OPERATORS
 from mgresnet.mgrit.cycle import CYCLES
-from mgresnet.timeline.propagators import Forward, march
+from mgresnet.timeline.propagators import march
 
 HIERARCHIES = [
     (64, (4,)),
@@ -110,12 +111,7 @@ def test_two_levels_and_f_relaxation_are_parareal(depth, operator):
     net, params = smooth_network(depth)
     m, inputs = 8, states(net)
     n = depth // m
-    fine = Forward(
-        net.layer,
-        net.layer.prepare(params.body[: n * m]),
-        net.step,
-        COARSE_OPERATORS[operator],
-    )
+    fine = forward(net.layer, params.body[: n * m], net.step, operator)
     coarse = fine.coarsen(m)
 
     def end(propagator, j, u):  # one interval, from u to its end

@@ -31,10 +31,10 @@ def error(got, needed):
     return abs(got - needed).max() / abs(needed).max()
 
 
-@pytest.mark.parametrize("store", ["all", "c-points"])
-def test_serial_propagation_is_the_gold_twin(twin, store):
+@pytest.mark.parametrize("keep", ["all", "c-points", "auto"])
+def test_serial_propagation_is_the_gold_twin(twin, keep):
     net, params, inputs, targets, states, adjoints, d_body = twin
-    exact = mg.MGRITOptions.serial((M,), store)
+    exact = mg.MGRITOptions.serial((M,))
     value, gradient, info = mg.value_and_gradient(
         net,
         params,
@@ -43,6 +43,7 @@ def test_serial_propagation_is_the_gold_twin(twin, store):
         objective=mg.LeastSquares(),
         forward=exact,
         adjoint=exact,
+        keep=keep,
     )
     assert value == pytest.approx(ref.least_squares(states[-1], targets), rel=1e-13)
     assert error(info.forward.states, states[info.forward.kept]) < 1e-13

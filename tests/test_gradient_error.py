@@ -28,7 +28,7 @@ def problem(weights, depth, ends=True, activation="tanh", batch=16, dtype=float)
     """Network, parameters, inputs, targets and objective."""
     rng = np.random.default_rng(6501)
     layer = mg.Dense(WIDTH, activation)
-    control = mg.BSpline(8) if weights == "control" else None
+    control = mg.BSpline(8) if weights == "control" else mg.Free()
     both = (mg.Linear(2, WIDTH, activation), mg.Linear(WIDTH, 3))
     net = mg.Network(layer, depth, 5.0, *(both if ends else (None, None)), control)
     params = net.init(seed=6502, smooth=8 if weights == "smooth" else None)
@@ -249,7 +249,7 @@ def test_estimates_hold_through_training(task, weights):
     n_outputs, objective = 1, mg.LeastSquares()
     if task == "peaks":
         n_outputs, objective = 5, mg.SoftmaxCrossEntropy()
-    control = mg.BSpline(8) if weights == "control" else None
+    control = mg.BSpline(8) if weights == "control" else mg.Free()
     ends = mg.Linear(2, WIDTH, "tanh"), mg.Linear(WIDTH, n_outputs)
     net = mg.Network(mg.Dense(WIDTH), 128, 5.0, *ends, control)
     params, found = net.init(seed=6504), []

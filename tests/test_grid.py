@@ -21,6 +21,7 @@ from mpi_program import (
 
 import mgresnet as mg
 from mgresnet.learning.shards import take_shard
+from mgresnet.solve.slab import Slab
 
 NAMES = ("two levels", "three levels", "single precision", "control over depth")
 
@@ -47,7 +48,7 @@ def whole_body(case, results, shard):
     ranks = sorted(place for place in results if place[0] == shard)
     steps = zip(*(results[place] for place in ranks), strict=True)
     bodies = [[record.params.body for record in step] for step in steps]
-    if case.net.control:
+    if case.net.control.shared:
         return [parts[0] for parts in bodies]
     return [np.concatenate(parts) for parts in bodies]
 
@@ -106,8 +107,7 @@ def test_penalties_count_once():
     free = case._replace(regularisation=None)
     (with_it, *_), (without, *_) = (on_grid(c, 1, 3)[0, 0] for c in (case, free))
     params, _ = problem(case)
-    h, comm = case.net.step, mg.SerialComm()
-    penalty, _ = case.regularisation.value_and_gradient(params, h, comm)
+    penalty, _ = case.regularisation.of_slab(Slab.of(case.net, None, None), params)
     assert with_it.value - with_it.loss == pytest.approx(penalty, rel=1e-10)
     assert without.value == without.loss == with_it.loss
 

@@ -17,6 +17,7 @@ from propagators import Recursion, peer_factors, peer_relaxations
 
 import mgresnet as mg
 from mgresnet.mgrit.solver import iterate
+from mgresnet.solve.slab import Slab
 
 FOLDER = Path(__file__).parents[2] / "shared" / "oracles"
 ORACLES = [FOLDER / f"layer_parallel_learning.{kind}" for kind in ("json", "npz")]
@@ -159,7 +160,7 @@ def test_terms_of_the_objective(name):
 
     def size(regularisation, opening, body, head):
         parts = mg.Params(opening, body, head)
-        return regularisation.value_and_gradient(parts, net.step, mg.SerialComm())[0]
+        return regularisation.of_slab(Slab.of(net, None, None), parts)[0]
 
     terms = {
         "loss": info.loss,

@@ -9,6 +9,7 @@ import pytest
 import reference as ref
 
 import mgresnet as mg
+from mgresnet.solve.slab import Slab
 
 ENDS = mg.Network(mg.Dense(4), 12, opening=mg.Linear(2, 4), head=mg.Linear(4, 3))
 
@@ -198,25 +199,23 @@ def test_gradients_of_penalties_are_differences(weight):
     penalty = mg.Regularisation(**{weight: 0.7})
     params = ENDS.init(seed=65540)
     directions = [rng.standard_normal(p.shape) for p in params]
-    h, comm = 0.25, mg.SerialComm()
+    slab = Slab.of(ENDS, None, None)
 
     def value(t):
         moved = (p + t * d for p, d in zip(params, directions, strict=True))
-        return penalty.value_and_gradient(mg.Params(*moved), h, comm)[0]
+        return penalty.of_slab(slab, mg.Params(*moved))[0]
 
-    _, gradient = penalty.value_and_gradient(params, h, comm)
+    _, gradient = penalty.of_slab(slab, params)
     needed = sum(np.sum(g * d) for g, d in zip(gradient, directions, strict=True))
     assert (value(1.0) - value(-1.0)) / 2 == pytest.approx(needed, rel=1e-12)
     assert needed != 0.0
 
 
 def test_penalties_are_the_documented_sums():
-    params, h = ENDS.init(seed=65541), 0.25
-    value, _ = mg.Regularisation(0.3, 0.5, 0.7).value_and_gradient(
-        params, h, mg.SerialComm()
-    )
+    params, slab = ENDS.init(seed=65541), Slab.of(ENDS, None, None)
+    value, _ = mg.Regularisation(0.3, 0.5, 0.7).of_slab(slab, params)
     needed = 0.15 * (np.sum(params.opening**2) + np.sum(params.body**2))
-    needed += 0.25 * np.sum((np.diff(params.body, axis=0) / h) ** 2)
+    needed += 0.25 * np.sum((np.diff(params.body, axis=0) / ENDS.step) ** 2)
     needed += 0.35 * np.sum(params.head**2)
     assert value == pytest.approx(needed, rel=1e-14)
 
@@ -229,7 +228,7 @@ def test_a_penalty_adds_to_loss_and_gradient():
     full, g_full, info = mg.value_and_gradient(
         *arguments, objective=LABELS, regularisation=penalty
     )
-    value, gradient = penalty.value_and_gradient(params, ENDS.step, mg.SerialComm())
+    value, gradient = penalty.of_slab(Slab.of(ENDS, None, None), params)
     assert info.loss == bare
     assert full == bare + value
     for a, b, c in zip(g_full, g_bare, gradient, strict=True):

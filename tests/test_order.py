@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from marches import forward
 from scipy.integrate import solve_ivp
 
 import mgresnet as mg
 from mgresnet.arrays.layout import samples_first, samples_last
 from mgresnet.layers.coarse import COARSE_OPERATORS
-from mgresnet.timeline.propagators import Forward, march
+from mgresnet.timeline.propagators import march
 
 WIDTH = 4
 RNG = np.random.default_rng(86243)
@@ -52,7 +53,7 @@ def local_errors(operator, m, steps, varying):
     layer, errors = mg.Dense(WIDTH), []
     for h in steps:
         rows = body(layer, np.arange(m) * h * varying)
-        fine = Forward(layer, layer.prepare(rows), h, COARSE_OPERATORS[operator])
+        fine = forward(layer, rows, h, operator)
         ends = []
         for propagator, k in ((fine, m), (fine.coarsen(m), 1)):
             u = march(propagator, samples_last(START)[None], k)
@@ -87,38 +88,30 @@ def test_slopes_do_not_depend_on_the_levels_between():
     """A line keeps its slope, and random weights have one best fitting line."""
     layer = mg.Dense(WIDTH)
     rows = np.random.default_rng(5923).standard_normal((24, layer.n_params))
-    operator = COARSE_OPERATORS["third_order"]
-    fine = Forward(layer, layer.prepare(rows), 0.1, operator)
+    fine = forward(layer, rows, 0.1, "third_order")
     once, twice = fine.coarsen(12), fine.coarsen(4).coarsen(3)
     t = (np.arange(12) - 5.5) / 12
     line = np.polynomial.polynomial.polyfit(t, rows[:12], 1)
-    for a, b in zip(once.coefficients, twice.coefficients, strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-14)
-    found = np.concatenate([c[0].reshape(2, -1) for c in once.coefficients], axis=1)
-    np.testing.assert_allclose(found, line, rtol=0, atol=1e-14)
+    once, twice = once.steps.theta, twice.steps.theta
+    np.testing.assert_allclose(once, twice, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(once[0], line, rtol=0, atol=1e-14)
 
 
 def test_two_levels_of_matched_steps_span_all_their_layers():
     """Coarsened twice, a step agrees with the 12 layers it covers, not with 3."""
     layer = mg.Dense(WIDTH)
-    fine = Forward(
-        layer,
-        layer.prepare(body(layer, np.zeros(12))),
-        0.1,
-        COARSE_OPERATORS["matched"],
-    )
+    fine = forward(layer, body(layer, np.zeros(12)), 0.1, "matched")
     once, twice = fine.coarsen(12), fine.coarsen(4).coarsen(3)
+    once, twice = once.steps, twice.steps
     assert once.scheme.a[1, 0] == twice.scheme.a[1, 0] == 0.5 * (1 - 1 / 12)
-    assert once.step == twice.step == 12 * 0.1
-    for a, b in zip(once.coefficients, twice.coefficients, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-14)
+    assert once.length == twice.length == 12 * 0.1
+    np.testing.assert_allclose(once.theta, twice.theta, rtol=1e-14)
 
 
 @pytest.mark.parametrize("operator", COARSE_OPERATORS)
 def test_a_coarse_step_over_one_layer_is_the_fine_step(operator):
     layer = mg.Dense(WIDTH, "sigmoid")
-    coefficients = layer.prepare(body(layer, np.linspace(0.0, 1.0, 6)))
-    fine = Forward(layer, coefficients, 0.25, COARSE_OPERATORS[operator])
+    fine = forward(layer, body(layer, np.linspace(0.0, 1.0, 6)), 0.25, operator)
     results = []
     for propagator in (fine, fine.coarsen(1)):
         starts = np.stack([samples_last(START)] * 2)

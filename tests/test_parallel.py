@@ -141,7 +141,9 @@ def random_cases(draw):
     coarsening = tuple(draw(st.lists(st.integers(2, 4), max_size=3)))
     per_level = st.tuples(*[st.integers(0, 2)] * len(coarsening))
     steps = TimeGrid(depth, 1.0, coarsening).steps
-    stores = ("all", "c-points") if len(steps) > 1 else ("all",)  # slabs' ends are kept
+    keeps = ["all", "auto"]
+    if len(steps) > 1:  # else ranks also keep their own ends
+        keeps.append("c-points")
     options = st.builds(
         mg.MGRITOptions,
         coarsening=st.just(coarsening),
@@ -152,7 +154,6 @@ def random_cases(draw):
         coarse_operator=st.sampled_from(("matched", "mean", "injection")),
         initial_guess=st.sampled_from(("coarse", "constant", "zero", "serial")),
         relaxation_weight=st.sampled_from((1.0, 0.7)),
-        store=st.sampled_from(stores),
     )
     ends = draw(st.booleans())
     layer = mg.Dense(
@@ -170,6 +171,7 @@ def random_cases(draw):
         n_steps=draw(st.integers(1, 2)),
         regularisation=draw(st.sampled_from((None, PENALTIES))),
         seed=draw(st.integers(1000, 9999)),
+        keep=draw(st.sampled_from(keeps)),
     )
     most = min(8, steps[-1])
     return case, draw(st.integers(min(2, most), most))

@@ -46,13 +46,23 @@ def rates(sweep=LAYER, coarse=FREE, serial=LAYER):
 
 
 def configuration(
-    depth, coarsening, k=1, *, control=None, ends=False, bias="vector", **options
+    depth,
+    coarsening,
+    k=1,
+    *,
+    control=None,
+    ends=False,
+    bias="vector",
+    keep="all",
+    **options,
 ):
     opening, head = (mg.Linear(2, WIDTH), mg.Linear(WIDTH, 2)) if ends else (None, None)
     layer = mg.Dense(WIDTH, bias=bias)
-    net = mg.Network(layer, depth, opening=opening, head=head, control=control)
+    net = mg.Network(
+        layer, depth, opening=opening, head=head, control=control or mg.Free()
+    )
     same = mg.MGRITOptions(coarsening, max_iterations=k, tolerance=0.0, **options)
-    return Configuration(net, BATCH, 8, same, same)
+    return Configuration(net, BATCH, 8, same, same, keep)
 
 
 SPLINE = mg.BSpline(4)
@@ -65,9 +75,9 @@ CONFIGURATIONS = {
     "W": configuration(67, (2, 2, 2), 2, cycle="W"),
     "F": configuration(64, (2, 2, 2), 1, cycle="F", relaxations=1),
     "control": configuration(24, (4,), control=SPLINE),
-    "opening and head": configuration(24, (4,), ends=True, store="c-points"),
-    "c-points": configuration(27, (4,), 0, control=SPLINE, store="c-points"),
-    "c-points, FCF": configuration(29, (3,), 2, relaxations=1, store="c-points"),
+    "opening and head": configuration(24, (4,), ends=True, keep="c-points"),
+    "c-points": configuration(27, (4,), 0, control=SPLINE, keep="c-points"),
+    "c-points, FCF": configuration(29, (3,), 2, relaxations=1, keep="c-points"),
     "both": configuration(26, (3,), 2, control=SPLINE, ends=True),
     "slope": configuration(24, (2, 2), coarse_operator="third_order"),
     "one bias": configuration(24, (4,), control=SPLINE, bias="scalar"),
@@ -86,6 +96,7 @@ def solutions(config, comm):
     n = net.opening.n_inputs if net.opening else WIDTH
     inputs, targets = rng.normal(size=(BATCH, n)), np.ones((BATCH, net.n_outputs))
     both = {"forward": config.forward, "adjoint": config.adjoint, "comm": comm}
+    both["keep"] = config.keep
     loss, params = mg.LeastSquares(), net.init()
     _, _, info = mg.value_and_gradient(
         net, params, inputs, targets, objective=loss, **both
@@ -299,8 +310,8 @@ def test_data_parallel_sums_gradients():
 
 def test_memory_falls_with_ranks_and_with_c_points_only():
     kept = [
-        memory(replace(configuration(4096, (16,), store=store), batch=64), size)
-        for store, size in (("all", 1), ("all", 16), ("c-points", 1), ("c-points", 16))
+        memory(replace(configuration(4096, (16,), keep=keep), batch=64), size)
+        for keep, size in (("all", 1), ("all", 16), ("c-points", 1), ("c-points", 16))
     ]
     shares = [found.pop("shares of the coarsest level") for found in kept]
     gathered = [found.pop("coarse coefficients") for found in kept]

@@ -39,9 +39,14 @@ def errors(relaxations, k, start, n_intervals=INTERVALS, phi=PHI, psi=PSI):
     guess[::M, 0] = start
     options = mg.MGRITOptions((M,), relaxations, max_iterations=k, tolerance=0.0)
     result = iterate(
-        Scalar(phi, psi, n_steps), np.zeros(1), (M,), options, mg.SerialComm(), guess
+        Scalar(phi, psi, n_steps),
+        np.zeros(1),
+        (M,),
+        options,
+        mg.SerialComm(),
+        guess=guess,
     )
-    return result.points[::M, 0]
+    return result.points[:, 0]
 
 
 @pytest.mark.parametrize("relaxations", GOLDEN)

@@ -114,7 +114,7 @@ BAD = {
         "guess has shape (12, 3, 4), needed (13, 3, 4)",
     ),
     "unknown operator": (
-        lambda: forward(options=mg.MGRITOptions(coarse_operator="best")),
+        lambda: forward(options=mg.MGRITOptions((4,), coarse_operator="best")),
         ValueError,
         "unknown coarse_operator 'best'; choose from injection, mean, matched",
     ),

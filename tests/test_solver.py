@@ -6,13 +6,13 @@ from collections import Counter
 import numpy as np
 import pytest
 from cases import rough_network, smooth_network, states
+from marches import forward, steps_of
 
 import mgresnet as mg
-from mgresnet.arrays.layout import samples_last
+from mgresnet.arrays.layout import absent, samples_last
 from mgresnet.layers.coarse import COARSE_OPERATORS
-from mgresnet.layers.scheme import euler
 from mgresnet.mgrit.cycle import CYCLES
-from mgresnet.timeline.propagators import Forward, march
+from mgresnet.timeline.propagators import march
 
 
 @pytest.mark.parametrize("relaxations", [0, 1, 2])
@@ -85,9 +85,8 @@ def test_residuals_are_what_the_documentation_says():
         stopped = mg.MGRITOptions((8,), max_iterations=k, tolerance=0.0)
         now = mg.solve_forward(net, params, inputs, options=stopped)
         u = np.zeros((12, 1, layer.width, 3))
-        coefficients = layer.prepare(params.body[:96])
-        starts = samples_last(now.states[:96:8])
-        layer.march(starts, u, u[:0], u[:0], coefficients, 0.05, euler())
+        none, starts = absent(u.dtype), samples_last(now.states[:96:8])
+        layer.march(steps_of(layer, params.body[:96], 0.05), starts, u, none, none)
         jumps = u[:, -1] - samples_last(now.states[8::8])
         by_point = np.linalg.norm(jumps.reshape(12, -1), axis=1)
         total = np.linalg.norm(by_point)
@@ -148,9 +147,7 @@ def test_initial_guesses_are_what_their_names_say(operator, cycle):
         return got.states[:: coarsening[0]]
 
     first = samples_last(inputs)
-    fine = Forward(
-        net.layer, net.layer.prepare(params.body), net.step, COARSE_OPERATORS[operator]
-    )
+    fine = forward(net.layer, params.body, net.step, operator)
     coarse = samples_last(c_points("coarse", (8,)))
     np.testing.assert_array_equal(coarse[0], first)
     (behind,) = march(fine.coarsen(8), first[None], 8)
@@ -167,12 +164,7 @@ def test_the_coarse_guess_refines_level_by_level():
     inputs = states(net)
     options = mg.MGRITOptions((4, 4), max_iterations=0)
     got = samples_last(mg.solve_forward(net, params, inputs, options=options).states)
-    middle = Forward(
-        net.layer,
-        net.layer.prepare(params.body),
-        net.step,
-        COARSE_OPERATORS["matched"],
-    ).coarsen(4)
+    middle = forward(net.layer, params.body, net.step, "matched").coarsen(4)
     (coarse,) = march(middle.coarsen(4), got[:1], 4)
     starts = np.concatenate([got[:1], coarse[:-1]])
     blocks = march(middle, starts, 4)

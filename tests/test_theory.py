@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 from cases import Scalar, rough_network, smooth_network, states
+from marches import forward
 from propagators import Recursion
 
 import mgresnet as mg
@@ -15,7 +16,7 @@ from mgresnet.arrays.layout import samples_last
 from mgresnet.layers.coarse import COARSE_OPERATORS
 from mgresnet.mgrit.solver import iterate
 from mgresnet.timeline.adjoints import Adjoint
-from mgresnet.timeline.propagators import Forward, march
+from mgresnet.timeline.propagators import march
 
 # phi = 0.95, psi = 0.8, m = 4, 16 intervals: largest error after 1, 2, ... iterations.
 GOLDEN = {
@@ -98,8 +99,8 @@ def engine_errors(propagator, m, k, relaxations):
     guess = np.zeros((propagator.n_steps + 1, 1))
     guess[m::m] = 1.0
     options = mg.MGRITOptions((m,), relaxations, max_iterations=k, tolerance=0.0)
-    args = propagator, np.zeros(1), (m,), options, mg.SerialComm(), guess
-    return iterate(*args).points[::m, 0]
+    args = propagator, np.zeros(1), (m,), options, mg.SerialComm()
+    return iterate(*args, guess=guess).points[:, 0]
 
 
 @pytest.mark.parametrize("relaxations", [0, 1, 2])
@@ -125,8 +126,7 @@ def test_errors_are_those_of_the_solver(relaxations, h_lambda):
 @pytest.mark.parametrize("m", [2, 5, 16])
 def test_coarse_factors_are_those_of_the_networks_steps(operator, m):
     layer = mg.Dense(1, "identity", "none")
-    coefficients = layer.prepare(np.full((m, 1), -1.7))
-    fine = Forward(layer, coefficients, 0.1, COARSE_OPERATORS[operator])
+    fine = forward(layer, np.full((m, 1), -1.7), 0.1, operator)
     u = march(fine.coarsen(m), np.ones((1, 1, 1)), 1)
     expected = theory.coarse_factor(-0.17, m, operator)
     assert u[0, 0, 0, 0] == pytest.approx(float(expected), rel=1e-13)
@@ -292,8 +292,7 @@ def test_prediction_of_a_linear_network_is_the_closed_form(relaxations):
 def test_eigenvalues_are_those_of_the_jacobian(width):
     net, params = rough_network(5, 1.0, width)
     u = np.random.default_rng(1).standard_normal((5, width, 3))
-    coefficients = net.layer.prepare(params.body)
-    fine = Forward(net.layer, coefficients, net.step, COARSE_OPERATORS["mean"])
+    fine = forward(net.layer, params.body, net.step, "mean")
     got = eigenvalues(Adjoint(fine, u))[::-1]
     weight, bias = net.layer.unpack(params.body)
     slope = 1.0 - np.tanh(weight @ u + bias[..., None]) ** 2  # (5, width, 3)
@@ -306,8 +305,7 @@ def test_eigenvalues_are_those_of_the_jacobian(width):
 def test_ritz_values_of_wide_layers_reach_the_largest():
     layer = mg.Dense(60, "identity", "none")
     weight = np.diag(np.r_[-9.0, np.linspace(-1.0, 1.0, 58), 5.0])[None]
-    coefficients = layer.prepare(layer.pack(weight))
-    fine = Forward(layer, coefficients, 0.1, COARSE_OPERATORS["mean"])
+    fine = forward(layer, layer.pack(weight), 0.1, "mean")
     got = eigenvalues(Adjoint(fine, np.ones((1, 60, 1))))
     assert got.shape == (1, 1, 24)
     assert got.real.min() == pytest.approx(-0.9, rel=1e-10)
@@ -504,8 +502,7 @@ def test_layers_that_do_nothing_have_eigenvalues_zero(dtype):
 
 def test_all_intervals_sampled_are_the_layers_themselves():
     net, params = rough_network(60)
-    coefficients = net.layer.prepare(params.body)
-    fine = Forward(net.layer, coefficients, net.step, COARSE_OPERATORS["matched"])
+    fine = forward(net.layer, params.body, net.step, "matched")
     first = samples_last(states(net))
     model = sample(fine, 5, first, 9, 0.3)
     assert len(model.chosen) == model.n_steps == 12

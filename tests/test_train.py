@@ -96,7 +96,7 @@ def test_value_is_loss_and_penalty():
         run(mg.sgd(0.0), epochs=1, regularisation=r) for r in (regularisation, None)
     )
     assert with_penalty.loss == without.loss == without.value
-    theta = NET.layer_params(NET.init(271).body, range(64))
+    theta = NET.control.values(NET.init(271).body, 64, range(64))
     opening, head = NET.init(271).opening, NET.init(271).head
     penalty = 0.05 * ((opening**2).sum() + (theta**2).sum())
     penalty += 0.005 * ((np.diff(theta, axis=0) / NET.step) ** 2).sum()

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from propagators import Recursion, peer_factors, peer_relaxations
+from propagators import Recursion, iterate_all, peer_factors, peer_relaxations
 
 from mgresnet import MGRITOptions, SerialComm
 from mgresnet.mgrit.cycle import CYCLES, Method, relax
 from mgresnet.mgrit.level import Level
-from mgresnet.mgrit.solver import iterate
 
 ORACLE = Path(__file__).parents[2] / "shared" / "oracles" / "xbraid.json"
 if not ORACLE.exists():
@@ -89,7 +88,7 @@ def initial_guess(settings, propagator, initial, factors):
     """What the C-points start from; None if the first way down is skipped."""
     if settings.get("seq") or not factors:
         options = MGRITOptions.serial()
-        return iterate(propagator, initial, (), options, SerialComm()).points
+        return iterate_all(propagator, initial, (), options, SerialComm()).points
     if settings["skip"]:
         return None
     value = settings.get("guess", 0.456)
@@ -113,7 +112,8 @@ def solve(settings, n_iterations):
             tolerance=0.0,
             relaxation_weight=settings.get("cwt", 1.0),
         )
-        result = iterate(propagator, initial, factors, options, SerialComm(), points)
+        problem = propagator, initial, factors, options, SerialComm()
+        result = iterate_all(*problem, guess=points)
         norms += [m.residuals for m in result.measures]
         points = result.points
     return factors, norms, points
@@ -198,17 +198,19 @@ class Iteration:
 
     def advance(self, step, guess):
         arguments = Recursion(step, self.times), guess[0], self.factors, self.options
-        result = iterate(*arguments, SerialComm(), guess)
+        result = iterate_all(*arguments, SerialComm(), guess=guess)
         return result.points, result.measures[0].residual
 
     def relaxed(self, step, guess):
         comm, layers = SerialComm(), Recursion(step, self.times)
-        finest = Level.of(layers, self.factors, guess[0])
+        finest = Level.of(layers, self.factors, guess[0], guess[:0])
         finest.set_points(guess)
-        finest.sweep("relax")
+        finest.sweep()
         sweeps = self.options.sweeps(len(self.factors))
         relax(finest, comm, Method("V", sweeps, 1.0))
-        return finest.points()
+        points = np.empty_like(guess)
+        finest.sweep_into(points)
+        return finest.settle(points)
 
 
 def piggyback(settings, n_iterations):
@@ -260,7 +262,7 @@ def test_serial_objective_and_gradient(case):
     assert peer_factors(case["settings"], n) == ()
     propagator = Recursion(decay_and_derivative, 0.5 * np.arange(n + 1))
     initial, options = np.array([1.0, 0.0])[:, None], MGRITOptions.serial()
-    points = iterate(propagator, initial, (), options, SerialComm()).points
+    points = iterate_all(propagator, initial, (), options, SerialComm()).points
     value, derivative = points[..., 0].T
     q = 1.0 / 1.5
     check_close(case["objective"], (1.0 - q ** (2 * n + 2)) / (1.0 - q**2) / n)

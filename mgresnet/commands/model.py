@@ -93,6 +93,7 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
     ranks = _integers("--ranks", a.ranks)
     control = BSpline(a.control) if a.control else Free()
     net = Network(Dense(a.width), a.depth, control=control)
+    net.layer.coarse(a.coarse_operator)  # refuses names that there are not
     back = a.iterations if a.adjoint_iterations is None else a.adjoint_iterations
     forward, adjoint = (
         MGRITOptions(

@@ -133,6 +133,7 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
     stream = batches(problem.train, a.batch_size, a.epochs, a.seed)
     check_shards(len(problem.train.inputs), a.batch_size, a.data_ranks)
     net = build_network(a, problem)
+    net.layer.coarse(a.coarse_operator)  # refuses names that there are not
     forward = build_options(a, a.iterations)
     params = tree_map(lambda part: part.astype(a.dtype), net.init(a.seed, a.smooth))
     classification = problem.kind == "classification"

@@ -13,7 +13,7 @@ from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Status
 from mgresnet.network import Network
 from mgresnet.parallel import TimeComm, as_time_comm
-from mgresnet.solve.slab import Slab
+from mgresnet.solve.slab import Slab, span
 from mgresnet.solve.solution import Solution
 
 
@@ -117,12 +117,24 @@ def slabs_back(net: Network | Chain, slabs: list[Slab], options: Any) -> list[Sl
     """The same with the options of adjoint solves.
 
     They are exact by default, with the intervals of the forward solves.
+
+    Raises
+    ------
+    ValueError
+        If they would give this rank other layers.
     """
-    given = zip(slabs, per_stage(net, options), strict=True)
-    return [
-        Slab.of(s.net, o or MGRITOptions.serial(s.options.coarsening), s.comm)
-        for s, o in given
-    ]
+    backs = []
+    for slab, how in zip(slabs, per_stage(net, options), strict=True):
+        if how is None:
+            how = MGRITOptions.serial(slab.options.coarsening)
+        backs.append(Slab.of(slab.net, how, slab.comm))
+        if backs[-1].layers != slab.layers:
+            raise ValueError(
+                f"the forward solution holds layers {span(slab.layers)}, the adjoint "
+                f"options give this rank {span(backs[-1].layers)}; use one "
+                "communicator and the same coarsening for both"
+            )
+    return backs
 
 
 def snaking(comm: Any) -> tuple[TimeComm, TimeComm]:

@@ -19,7 +19,7 @@ FREE = Free()
 
 # Parts of a network: what is asked of them, and an example.
 PIECES = (
-    ("layer", members(Layer), "Dense(4), or mg.Explicit(rate)"),
+    ("layer", members(Layer), "Dense(4)"),
     ("opening", members(Map), "Linear(2, 4)"),
     ("head", members(Map), "Linear(4, 2)"),
     ("control", members(Control), "BSpline(6)"),

@@ -104,8 +104,7 @@ BAD = {
     "layer by name": (
         lambda: mg.Network("Dense", 3),
         TypeError,
-        "layer is 'Dense', which has no feature_shape, n_params, init, prepare, march; "
-        "needed something like Dense(4)",
+        "layer is 'Dense', which has no state_shape, input_shape, n_params, ",
     ),
     "no layer": (lambda: mg.Network(None, 3), TypeError, "layer is None"),
     "class of layers": (

@@ -15,6 +15,7 @@ from mgresnet.accuracy.spectrum import eigenvalues
 from mgresnet.arrays.layout import samples_last
 from mgresnet.layers.coarse import COARSE_OPERATORS
 from mgresnet.mgrit.solver import iterate
+from mgresnet.solve.slab import Slab
 from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.propagators import march
 
@@ -494,8 +495,9 @@ def test_layers_that_do_nothing_have_eigenvalues_zero(dtype):
     """Their Krylov space is exhausted at once; float32 has no square of 1e-30."""
     layer = mg.Dense(3, "relu")
     dead = np.repeat([[0.0, -1.0]], 16, axis=0).repeat([9, 3], axis=1).astype(dtype)
-    coefficients = layer.prepare(dead)
-    fine = Forward(layer, coefficients, 0.1, COARSE_OPERATORS["mean"])
+    net = mg.Network(layer, 16, 1.6)
+    slab = Slab.of(net, None, None)
+    fine = slab.propagator(dead)
     got = eigenvalues(Adjoint(fine, np.ones((16, 3, 2), dtype)))
     assert abs(got).max() < 1e-6
 

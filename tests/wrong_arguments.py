@@ -144,13 +144,13 @@ def calls(seed, place=lambda array: array):
     rng = np.random.default_rng(seed)
     dtype = np.float32 if rng.random() < 0.25 else np.float64
     net, params, inputs = networks(rng, dtype)
-    store = str(rng.choice(["all", "c-points"]))
-    options = mg.MGRITOptions((3,), store=store, max_iterations=2)
+    keep = str(rng.choice(["all", "c-points"]))
+    options = mg.MGRITOptions((3,), max_iterations=2)
     if rng.random() < 0.3:
-        options = mg.MGRITOptions.serial((3,), store)
+        options = mg.MGRITOptions.serial((3,))
     made = {}
     for name, call in (
-        solves(rng, net, params, inputs, options)
+        solves(rng, net, params, inputs, options, keep)
         | learning(rng, net, params, inputs, options)
         | pieces(rng, net, params, inputs)
         | updates(rng, params)
@@ -172,24 +172,26 @@ def with_params(function):
     return run
 
 
-def solves(rng, net, params, inputs, options):
+def solves(rng, net, params, inputs, options, keep):
     known = {"net": net, **params._asdict()}
     batch = {"inputs": (None, inputs.shape[1])}
-    forward = mg.solve_forward(net, params, inputs, options=options)
+    way = {"options": options, "keep": keep}
+    forward = mg.solve_forward(net, params, inputs, **way)
     seed = rng.standard_normal(forward.final.shape).astype(inputs.dtype)
-    adjoint = mg.solve_adjoint(net, params, forward, seed, options=options)
+    adjoint = mg.solve_adjoint(net, params, forward, seed, **way)
     guess = rng.standard_normal((net.depth + 1, *forward.final.shape))
     guess = guess.astype(inputs.dtype)
     pair = {"forward": forward, "adjoint": adjoint}
     arrays = {"states": forward.states, "adjoints": adjoint.states}
     names = {"states": "forward", "adjoints": "adjoint"}
-    if options.store == "c-points":
+    if keep == "c-points":
         guess = forward.states.copy()
 
     def start(net, params, inputs, guess, options):
-        if getattr(options, "store", "all") == "c-points":
+        if keep == "c-points":
             guess = replace(forward, states=guess)
-        return mg.solve_forward(net, params, inputs, options=options, guess=guess)
+        more = {"options": options, "guess": guess, "keep": keep}
+        return mg.solve_forward(net, params, inputs, **more)
 
     def back(net, params, forward, seed, options):
         return mg.solve_adjoint(net, params, forward, seed, options=options)

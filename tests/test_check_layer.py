@@ -324,7 +324,9 @@ def test_complex_steps_see_what_differences_cannot():
 
     mg.check_layer(ref.HandWritten(4, np.sin, nearly), np.random.default_rng(44028))
     layer = mg.Explicit(ref.Tanh(4, np.sin, nearly))
-    with pytest.raises(AssertionError, match=r"Explicit breaks.*on the step of 1 stage"):
+    with pytest.raises(
+        AssertionError, match=r"Explicit breaks.*on the step of 1 stage"
+    ):
         mg.check_layer(layer, np.random.default_rng(44028))
 
 
@@ -365,7 +367,9 @@ def test_a_rate_sees_whole_blocks():
 
 def test_all_that_a_layer_lacks_is_in_one_message():
     lacking = mg.Linear(3, 3)
-    message = "has no state_shape, input_shape, sample_block, scheme, tape_shape, coarse"
+    message = (
+        "has no state_shape, input_shape, sample_block, scheme, tape_shape, coarse"
+    )
     with pytest.raises(TypeError, match=message) as caught:
         mg.check_layer(lacking, np.random.default_rng(44031))
     for name in ("march", "march_back", "retrace"):

@@ -5,7 +5,10 @@ States are samples-first, (batch, width); weights (N, width, width), biases (N, 
 
 import numpy as np
 
+from mgresnet.arrays.layout import absent
+from mgresnet.layers.coarse import COARSE_OPERATORS, coarse_operator
 from mgresnet.layers.scheme import euler
+from mgresnet.layers.steps import at_stages
 
 EULER = euler()
 
@@ -173,96 +176,133 @@ def complex_step(function, theta):
     return gradient
 
 
-class HandWritten:
-    """A residual layer as a user would write it: NumPy, tanh, one bias per layer."""
+def d_tanh(z):
+    """Derivative of tanh."""
+    return 1 - np.tanh(z) ** 2
 
-    def __init__(self, width, sigma=np.tanh, d_sigma=lambda z: 1 - np.tanh(z) ** 2):
-        self.state_shape = (width,)
-        self.n_params = width**2 + 1
+
+class Tanh:
+    """``tanh(W u + b)`` with one bias for all features: a Rate as a user writes it."""
+
+    def __init__(self, width, sigma=np.tanh, d_sigma=d_tanh):
+        self.state_shape, self.n_params = (width,), width**2 + 1
         self.sigma, self.d_sigma = sigma, d_sigma
 
     def init(self, rng, n_layers):
-        weight = rng.standard_normal((n_layers, *self.state_shape * 2))
+        return rng.standard_normal((n_layers, self.n_params))
+
+    def rate(self, theta, u):
+        weight = theta[:-1].reshape(2 * self.state_shape)
+        return self.sigma(u @ weight.T + theta[-1])
+
+    def pull_back(self, theta, u, g):
+        weight = theta[:-1].reshape(2 * self.state_shape)
+        g = self.d_sigma(u @ weight.T + theta[-1]) * g
+        return np.append(g.T @ u, g.sum()), g @ weight
+
+
+class HandWritten:
+    """The same layer with every method that the solver calls, samples last.
+
+    It notes slopes on its tape; with inputs, every step adds its own to ``W u + b``.
+    """
+
+    scheme, sample_block = euler(), 1
+
+    def __init__(self, width, sigma=np.tanh, d_sigma=d_tanh, inputs=False):
+        self.state_shape, self.n_params = (width,), width**2 + 1
+        self.input_shape = (width,) if inputs else None
+        self.sigma, self.d_sigma = sigma, d_sigma
+
+    def init(self, rng, n_layers):
+        weight = rng.standard_normal((n_layers, *2 * self.state_shape))
         return self.pack(weight, rng.standard_normal(n_layers))
 
     def pack(self, weight, bias):
         return np.concatenate([weight.reshape(len(weight), -1), bias[:, None]], axis=1)
 
     def unpack(self, theta):
-        weight = theta[:, :-1].reshape(-1, *self.state_shape * 2)
-        return weight, theta[:, -1]
+        return theta[:, :-1].reshape(-1, *2 * self.state_shape), theta[:, -1]
 
-    def prepare(self, theta):
-        weight, bias = self.unpack(theta)
-        return weight[:, None].copy(), bias[:, None, None, None].copy()
+    def coarse(self, name):
+        return coarse_operator(name, COARSE_OPERATORS)
 
-    def march(self, starts, u, forcing, slopes, coefficients, h, scheme):
-        n_blocks, k = u.shape[:2]
-        per_block = len(coefficients[0]) // n_blocks
-        every, now = per_block // max(k, 1), starts.copy()
-        for i in range(per_block):
-            weight, bias = (c[i::per_block, 0] for c in coefficients)
-            rates, inner = [], []
-            for row in scheme.a:
-                x = now.copy()
-                for a, rate in zip(row, rates, strict=False):
-                    x += h * a * rate
-                inner.append(weight @ x + bias)
-                rates.append(self.sigma(inner[-1]))
-            for b, rate in zip(scheme.b, rates, strict=True):
-                now += h * b * rate
-            if forcing.size:
-                now += forcing[:, i]
-            if slopes.size:
-                slopes[i::per_block] = self.d_sigma(np.stack(inner, axis=1))
-            if k and (i + 1) % every == 0:
-                u[:, i // every] = now
+    def tape_shape(self, scheme):
+        return (len(scheme.b), *self.state_shape)
 
-    def march_adjoint(self, starts, w, forcing, slopes, coefficients, h, scheme):
-        n_blocks, k = w.shape[:2]
-        per_block = len(coefficients[0]) // n_blocks
-        every, now = per_block // k, starts.copy()
-        for i in range(per_block):
-            weight, slope = (
-                x[::-1][i::per_block] for x in (coefficients[0][:, 0], slopes)
-            )
-            transposed, pulled = weight.swapaxes(1, 2), {}
-            for s in reversed(range(len(scheme.b))):
-                back = h * scheme.b[s] * now
-                for later, value in pulled.items():
-                    back = back + h * scheme.a[later, s] * value
-                pulled[s] = transposed @ (slope[:, s] * back)
-            now += sum(pulled.values())
-            if forcing.size:
-                now += forcing[:, i]
-            if (i + 1) % every == 0:
-                w[:, i // every] = now
+    def prepare(self, steps):
+        both = (at_stages(x, steps.scheme) for x in (steps.theta, steps.inputs))
+        return steps._replace(**dict(zip(("theta", "inputs"), both, strict=True)))
 
-    def pull_back(self, starts, w, u, coefficients, h):
-        self._pull_back(starts, w, u, coefficients, h)
+    def march(self, steps, starts, u, forcing, tape):
+        per_block = steps.n // len(starts)
+        for block, now in enumerate(starts):
+            for i in range(per_block):
+                now = self._step(steps, block * per_block + i, now, tape)
+                now = now + forcing[block, i] if forcing.size else now
+                _fill(u[block : block + 1], i + 1, per_block, now)
 
-    def gradient(self, starts, w, u, slopes, coefficients, h, ends=None):
-        return self._pull_back(starts, w, u, coefficients, h, ends)
+    def march_back(self, steps, starts, w, forcing, states, tape, d_theta, d_inputs):
+        per_block = steps.n // len(starts)
+        if not tape.size:
+            shape = self.tape_shape(steps.scheme)
+            tape = np.empty((steps.n, *shape, states.shape[-1]), states.dtype)
+            for n, state in enumerate(states):
+                self._step(steps, n, state, tape)
+        d_theta[:] = 0
+        for block, now in enumerate(starts):
+            for i in range(per_block):
+                n = steps.n - 1 - block * per_block - i
+                now, seed = self._step_back(steps, n, now, tape[n])
+                now = now + forcing[block, i] if forcing.size else now
+                _fill(w[block : block + 1], i + 1, per_block, now)
+                if d_theta.size:
+                    d = np.append(seed @ states[n].T, seed.sum())
+                    d_theta[n * len(d_theta) // steps.n] += d
+                if d_inputs.size:
+                    d_inputs[n] = seed
 
-    def _pull_back(self, starts, w, u, coefficients, h, ends=None):
-        weight, bias = (c[:, 0] for c in coefficients)
-        n, states, z, now = len(weight) // len(u), [], None, None
-        for i in range(len(weight)):
-            start = u[i // n] if i % n == 0 else states[-1] + h * self.sigma(z)
-            z = weight[i] @ start + bias[i]
-            states.append(start)
-            if ends is not None and (i + 1) % n == 0:
-                ends[i // n] = start + h * self.sigma(z)
-        per_block, columns = len(weight) // len(w), w.shape[1]
-        every, parts = per_block // max(columns, 1), []
-        for i in range(len(weight)):
-            layer, (block, step) = len(weight) - 1 - i, divmod(i, per_block)
-            now = starts[block].copy() if step == 0 else now
-            z = weight[layer] @ states[layer] + bias[layer]
-            pulled = h * self.d_sigma(z) * now
-            parts.append((pulled @ states[layer].T, pulled.sum()))
-            now = now + weight[layer].T @ pulled
-            if columns and (step + 1) % every == 0:
-                w[block, step // every] = now
-        d_weight, d_bias = (np.array(part[::-1]) for part in zip(*parts, strict=True))
-        return self.pack(d_weight, d_bias)
+    def retrace(self, steps, starts, w, forcing, points, ends, d_theta, d_inputs):
+        k, none = steps.n // len(points), absent(points.dtype)
+        u = np.empty((len(points), k + 1, *points.shape[1:]), points.dtype)
+        u[:, 0] = points
+        self.march(steps, points, u[:, 1:], none, none)
+        ends[:] = u[:, -1] if ends.size else 0
+        states = u[:, :-1].reshape(steps.n, *points.shape[1:])
+        wanted = d_theta, d_inputs
+        self.march_back(steps, starts, w, forcing, states, none, *wanted)
+
+    def _step(self, steps, n, u, tape):
+        rates = []
+        for i, row in enumerate(steps.scheme.a.tolist()):
+            weight, bias, x = self._stage(steps, n, i)
+            changes = (a * k for a, k in zip(row, rates, strict=False))
+            inner = u + steps.length * sum(changes, np.zeros_like(u))
+            z = (weight[..., None] * inner).sum(axis=1) + bias + x
+            rates.append(self.sigma(z))
+            if tape.size:
+                tape[n, i] = self.d_sigma(z)
+        weighted = zip(steps.scheme.b.tolist(), rates, strict=True)
+        return u + steps.length * sum(b * k for b, k in weighted)
+
+    def _step_back(self, steps, n, g, slopes):
+        """Also what comes back to z of the first stage."""
+        a, b, pulled = *map(np.ndarray.tolist, steps.scheme), {}
+        for i in reversed(range(len(b))):
+            back = b[i] * g + sum(a[j][i] * later for j, later in pulled.items())
+            seed = steps.length * slopes[i] * back
+            weight, *_ = self._stage(steps, n, i)
+            pulled[i] = (weight[..., None] * seed[:, None]).sum(axis=0)
+        return g + sum(pulled.values()), seed
+
+    def _stage(self, steps, n, i):
+        """Weight, bias and inputs."""
+        theta, x = steps.parameters(n), steps.inputs[n] if steps.inputs.size else [0.0]
+        weight, bias = self.unpack(theta[min(i, len(theta) - 1)][None])
+        return weight[0], bias[0], x[min(i, len(x) - 1)]
+
+
+def _fill(u, i, per_block, now):
+    """Write into the column of a block that is i steps behind its start, if any."""
+    if u.size and i * u.shape[1] % per_block == 0:
+        u[0, i * u.shape[1] // per_block - 1] = now

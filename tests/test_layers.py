@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import reference as ref
-from mgresnet.layers.stepwise import gradient_of_layers, linearise
+from marches import gradient_of_layers, steps_of, tape_of
 
 import mgresnet as mg
-from mgresnet.arrays.layout import samples_first, samples_last
+from mgresnet.arrays.layout import absent, samples_first, samples_last
 from mgresnet.kernels.activations import ACTIVATIONS
 from mgresnet.kernels.panels import TILE
 from mgresnet.layers import LAYERS, Linear
@@ -46,8 +46,8 @@ def test_march_is_the_gold_twin(layer, batch, scheme):
     weight, bias = ref.unpack(theta, layer.width, layer.bias)
     starts, points = samples_last(u[[0, 3]]), np.zeros((2, 3, layer.width, batch))
     blocked = samples_last(forcing).reshape(2, 3, layer.width, batch)
-    steps = layer.prepare(theta), 0.625, scheme
-    layer.march(starts, points, blocked, points[:0], *steps)
+    steps = steps_of(layer, theta, 0.625, scheme)
+    layer.march(steps, starts, points, blocked, absent(float))
     np.testing.assert_array_equal(samples_first(starts), u[[0, 3]])
     points = np.concatenate([starts[:, None], points], axis=1)
     for n in range(6):
@@ -63,12 +63,12 @@ def test_march_adjoint_is_the_gold_twin(layer, batch, scheme):
     theta, u, w = draw(layer, 6, batch, 90211)
     forcing = np.random.default_rng(17291).standard_normal((6, batch, layer.width))
     weight, bias = ref.unpack(theta, layer.width, layer.bias)
-    coefficients = layer.prepare(theta)
-    slopes = linearise(layer, samples_last(u[:-1]), coefficients, 0.625, scheme)
+    steps, none = steps_of(layer, theta, 0.625, scheme), absent(float)
+    known = samples_last(u[:-1])
+    tape = tape_of(layer, steps, known)
     starts, points = samples_last(w[:3]), np.zeros((3, 2, layer.width, batch))
     blocked = samples_last(forcing).reshape(3, 2, layer.width, batch)
-    steps = coefficients, 0.625, scheme
-    layer.march_adjoint(starts, points, blocked, slopes, *steps)
+    layer.march_back(steps, starts, points, blocked, known, tape, none, none)
     points = np.concatenate([starts[:, None], points], axis=1)
     for i in range(6):
         n, start = 5 - i, samples_first(points[i // 2, i % 2])
@@ -83,7 +83,7 @@ def test_march_adjoint_is_the_gold_twin(layer, batch, scheme):
 def test_gradient_is_the_gold_twin(layer, batch):
     theta, u, w = draw(layer, 4, batch, 90212)
     weight, bias = ref.unpack(theta, layer.width, layer.bias)
-    got = gradient_of_layers(layer, samples_last(u), samples_last(w), theta, 0.625)
+    got = gradient_of_layers(layer, theta, u, w, 0.625)
     d_weight, d_bias = ref.gradient(layer.activation, weight, bias, u, w, 0.625)
     full = {"vector": d_bias, "scalar": d_bias.sum(axis=1), "none": None}[layer.bias]
     assert_close(got, layer.pack(d_weight, full))

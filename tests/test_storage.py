@@ -1,5 +1,6 @@
 """Keeping all points or only C-points, one thread or several: the same numbers."""
 
+import itertools
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -8,14 +9,14 @@ from functools import partial
 import numpy as np
 import pytest
 from fakes import run_ranks
-from mgresnet.layers.stepwise import nothing
+from marches import steps_of
 
 import mgresnet as mg
 from mgresnet.arrays import memory
+from mgresnet.arrays.layout import absent
 from mgresnet.arrays.trees import tree_map
-from mgresnet.kernels import dense, dense_back
 from mgresnet.kernels.panels import TILE
-from mgresnet.layers.scheme import euler
+from mgresnet.solve import solution
 from mgresnet.timeline.grid import TimeGrid
 
 SOLVERS = [
@@ -40,10 +41,10 @@ def problem(depth, width=5, batch=37):
     return net, net.init(seed=80022), inputs, rng.integers(0, 3, batch)
 
 
-def gradient(depth, forward, adjoint, comm=None):
+def gradient(depth, options, keep, comm=None):
     objective = mg.SoftmaxCrossEntropy()
-    given = {"objective": objective, "forward": forward, "adjoint": adjoint}
-    return mg.value_and_gradient(*problem(depth), **given, comm=comm)
+    given = {"objective": objective, "forward": options, "adjoint": options}
+    return mg.value_and_gradient(*problem(depth), **given, keep=keep, comm=comm)
 
 
 def assert_same(got, needed):
@@ -53,13 +54,11 @@ def assert_same(got, needed):
 
 @each_solver
 @each_depth
-@pytest.mark.parametrize(
-    "kept", [("all", "c-points"), ("c-points", "all"), ("c-points", "c-points")]
-)
-def test_what_is_kept_changes_no_number(options, depth, kept):
-    forward, adjoint = (replace(options, store=store) for store in kept)
-    value, needed, all_of_it = gradient(depth, options, options)
-    few_value, got, few = gradient(depth, forward, adjoint)
+@pytest.mark.parametrize("keep", ["c-points", "auto"])
+def test_what_is_kept_changes_no_number(options, depth, keep, monkeypatch):
+    monkeypatch.setattr(solution, "BUDGET", 0)
+    value, needed, all_of_it = gradient(depth, options, "all")
+    few_value, got, few = gradient(depth, options, keep)
     assert few_value == value
     assert_same(got, needed)
     for a, b in ((few.forward, all_of_it.forward), (few.adjoint, all_of_it.adjoint)):
@@ -69,9 +68,7 @@ def test_what_is_kept_changes_no_number(options, depth, kept):
         assert (a.iterations, a.status) == (b.iterations, b.status)
     assert few.adjoint.work == all_of_it.adjoint.work
     spared = all_of_it.forward.work - few.forward.work
-    assert spared == +Counter(
-        {(0, "relax"): spared_layers(forward, adjoint, few, depth)}
-    )
+    assert spared == +Counter({(0, "relax"): spared_layers(options, few, depth)})
 
 
 UNLIKE = [  # intervals and iterations of both solves; None is serial
@@ -82,19 +79,19 @@ UNLIKE = [  # intervals and iterations of both solves; None is serial
 ]
 
 
-def way(coarsening, k, store):
+def way(coarsening, k):
     if k is None:
-        return mg.MGRITOptions.serial(coarsening, store)
-    return mg.MGRITOptions(coarsening, max_iterations=k, tolerance=0.0, store=store)
+        return mg.MGRITOptions.serial(coarsening)
+    return mg.MGRITOptions(coarsening, max_iterations=k, tolerance=0.0)
 
 
-def gradients(unlike, dtype, store, comm):
+def gradients(unlike, dtype, keep, comm):
     """From a guess that the solves make, and from what they have found."""
     net, params, inputs, labels = problem(53)
     params, inputs = tree_map(lambda x: x.astype(dtype), params), inputs.astype(dtype)
-    ways = {"forward": way(*unlike[:2], store), "adjoint": way(*unlike[2:], store)}
+    ways = {"forward": way(*unlike[:2]), "adjoint": way(*unlike[2:])}
     find = partial(mg.value_and_gradient, net, params, inputs, labels, comm=comm)
-    find = partial(find, objective=mg.SoftmaxCrossEntropy(), **ways)
+    find = partial(find, objective=mg.SoftmaxCrossEntropy(), keep=keep, **ways)
     first = find()
     return first, find(guess=first[2])
 
@@ -104,8 +101,8 @@ def gradients(unlike, dtype, store, comm):
 @pytest.mark.parametrize("unlike", UNLIKE, ids=str)
 def test_solves_need_not_be_alike(unlike, dtype, size):
     whole, few = (
-        run_ranks(partial(gradients, unlike, dtype, store), size)
-        for store in ("all", "c-points")
+        run_ranks(partial(gradients, unlike, dtype, keep), size)
+        for keep in ("all", "c-points")
     )
     for rank in range(size):
         for needed, found in zip(whole[rank], few[rank], strict=True):
@@ -122,9 +119,8 @@ def test_states_that_run_off_are_told_whichever_are_kept():
     params = params._replace(body=1e200 * params.body)
     net = replace(net, layer=mg.Dense(5, "identity"))
     for options in (mg.MGRITOptions.serial((8,)), mg.MGRITOptions((8,))):
-        for store in ("all", "c-points"):
-            options = replace(options, store=store)
-            given = {"forward": options, "adjoint": options}
+        for keep in ("all", "c-points"):
+            given = {"forward": options, "adjoint": options, "keep": keep}
             loss = mg.SoftmaxCrossEntropy()
             _, _, info = mg.value_and_gradient(
                 net, params, inputs, labels, objective=loss, **given
@@ -135,11 +131,11 @@ def test_states_that_run_off_are_told_whichever_are_kept():
                 assert not info.forward.defects.any()
 
 
-def spared_layers(forward, adjoint, info, depth):
+def spared_layers(options, info, depth):
     """Those of the last sweep forward, if it is to come and the adjoint's finds all."""
-    factors = TimeGrid(depth, 1.0, forward.coarsening).factors
+    factors = TimeGrid(depth, 1.0, options.coarsening).factors
     came_early = len(info.forward.residuals) > info.forward.iterations
-    if forward.store == adjoint.store == "c-points" and forward.iterates(factors):
+    if options.iterates(factors):
         return 0 if came_early else depth // factors[0] * factors[0]
     return 0
 
@@ -151,13 +147,10 @@ def test_gradients_from_what_is_kept_agree(options, depth):
     net, params, inputs, _ = problem(depth)
     seed = np.random.default_rng(80023).standard_normal((len(inputs), 5))
     found = []
-    for forward, adjoint in (("all", "all"), ("all", "c-points"), ("c-points",) * 2):
-        states = mg.solve_forward(
-            net, params, inputs, options=replace(options, store=forward)
-        )
-        adjoints = mg.solve_adjoint(
-            net, params, states, seed, options=replace(options, store=adjoint)
-        )
+    for forward, adjoint in itertools.product(("all", "c-points"), repeat=2):
+        states = mg.solve_forward(net, params, inputs, options=options, keep=forward)
+        given = {"options": options, "keep": adjoint}
+        adjoints = mg.solve_adjoint(net, params, states, seed, **given)
         found.append(mg.parameter_gradient(net, params, states, adjoints))
     for other in found[1:]:
         np.testing.assert_array_equal(other.body, found[0].body)
@@ -167,9 +160,8 @@ def test_gradients_from_what_is_kept_agree(options, depth):
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("options", SOLVERS[1:5], ids=str)
 def test_c_points_suffice_on_any_number_of_ranks(options, size):
-    few = replace(options, store="c-points")
-    value, needed, one = gradient(53, few, few)
-    parts = run_ranks(lambda comm: gradient(53, few, few, comm), size)
+    value, needed, one = gradient(53, options, "c-points")
+    parts = run_ranks(lambda comm: gradient(53, options, "c-points", comm), size)
     assert all(part[0] == value for part in parts)
     np.testing.assert_array_equal(
         np.concatenate([part[1].body for part in parts]), needed.body
@@ -187,11 +179,19 @@ def test_c_points_suffice_on_any_number_of_ranks(options, size):
 
 def test_c_points_are_what_is_kept():
     net, params, inputs, _ = problem(53)
-    options = mg.MGRITOptions((8,), store="c-points")
-    solution = mg.solve_forward(net, params, inputs, options=options)
-    np.testing.assert_array_equal(solution.kept, [0, 8, 16, 24, 32, 40, 48, 53])
-    assert solution.states.shape == (8, 37, 5)
-    assert solution.layers.slopes is None
+    options = mg.MGRITOptions((8,))
+    found = mg.solve_forward(net, params, inputs, options=options, keep="c-points")
+    np.testing.assert_array_equal(found.kept, [0, 8, 16, 24, 32, 40, 48, 53])
+    assert found.states.shape == (8, 37, 5)
+    assert found.layers.tape.size == 0
+
+
+def test_little_memory_is_no_reason_to_keep_less():
+    net, params, inputs, _ = problem(53)
+    options = mg.MGRITOptions((8,))
+    found = mg.solve_forward(net, params, inputs, options=options, keep="auto")
+    assert len(found.states) == 54
+    assert found.layers.tape.shape[0] == 53
 
 
 @pytest.mark.parametrize("kept", ["all", "c-points"])
@@ -200,28 +200,39 @@ def test_a_guess_may_have_kept_other_points(kept):
     options = mg.MGRITOptions((8,), max_iterations=1, tolerance=0.0)
     start = mg.solve_forward(net, params, inputs, options=options)
     needed = mg.solve_forward(net, params, inputs, options=options, guess=start)
-    other = mg.solve_forward(
-        net, params, inputs, options=replace(options, store="c-points")
-    )
-    wanted = replace(options, store=kept)
-    got = mg.solve_forward(net, params, inputs, options=wanted, guess=other)
+    solve = partial(mg.solve_forward, net, params, inputs, options=options)
+    got = solve(guess=solve(keep="c-points"), keep=kept)
     np.testing.assert_array_equal(got.final, needed.final)
 
 
 def test_an_adjoint_with_other_c_points_is_refused():
     net, params, inputs, _ = problem(48)
-    options = mg.MGRITOptions((8,), store="c-points")
-    states = mg.solve_forward(net, params, inputs, options=options)
+    options, other = mg.MGRITOptions((8,)), mg.MGRITOptions((6,))
+    states = mg.solve_forward(net, params, inputs, options=options, keep="c-points")
     seed = np.ones((37, 5))
-    with pytest.raises(ValueError, match=r'every 8th.*every 6th.*store="all"'):
-        mg.solve_adjoint(
-            net, params, states, seed, options=mg.MGRITOptions((6,), store="c-points")
-        )
+    with pytest.raises(ValueError, match=r'every 8th.*every 6th.*keep="all"'):
+        mg.solve_adjoint(net, params, states, seed, options=other)
 
 
-def test_an_unknown_store_is_refused():
-    with pytest.raises(ValueError, match=r"unknown store 'some'.*all, c-points"):
-        mg.MGRITOptions(store="some")
+def test_an_unknown_word_for_what_is_kept_is_refused():
+    net, params, inputs, labels = problem(48)
+    states = mg.solve_forward(net, params, inputs)
+    seed, loss = np.ones((37, 5)), mg.SoftmaxCrossEntropy()
+    for call in (
+        partial(mg.solve_forward, net, params, inputs),
+        partial(mg.solve_adjoint, net, params, states, seed),
+        partial(mg.value_and_gradient, net, params, inputs, labels, objective=loss),
+    ):
+        with pytest.raises(
+            ValueError, match=r"unknown keep 'some'.*all, c-points, auto"
+        ):
+            call(keep="some")
+
+
+@pytest.mark.parametrize("store", ["all", "c-points"])
+def test_who_still_gives_store_is_told_about_keep(store):
+    with pytest.raises(TypeError, match=f"keep='{store}' to solve_forward, solve_adj"):
+        mg.MGRITOptions((8,), store=store)
 
 
 @pytest.fixture
@@ -231,10 +242,10 @@ def threads():
 
 
 @pytest.mark.parametrize("batch", [1, 33, 300])
-@pytest.mark.parametrize("store", ["all", "c-points"])
-def test_threads_share_samples_without_changing_states(threads, batch, store):
+@pytest.mark.parametrize("keep", ["all", "c-points"])
+def test_threads_share_samples_without_changing_states(threads, batch, keep):
     net, params, inputs, labels = problem(20, batch=batch)
-    options = mg.MGRITOptions.serial((4,), store)
+    options = mg.MGRITOptions.serial((4,))
     found = []
     for n in (1, 2, 3):
         threads(n)
@@ -246,6 +257,7 @@ def test_threads_share_samples_without_changing_states(threads, batch, store):
                 labels,
                 objective=mg.SoftmaxCrossEntropy(),
                 forward=options,
+                keep=keep,
             )
         )
     (value, d, info), *others = found
@@ -260,9 +272,12 @@ def test_threads_share_samples_without_changing_states(threads, batch, store):
 def test_adjoints_with_longer_intervals_need_fewer_states(coarsening):
     net, params, inputs, _ = problem(37)
     seed = np.random.default_rng(80027).standard_normal((len(inputs), 5))
-    few = [mg.MGRITOptions.serial(c, "c-points") for c in ((4,), coarsening)]
-    forward = mg.solve_forward(net, params, inputs, options=few[0])
-    adjoint = mg.solve_adjoint(net, params, forward, seed, options=few[1])
+    few = [
+        {"options": mg.MGRITOptions.serial(c), "keep": "c-points"}
+        for c in ((4,), coarsening)
+    ]
+    forward = mg.solve_forward(net, params, inputs, **few[0])
+    adjoint = mg.solve_adjoint(net, params, forward, seed, **few[1])
     everything = mg.solve_forward(net, params, inputs)
     exact = mg.solve_adjoint(net, params, everything, seed)
     np.testing.assert_allclose(adjoint.states[0], exact.states[0], rtol=1e-12)
@@ -281,7 +296,8 @@ def test_samples_that_are_not_finite_stay_alone(dtype):
     """NaN, infinity, huge and subnormal samples change no other sample's numbers."""
     rng = np.random.default_rng(80024)
     depth, width, batch = 8, 6, TILE + 21
-    theta = rng.standard_normal((depth, 1, width * (width + 1))).astype(dtype)
+    layer = mg.Dense(width)
+    theta = rng.standard_normal((depth, layer.n_params)).astype(dtype)
     u, w = rng.standard_normal((2, width, batch)).astype(dtype)
     odd = [0, 15, 16, TILE, batch - 1]
     tiny = np.finfo(dtype).smallest_subnormal
@@ -290,11 +306,10 @@ def test_samples_that_are_not_finite_stay_alone(dtype):
     found = []
     for start in (u, strange):
         states, back = (np.empty((1, 2, width, batch), dtype) for _ in range(2))
-        none, few = nothing(start.shape, dtype), (theta, 0.25)
-        dense.march(start[None], states, none, none, *few, *euler(), 0, 0, batch)
-        d_theta, known = np.empty_like(theta[:, 0]), np.stack([start, states[0, 0]])
-        outputs = d_theta, none[:, 0]
-        dense_back.pull_back(w[None], back, known, none, *few, 0, *outputs, 0, batch)
+        none, steps = absent(dtype), steps_of(layer, theta, 0.25)
+        layer.march(steps, start[None], states, none, none)
+        d_theta, known = np.empty_like(theta), np.stack([start, states[0, 0]])
+        layer.retrace(steps, w[None], back, none, known, none, d_theta, none)
         found.append((states, back))
     others = np.delete(np.arange(batch), odd)
     for got, needed in zip(*found, strict=True):

@@ -19,7 +19,7 @@ def forward(layer, theta, h, operator="matched"):
     """Forward propagator through layers, one row of theta each."""
     none = absent(theta.dtype)
     steps = Steps(len(theta), theta[:, None], none, h, 1, layer.scheme)
-    return Forward(layer, steps, COARSE_OPERATORS[operator], none)
+    return Forward(layer, steps, COARSE_OPERATORS[operator], none, {})
 
 
 def tape_of(layer, steps, states):

@@ -20,14 +20,15 @@ NUMBA_BASES = {"kernels/vectors.py": {"Type"}}  # Numba asks for it
 ABOUT_WORLD = {"__main__.py", "parallel/mpi.py"}
 
 PUBLIC = """
-    BSpline Batch BiasBudget Dense Evaluation Explicit Free GradientError Info
+    BSpline Batch BiasBudget Chain Dense Evaluation Explicit Free GradientError Info
     LeastSquares Linear MGRITOptions Machine Network Params Prediction ProcessGrid
-    Record Regularisation SerialComm Shared SoftmaxCrossEntropy Solution Status Stepwise
-    TimeComm Transform VirtualTimeComm Widen
-    adam adamw apply_updates batches bias_budget chain check_layer clip_by_global_norm
-    constant cosine estimate_gradient_error evaluate global_norm input_gradient inverse
-    load_problem local_slab parameter_gradient predict predict_convergence
-    set_threads sgd solve_adjoint solve_forward step_decay train value_and_gradient
+    Record Regularisation SerialComm Shared SoftmaxCrossEntropy Solution Status
+    Stepwise TimeComm Transform VirtualTimeComm Widen
+    adam adamw apply_updates batches bias_budget chain check_layer
+    clip_by_global_norm constant cosine estimate_gradient_error evaluate global_norm
+    input_gradient inverse load_problem local_slab parameter_gradient predict
+    predict_convergence set_threads sgd solve_adjoint solve_forward step_decay train
+    value_and_gradient
 """
 
 

@@ -115,8 +115,8 @@ BAD = {
     "layer as head": (
         lambda: mg.Network(mg.Dense(4), 3, head=mg.Dense(4)),
         TypeError,
-        "head is a Dense, which has no n_inputs, n_outputs, apply; needed something "
-        "like Linear(4, 2)",
+        "head is a Dense, which has no n_inputs, n_outputs, apply, pull_back; needed "
+        "something like Linear(4, 2)",
     ),
     "class as opening": (
         lambda: mg.Network(mg.Dense(4), 3, opening=mg.Linear),
@@ -126,8 +126,7 @@ BAD = {
     "number as control": (
         lambda: mg.Network(mg.Dense(4), 3, control=12),
         TypeError,
-        "control is 12, which has no n_coefficients, values, condense; needed "
-        "something like BSpline(6)",
+        "control is 12, which has no shared, n_rows, owned, values, basis, reach, ",
     ),
     "time as a word": (
         lambda: mg.Network(mg.Dense(4), 3, "1"),

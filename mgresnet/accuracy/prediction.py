@@ -149,6 +149,7 @@ def predict_convergence(
     integer("n_samples", n_samples, 1)
     integer("seed", seed, 0)
     options = MGRITOptions() if options is None else options
+    Slab.of(net, options, None)  # checks them
     options = replace(options, tolerance=0.0)
     if options.initial_guess == "serial":
         options = replace(options, initial_guess="coarse")

@@ -94,12 +94,15 @@ def _add_panels(x, y, panel, width, panels):
 
 
 @inlined
-def _add_samples(p, stride, n, width, x, panel):
-    """X += the n samples that there are from p on."""
-    for s in range(0, n, samples(p)):
-        for j in range(width):
-            set_row(x, j, row_of(x, j) + read(p + (j * stride + s), n - s))
-        x = x + panel
+def _forced(forcing, p, stride, n, width, x, panel):
+    """X += the n samples that there are from p on, if any; where the next begin."""
+    if forcing.size > 0:
+        for s in range(0, n, samples(p)):
+            for j in range(width):
+                set_row(x, j, row_of(x, j) + read(p + (j * stride + s), n - s))
+            x = x + panel
+        p = p + width * stride
+    return p
 
 
 @inlined
@@ -166,12 +169,12 @@ def pull_back(
     space[:width] = 0.0
     nothing, sums, known = address(space), address(space) + width, slopes.size > 0
     x = aligned(sums + room)
-    s, adjoint = x + (k + 1) * tile, x + (2 * k + 1) * tile
-    g, q = adjoint + tile, adjoint + 2 * tile
+    s, adjoint, g = x + (k + 1) * tile, x + (2 * k + 1) * tile, x + (2 * k + 2) * tile
+    q = g + tile
     for first in range(start, stop, TILE):
-        p, behind = address(w) + first, address(starts) + first
-        n, done, until, i = min(TILE, stop - first), 0, every, 0
-        f = address(forcing) + first
+        p, f = address(w) + first, address(forcing) + first
+        behind, n = address(starts) + first, min(TILE, stop - first)
+        done, until, i = 0, every, 0
         for layer in range(n_layers - 1, -1, -1):
             v = address(theta) + layer * size
             if done == 0:
@@ -189,9 +192,7 @@ def pull_back(
             if d_theta.size > 0:
                 x_i, d = x + i * tile, address(d_theta) + layer * size
                 _gradient(g, x_i, sizes, n, d, sums, first == start)
-            if forcing.size > 0:
-                _add_samples(f, batch, n, width, adjoint, panel)
-                f = f + state
+            f = _forced(forcing, f, batch, n, width, adjoint, panel)
             if until == 0 and columns > 0:
                 write_panels(adjoint, panel, p, batch, n, width)
                 p, until = p + state, every

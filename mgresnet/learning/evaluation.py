@@ -6,9 +6,10 @@ import numpy as np
 
 from mgresnet.arrays.checks import provides
 from mgresnet.arrays.layout import Array
-from mgresnet.mgrit.options import MGRITOptions
-from mgresnet.network import Network, Params
+from mgresnet.chain import Chain
+from mgresnet.network import Network
 from mgresnet.parallel import as_time_comm
+from mgresnet.solve.ahead import checked_inputs
 from mgresnet.solve.objectives import Objective, check_targets
 from mgresnet.solve.propagation import solve_forward
 from mgresnet.solve.stages import slabs_of, trees_of
@@ -35,19 +36,19 @@ class EpochRow(NamedTuple):
 
 
 def predict(
-    net: Network,
-    params: Params,
+    net: Network | Chain,
+    params: Any,
     inputs: Array,
     *,
-    options: MGRITOptions | None = None,
+    options: Any = None,
     comm: Any = None,
 ) -> Array:
     """Outputs of the network, by exact propagation unless the options say otherwise.
 
     Parameters
     ----------
-    net : Network
-    params : Params
+    net : Network or Chain
+    params : Params, or a tuple of them
         Whole network, or what this rank owns.
     inputs : ndarray, shape (batch, n_features)
     options : MGRITOptions, optional
@@ -60,12 +61,11 @@ def predict(
         The same on every rank.
     """
     comm = as_time_comm(comm)
-    options = MGRITOptions.serial() if options is None else options
     given, slab = (net, params, inputs), slabs_of(net, options, comm)[-1]
     last = solve_forward(*given, options=options, comm=comm, keep="c-points").final
     outputs = np.empty((0, net.n_outputs), last.dtype)
     if slab.is_last:
-        own = trees_of(net, params)[-1]
+        own = slab.own(trees_of(net, params)[-1])
         outputs = np.ascontiguousarray(slab.net.close(own, last))
     gathered: Array = comm.gather(outputs)
     return gathered
@@ -73,21 +73,21 @@ def predict(
 
 @np.errstate(over="ignore", invalid="ignore")  # shows in the loss
 def evaluate(
-    net: Network,
-    params: Params,
+    net: Network | Chain,
+    params: Any,
     inputs: Array,
     targets: Any,
     *,
     objective: Objective,
-    options: MGRITOptions | None = None,
+    options: Any = None,
     comm: Any = None,
 ) -> Evaluation:
     """Loss and score of `predict`, the same on every rank.
 
     Parameters
     ----------
-    net : Network
-    params : Params
+    net : Network or Chain
+    params : Params, or a tuple of them
         Whole network, or what this rank owns.
     inputs : ndarray, shape (batch, n_features)
     targets : ndarray
@@ -98,7 +98,9 @@ def evaluate(
     comm : mpi4py communicator or TimeComm, optional
     """
     comm = as_time_comm(comm)  # from here on an exception ends all ranks
-    options = MGRITOptions.serial() if options is None else options
+    slab = slabs_of(net, options, comm)[0]
+    own = slab.own(trees_of(net, params)[0])
+    inputs = checked_inputs(slab, own, inputs)
     check_targets(objective, net.n_outputs, targets, len(inputs))
     provides("objective", objective, ("score",), "LeastSquares()")
     outputs = predict(net, params, inputs, options=options, comm=comm)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.arrays.checks import as_array
+from mgresnet.arrays.checks import as_array, provides
 from mgresnet.arrays.layout import Array, absent, samples_last
 from mgresnet.arrays.memory import empty
 from mgresnet.arrays.trees import tree_map
@@ -205,7 +205,7 @@ def value_and_gradient(
     owned = [s.own(tree) for s, tree in zip(slabs, trees_of(net, params), strict=True)]
     x = checked_inputs(slabs[0], owned[0], inputs)
     check_targets(objective, net.n_outputs, targets, len(x))
-    known = [per_stage(net, way) for way in (guess[:2] if guess else (None, None))]
+    known = [per_stage(net, way) for way in _guesses(guess)]
     clock = [time.perf_counter()]
     there: list[Swept | Unswept] = []
     for slab, own, back, start in zip(slabs, owned, backs, known[0], strict=True):
@@ -223,6 +223,9 @@ def value_and_gradient(
     ):
         part = Params(d_opening, w.gradient, d_head if slab is slabs[-1] else None)
         if regularisation is not None:
+            provides(
+                "regularisation", regularisation, ("of_slab",), "Regularisation(0.1)"
+            )
             penalty, d_penalty = regularisation.of_slab(slab, own)
             value, part = value + penalty, tree_map(np.add, part, d_penalty)
         parts.append(part._replace(body=slab.pull_back(part.body)))
@@ -233,6 +236,14 @@ def value_and_gradient(
         together(net, parts),
         Info(states, adjoints, loss, _seconds(clock, solved)),
     )
+
+
+def _guesses(guess: Any) -> tuple[Any, Any]:
+    """Where both solves start."""
+    if guess is None:
+        return None, None
+    provides("guess", guess, ("forward", "adjoint"), "the Info of an earlier call")
+    return guess.forward, guess.adjoint
 
 
 def close(

@@ -132,11 +132,14 @@ def test_states_that_run_off_are_told_whichever_are_kept():
 
 
 def spared_layers(options, info, depth):
-    """Those of the last sweep forward, if it is to come and the adjoint's finds all."""
+    """Those of the last sweep forward, as the adjoint's finds all that it would find.
+
+    A solve that stopped early is swept; another sweep would only find the states.
+    """
     factors = TimeGrid(depth, 1.0, options.coarsening).factors
     came_early = len(info.forward.residuals) > info.forward.iterations
     if options.iterates(factors):
-        return 0 if came_early else depth // factors[0] * factors[0]
+        return depth if came_early else depth // factors[0] * factors[0]
     return 0
 
 

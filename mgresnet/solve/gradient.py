@@ -100,6 +100,7 @@ def _open_back(
     net: Network, params: Params, forward: Solution, adjoint: Solution
 ) -> tuple[Array | None, Array]:
     """Gradient of the opening, if there is one, and of the inputs."""
+    params = params._replace(opening=forward.opening)
     if net.layer.input_shape is None:
         return net.open_back(params, forward.inputs, adjoint.states[0])
     if adjoint.d_inputs is None:

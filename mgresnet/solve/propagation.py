@@ -96,6 +96,7 @@ class Posed(NamedTuple):
 
     slab: Slab
     inputs: Array  # as given
+    opening: Array | None  # its parameters, on the first rank
     layers: Forward
     first: Array  # (*state_shape, batch)
 
@@ -103,6 +104,12 @@ class Posed(NamedTuple):
         """Whether states of all layers are to be kept."""
         return keeps_all(
             keep, len(self.slab.layers), self.slab.grid.spacing, self.first
+        )
+
+    def complete(self, solution: Solution, layers: Forward) -> Solution:
+        """Add what a way back wants to know."""
+        return replace(
+            solution, inputs=self.inputs, opening=self.opening, layers=layers
         )
 
 
@@ -129,7 +136,8 @@ def pose(
         state = np.zeros(shape, theta.dtype) if first is None else first
         state = check_states(state, "first", shape[1:], theta.dtype, len(inputs))
     layers = slab.propagator(theta, sequence, options)
-    return Posed(slab, inputs, layers, samples_last(state, len(shape) - 1))
+    first = samples_last(state, len(shape) - 1)
+    return Posed(slab, inputs, own.opening, layers, first)
 
 
 def propagate(
@@ -151,7 +159,7 @@ def propagate(
         outputs=outputs,
     )
     solution = as_solution(result, slab.layers, spacing, backwards=False)
-    return replace(solution, inputs=batch.inputs, layers=layers)
+    return batch.complete(solution, layers)
 
 
 def solve_adjoint(

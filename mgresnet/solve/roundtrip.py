@@ -8,7 +8,6 @@ gradient with k corrections of the states then takes k sweeps forward, none of t
 without any.
 """
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from mgresnet.arrays.layout import Array, absent, samples_first
@@ -76,7 +75,7 @@ class Unswept(NamedTuple):
         adjoint = problem.propagate(options, guess, keep, True, ends)
         result, layers = found.measure(slab.comm), self.batch.layers
         states = as_solution(result, slab.layers, slab.grid.spacing, backwards=False)
-        return replace(states, inputs=self.batch.inputs, layers=layers), adjoint
+        return self.batch.complete(states, layers), adjoint
 
 
 def leaves_sweep(grid: TimeGrid, forward: MGRITOptions, back: TimeGrid) -> bool:

@@ -73,6 +73,8 @@ class Solution:
         or, for adjoints, at its start.
     inputs : ndarray, shape (batch, *input_shape), or None
         What a forward solve started from.
+    opening : ndarray, shape (n_params,), or None
+        Parameters of the opening, on the rank that has it.
     layers : Forward, or None
         What a forward solve propagated with; where all states are kept its tape has
         what the layers want to know for the way back.
@@ -94,6 +96,7 @@ class Solution:
     seconds: dict[tuple[int, str], float]
     defects: Array
     inputs: Any = None
+    opening: Any = None
     layers: Any = None
     gradient: Any = None
     d_inputs: Any = None

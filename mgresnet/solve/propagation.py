@@ -103,7 +103,7 @@ class Posed(NamedTuple):
     def keeps_all(self, keep: str) -> bool:
         """Whether states of all layers are to be kept."""
         return keeps_all(
-            keep, len(self.slab.layers), self.slab.grid.spacing, self.first
+            keep, self.slab.most_layers, self.slab.grid.spacing, self.first
         )
 
     def complete(self, solution: Solution, layers: Forward) -> Solution:
@@ -244,7 +244,7 @@ class Back(NamedTuple):
         propagator, steps = self._transposed(options), self.forward.layers.steps
         outputs, points, wanted = None, absent(last.dtype), None
         spacing = slab.grid.spacing
-        if keeps_all(keep, len(layers), spacing, last):
+        if keeps_all(keep, slab.most_layers, spacing, last):
             spacing, points = 1, _points(len(layers), last)
         if gradient:
             d_theta = empty((len(layers), slab.net.layer.n_params), last.dtype)
@@ -264,6 +264,7 @@ class Back(NamedTuple):
             outputs=outputs,
         )
         solution = as_solution(result, layers, spacing, backwards=True)
+        solution = replace(solution, forcing=forcing)
         if wanted is None:
             return solution
         return replace(solution, gradient=wanted.theta, d_inputs=wanted.inputs)

@@ -78,6 +78,8 @@ class Solution:
     layers : Forward, or None
         What a forward solve propagated with; where all states are kept its tape has
         what the layers want to know for the way back.
+    forcing : ndarray, shape (n_local, *state_shape, batch), or None
+        What every step of an adjoint solve added, in pseudo-time.
     gradient : ndarray, shape (n_local, n_params), or None
         For the parameters of this rank's layers, of an adjoint solve that was asked.
     d_inputs : ndarray, shape (n_local, 1, *input_shape, batch), or None
@@ -98,6 +100,7 @@ class Solution:
     inputs: Any = None
     opening: Any = None
     layers: Any = None
+    forcing: Any = None
     gradient: Any = None
     d_inputs: Any = None
 
@@ -129,6 +132,7 @@ def keeps_all(keep: str, n_layers: int, spacing: int, state: Array) -> bool:
     keep : {"all", "c-points", "auto"}
         "auto" keeps all states that need little memory, or have no C-points.
     n_layers, spacing : int
+        Of the rank that has most layers, so that all ranks keep alike.
     state : ndarray
         One state.
 

@@ -132,10 +132,9 @@ def test_states_that_run_off_are_told_whichever_are_kept():
 
 
 def spared_layers(options, info, depth):
-    """Those of the last sweep forward.
+    """Those of the last sweep forward, as the adjoint's finds all that it would find.
 
-    The adjoint's finds all but the tail.  A solve that converged before its last sweep
-    does that one only to fill in all states.
+    A solve that stopped early is swept; another sweep would only find the states.
     """
     factors = TimeGrid(depth, 1.0, options.coarsening).factors
     came_early = len(info.forward.residuals) > info.forward.iterations
@@ -147,18 +146,64 @@ def spared_layers(options, info, depth):
 @each_solver
 @each_depth
 def test_gradients_from_what_is_kept_agree(options, depth):
-    """`parameter_gradient` passes the layers between kept points once more."""
+    """`parameter_gradient` passes the layers between kept points once more.
+
+    With ``gradient=True`` the adjoint solve has found the same on its way.
+    """
     net, params, inputs, _ = problem(depth)
     seed = np.random.default_rng(80023).standard_normal((len(inputs), 5))
     found = []
-    for forward, adjoint in itertools.product(("all", "c-points"), repeat=2):
+    pairs = itertools.product(("all", "c-points"), repeat=2)
+    for (forward, adjoint), asked in itertools.product(pairs, (False, True)):
         states = mg.solve_forward(net, params, inputs, options=options, keep=forward)
-        given = {"options": options, "keep": adjoint}
+        given = {"options": options, "keep": adjoint, "gradient": asked}
         adjoints = mg.solve_adjoint(net, params, states, seed, **given)
-        found.append(mg.parameter_gradient(net, params, states, adjoints))
-    for other in found[1:]:
-        np.testing.assert_array_equal(other.body, found[0].body)
-        np.testing.assert_array_equal(other.opening, found[0].opening)
+        assert (adjoints.gradient is not None) == asked
+        gradient = mg.parameter_gradient(net, params, states, adjoints)
+        found.append((states, adjoints, gradient))
+    (*whole, needed), *others = found
+    for *few, got in others:
+        np.testing.assert_array_equal(got.body, needed.body)
+        np.testing.assert_array_equal(got.opening, needed.opening)
+        for a, b in zip(few, whole, strict=True):
+            np.testing.assert_array_equal(a.states, b.states[a.kept])
+            np.testing.assert_array_equal(a.residuals, b.residuals)
+            np.testing.assert_array_equal(a.defects, b.defects)
+            assert (a.iterations, a.status) == (b.iterations, b.status)
+
+
+@each_solver
+@each_depth
+@pytest.mark.parametrize("keep", ["all", "c-points"])
+@pytest.mark.parametrize("asked", [True, False])
+def test_separate_passes_are_the_gradient_of_a_batch(options, depth, keep, asked):
+    net, params, inputs, labels = problem(depth)
+    _, needed, info = gradient(depth, options, "all")
+    rest = {"options": options, "keep": keep}
+    states = mg.solve_forward(net, params, inputs, **rest)
+    _, d_outputs = mg.SoftmaxCrossEntropy().value_and_seed(
+        net.close(params, states.final), labels
+    )
+    d_head, seed = net.close_back(params, states.final, d_outputs)
+    adjoints = mg.solve_adjoint(net, params, states, seed, gradient=asked, **rest)
+    found = mg.parameter_gradient(net, params, states, adjoints)
+    assert_same(found._replace(head=d_head), needed)
+    np.testing.assert_array_equal(adjoints.states, info.adjoint.states[adjoints.kept])
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("layers", range(3, 14))
+def test_ranks_agree_on_what_they_keep(size, layers, monkeypatch):
+    """Slabs may differ by an interval, and in a remainder."""
+    net, _, inputs, _ = problem(37)
+    state = len(inputs) * net.layer.width * 8
+    monkeypatch.setattr(solution, "BUDGET", layers * state)
+    options = mg.MGRITOptions((4,), max_iterations=1, tolerance=0.0)
+    value, needed, _ = gradient(37, options, "all")
+    parts = run_ranks(lambda comm: gradient(37, options, "auto", comm), size, 20.0)
+    assert all(part[0] == value for part in parts)
+    body = np.concatenate([part[1].body for part in parts])
+    np.testing.assert_array_equal(body, needed.body)
 
 
 @pytest.mark.parametrize("size", [2, 3])

@@ -21,6 +21,7 @@ import numpy as np
 from mgresnet.arrays.layout import Array
 from mgresnet.layers.derivatives import (
     check_gradient,
+    check_input_gradient,
     check_transposition,
 )
 from mgresnet.layers.probe import (

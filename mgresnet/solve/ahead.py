@@ -19,15 +19,19 @@ class Posed(NamedTuple):
     """A batch that is to be propagated, as the engine sees it."""
 
     slab: Slab
+    own: Params  # this rank's
     inputs: Array  # as given
     layers: Forward
     first: Array  # (*state_shape, batch)
 
     def keeps_all(self, keep: str) -> bool:
-        """Whether states of all layers are to be kept."""
-        return keeps_all(
-            keep, len(self.slab.layers), self.slab.grid.spacing, self.first
-        )
+        """Whether states of all layers are to be kept, the same on all ranks."""
+        slab = self.slab
+        return keeps_all(keep, slab.most_layers, slab.grid.spacing, self.first)
+
+    def complete(self, solution: Solution, layers: Forward) -> Solution:
+        """Add what a way back wants to know."""
+        return replace(solution, inputs=self.inputs, own=self.own, layers=layers)
 
 
 def pose(
@@ -49,7 +53,7 @@ def pose(
         state = np.zeros(shape, theta.dtype) if first is None else first
         state = check_states(state, "first", shape[1:], theta.dtype, len(inputs))
     layers = slab.propagator(theta, sequence)
-    return Posed(slab, inputs, layers, samples_last(state, len(shape) - 1))
+    return Posed(slab, own, inputs, layers, samples_last(state, len(shape) - 1))
 
 
 def propagate(batch: Posed, guess: Solution | Array | None, keep: str) -> Solution:
@@ -69,7 +73,7 @@ def propagate(batch: Posed, guess: Solution | Array | None, keep: str) -> Soluti
         outputs=outputs,
     )
     solution = as_solution(result, slab.layers, spacing, backwards=False)
-    return replace(solution, inputs=batch.inputs, layers=layers)
+    return batch.complete(solution, layers)
 
 
 def checked_inputs(slab: Slab, own: Params, inputs: Array) -> Array:

@@ -51,7 +51,7 @@ class Back(NamedTuple):
         propagator, steps = self._transposed(), self.forward.layers.steps
         outputs, points, wanted = None, absent(last.dtype), None
         spacing = slab.grid.spacing
-        if keeps_all(keep, len(layers), spacing, last):
+        if keeps_all(keep, slab.most_layers, spacing, last):
             spacing, points = 1, points_of(len(layers), last)
         if gradient:
             d_theta = empty((len(layers), slab.net.layer.n_params), last.dtype)
@@ -71,6 +71,7 @@ class Back(NamedTuple):
             outputs=outputs,
         )
         solution = as_solution(result, layers, spacing, backwards=True)
+        solution = replace(solution, forcing=forcing)
         if wanted is None:
             return solution
         return replace(solution, gradient=wanted.theta, d_inputs=wanted.inputs)

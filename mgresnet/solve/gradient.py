@@ -129,17 +129,21 @@ def _body_gradient(forward: Solution, adjoint: Solution) -> Array:
     points are evenly spaced: those up to the last C-point, and a remainder.
     """
     layers: Forward = forward.layers
-    ends = {0, layers.n_steps}
+    n, forcing = layers.n_steps, adjoint.forcing
+    ends = {0, n}
     for kept in (forward.kept, adjoint.kept):
         last = len(kept) - 1 if kept[1] == kept[-1] - kept[-2] else len(kept) - 2
         ends.add(int(kept[last]))
-    d_theta = empty((layers.n_steps, layers.layer.n_params), layers.dtype)
+    d_theta = empty((n, layers.layer.n_params), layers.dtype)
     none = absent(layers.dtype)
     for start, stop in itertools.pairwise(sorted(ends)):
         u = _between(forward, start, stop - 1)
         w = np.ascontiguousarray(_between(adjoint, start + 1, stop)[::-1])
         steps, d = layers.part(start, stop).prepared, d_theta[start:stop]
-        layers.layer.retrace(steps, w, none, none, u, none, d, none)
+        g = none
+        if forcing is not None and forcing.size:
+            g = forcing[n - stop : n - start].reshape(len(w), -1, *w.shape[1:])
+        layers.layer.retrace(steps, w, none, g, u, none, d, none)
     return d_theta
 
 

@@ -4,7 +4,6 @@ Thin on purpose: check what is given, pose a problem for the engine, keep what i
 stage by stage for a chain of networks.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -76,9 +75,8 @@ def solve_forward(
     for slab, tree, known in zip(slabs, trees_of(net, params), guesses, strict=True):
         own = tree_map(np.array, slab.own(tree))
         x = between(slab, x) if found else checked_inputs(slab, own, x)
-        solution = propagate(pose(slab, own, x, first), known, keep)
-        found.append(replace(solution, own=own))
-        x = solution.final
+        found.append(propagate(pose(slab, own, x, first), known, keep))
+        x = found[-1].final
     return together(net, found)
 
 

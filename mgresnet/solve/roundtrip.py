@@ -9,7 +9,6 @@ without any.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,7 +79,7 @@ class Unswept(NamedTuple):
         adjoint = problem.propagate(guess, keep, True, ends)
         result, spacing = found.measure(batch.slab.comm), batch.slab.grid.spacing
         states = as_solution(result, batch.slab.layers, spacing, backwards=False)
-        return replace(states, inputs=batch.inputs, layers=batch.layers), adjoint
+        return batch.complete(states, batch.layers), adjoint
 
 
 def leaves_sweep(grid: TimeGrid, forward: MGRITOptions, back: TimeGrid) -> bool:

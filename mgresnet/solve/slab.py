@@ -66,6 +66,11 @@ class Slab:
         """Whether the last layer is here, and the head."""
         return self.comm.rank == self.comm.size - 1
 
+    @property
+    def most_layers(self) -> int:
+        """Number of layers on the last rank, which no other has more of."""
+        return len(self.grid.slab(self.comm.size - 1, self.comm.size))
+
     def own(self, params: Params) -> Params:
         """What this rank holds of parameters, gradients and the like.
 

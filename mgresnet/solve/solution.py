@@ -82,6 +82,8 @@ class Solution:
     layers : Forward, or None
         What a forward solve propagated with; where all states are kept its tape has
         what the layers want to know for the way back.
+    forcing : ndarray, shape (n_local, *state_shape, batch), of size zero, or None
+        What an adjoint solve added behind each step, in pseudo-time.
     gradient : ndarray, shape (n_local, n_params), or None
         For the parameters of this rank's layers, of an adjoint solve that was asked.
     d_inputs : ndarray, shape (n_local, 1, *input_shape, batch), or None
@@ -102,6 +104,7 @@ class Solution:
     inputs: Any = None
     own: Any = None
     layers: Any = None
+    forcing: Any = None
     gradient: Any = None
     d_inputs: Any = None
 

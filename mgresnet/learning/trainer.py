@@ -126,7 +126,7 @@ def train(
     provides("optimiser", optimiser, ("init", "update"), "adam(0.001)")
     provides("batches", batches, ("__iter__",), "batches(split, 32)")
     forward = MGRITOptions.serial() if forward is None else forward
-    slabs = slabs_of(net, forward, grid.layer)
+    slabs = slabs_of(net, forward, grid.layer, "forward")
     if adjoint is None:
         adjoint = MGRITOptions.serial(forward.coarsening)
     local = local_slab(net, params, options=forward, comm=grid.layer)

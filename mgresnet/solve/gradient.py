@@ -204,7 +204,7 @@ def value_and_gradient(
     .. [1] S. Günther et al., "Layer-Parallel Training of Deep Residual Neural
        Networks", SIAM J. Math. Data Sci. 2(1), 2020.
     """
-    slabs = slabs_of(net, forward, comm)
+    slabs = slabs_of(net, forward, comm, "forward")
     backs = slabs_back(net, slabs, adjoint)
     owned = [s.own(tree) for s, tree in zip(slabs, trees_of(net, params), strict=True)]
     x = checked_inputs(slabs[0], owned[0], inputs)
@@ -234,11 +234,11 @@ def value_and_gradient(
             value, part = value + penalty, tree_map(np.add, part, d_penalty)
         parts.append(part._replace(body=slab.pull_back(part.body)))
     clock.append(time.perf_counter())
-    states, adjoints = (together(net, [*way]) for way in zip(*solved, strict=True))
+    ways = [together(net, [*way]) for way in zip(*solved, strict=True)]
     return (
         value,
         together(net, parts),
-        Info(states, adjoints, loss, _seconds(clock, solved)),
+        Info(ways[0], ways[1], loss, _seconds(clock, solved)),
     )
 
 

@@ -41,7 +41,13 @@ class Slab:
     comm: TimeComm
 
     @classmethod
-    def of(cls, net: Network, options: MGRITOptions | None, comm: Any) -> Self:
+    def of(
+        cls,
+        net: Network,
+        options: MGRITOptions | None,
+        comm: Any,
+        name: str = "options",
+    ) -> Self:
         """Slab of this rank; without options layers are propagated one by one.
 
         Raises
@@ -52,7 +58,7 @@ class Slab:
         comm = as_time_comm(comm)
         options = MGRITOptions.serial() if options is None else options
         check_network(net)
-        provides("options", options, *OPTIONS)
+        provides(name, options, *OPTIONS)
         grid = _grid(net.depth, net.final_time, options.coarsening)
         return cls(net, options, grid, grid.slab(comm.rank, comm.size), comm)
 

@@ -80,7 +80,9 @@ def per_stage(net: Network | Chain, value: Any) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def slabs_of(net: Network | Chain, options: Any, comm: Any) -> list[Slab]:
+def slabs_of(
+    net: Network | Chain, options: Any, comm: Any, name: str = "options"
+) -> list[Slab]:
     """What this rank owns of every stage.
 
     Parameters
@@ -88,10 +90,12 @@ def slabs_of(net: Network | Chain, options: Any, comm: Any) -> list[Slab]:
     net : Network or Chain
     options : MGRITOptions, tuple of them, or None
     comm : mpi4py communicator or TimeComm, optional
+    name : str
+        Of the options, for messages.
     """
     snake = snaking(comm)
     given = enumerate(zip(networks_of(net), per_stage(net, options), strict=True))
-    return [Slab.of(one, o, snake[i % 2]) for i, (one, o) in given]
+    return [Slab.of(one, o, snake[i % 2], name) for i, (one, o) in given]
 
 
 def trees_of(net: Network | Chain, params: Any) -> tuple[Any, ...]:
@@ -127,7 +131,7 @@ def slabs_back(net: Network | Chain, slabs: list[Slab], options: Any) -> list[Sl
     for slab, how in zip(slabs, per_stage(net, options), strict=True):
         if how is None:
             how = MGRITOptions.serial(slab.options.coarsening)
-        backs.append(Slab.of(slab.net, how, slab.comm))
+        backs.append(Slab.of(slab.net, how, slab.comm, "adjoint"))
         if backs[-1].layers != slab.layers:
             raise ValueError(
                 f"the forward solution holds layers {span(slab.layers)}, the adjoint "

@@ -1,13 +1,14 @@
 """Threads that share the samples of a batch.
 
 Kernels release Python's lock, and no sample depends on another, so that threads of
-Python suffice: each runs the same kernel on samples of its own.  States and adjoints
-are the same bit by bit for any number of threads; the sums over samples in a gradient
-are added thread by thread, and so the same to rounding.
+Python suffice: each runs the same kernel on samples of its own.  All numbers are the
+same bit by bit for any number of threads: sums over samples, as in a gradient, are
+those over fixed tiles of samples, added in order.  A batch of one tile has therefore
+only one thread for its gradient.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -58,3 +59,19 @@ def over_samples(run: Callable[[int, int], T], batch: int) -> list[T]:
     mine, *others = itertools.pairwise(ends)
     started = [_pool.submit(run, *share) for share in others]
     return [run(*mine), *(future.result() for future in started)]
+
+
+def over_tiles(run: Callable[[int, int], T], batch: int, tile: int) -> Iterator[T]:
+    """Results of ``run(start, stop)`` whose sum in this order adds tile to tile.
+
+    One thread takes all samples at once, and adds their tiles itself.
+    """
+    if _pool is None:
+        yield run(0, batch)
+        return
+    starts = range(0, batch, tile)
+    for i in range(0, len(starts), _count):
+        mine, *others = [(s, min(s + tile, batch)) for s in starts[i : i + _count]]
+        started = [_pool.submit(run, *share) for share in others]
+        yield run(*mine)
+        yield from (future.result() for future in started)

@@ -14,7 +14,8 @@ from mgresnet.arrays.checks import integer
 from mgresnet.arrays.layout import Array, absent
 from mgresnet.arrays.memory import empty
 from mgresnet.kernels import dense, dense_back
-from mgresnet.kernels.threads import over_samples
+from mgresnet.kernels.panels import TILE
+from mgresnet.kernels.threads import over_samples, over_tiles
 from mgresnet.layers.coarse import COARSE_OPERATORS, CoarseOperator, coarse_operator
 from mgresnet.layers.linear import Linear
 from mgresnet.layers.scheme import Scheme, euler
@@ -210,10 +211,14 @@ class Dense:
             dense_back.pull_back(*known, *how, *outputs)
             return d
 
-        d, *others = over_samples(run, u.shape[-1])
-        for more in others:
+        if not d_theta.size:
+            over_samples(run, u.shape[-1])
+            return
+        tiles = over_tiles(run, u.shape[-1], TILE)
+        d = next(tiles)
+        for more in tiles:
             d += more
-        if d_theta.size and not whole:
+        if not whole:
             groups = d.reshape(len(d_theta), n // len(d_theta), size)
             d_theta[:] = self._packed(groups.sum(axis=1))
 

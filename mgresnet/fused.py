@@ -17,7 +17,7 @@ from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm
 from mgresnet.slab import time_grid
 from mgresnet.solution import Indices, Solution, Trajectory, kept_points
-from mgresnet.solve import forward_problem, solve_forward
+from mgresnet.solve import forward_problem
 from mgresnet.timeline.propagators import Forward
 
 
@@ -65,12 +65,10 @@ def solve_forward_but_last_sweep(
     comm, guess
         As there.
     """
-    if not leaves_sweep(net, options, adjoint):
-        solution = solve_forward(
-            net, params, inputs, options=options, comm=comm, guess=guess
-        )
-        return Unswept(solution, None, lambda: solution)
     problem = forward_problem(net, params, inputs, options, comm, guess)
+    if not leaves_sweep(net, options, adjoint):
+        solution = problem.solve(options, comm)
+        return Unswept(solution, None, lambda: solution)
     found = approach(*problem.arguments(options, comm), spacing=problem.spacing)
     finest = found.finest
     if not found.swept:

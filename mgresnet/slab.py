@@ -3,6 +3,9 @@
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
+from mgresnet.arrays.layout import Array, check_finite, check_states
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm, as_time_comm
@@ -51,6 +54,20 @@ def local_slab(
         net.own_body(params.body, slab),
         params.head if comm.rank == comm.size - 1 else None,
     )
+
+
+def columns(params: Any) -> tuple[str, tuple[int, ...]]:
+    """Dtype and length of rows of parameters, which all ranks have in common."""
+    body = np.asarray(getattr(params, "body", params))
+    return str(body.dtype), body.shape[1:]
+
+
+def checked_inputs(net: Network, params: Params, inputs: Array) -> Array:
+    """A batch of finite inputs that fit the network and the dtype of its parameters."""
+    shape = (net.opening.n_inputs,) if net.opening else net.layer.feature_shape
+    inputs = check_states(inputs, "inputs", shape, np.asarray(params.body).dtype)
+    check_finite(inputs, "inputs")
+    return inputs
 
 
 def forward_propagator(

@@ -8,13 +8,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.arrays.layout import Array, check_finite, check_states, samples_last
+from mgresnet.arrays.layout import Array, check_states, samples_last
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.segment import March, Segment
 from mgresnet.mgrit.solver import Result, iterate
 from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm, as_time_comm
-from mgresnet.slab import coarse_operator, cut, forward_propagator, spacing_of
+from mgresnet.parallel.agree import agreement
+from mgresnet.slab import (
+    checked_inputs,
+    coarse_operator,
+    columns,
+    cut,
+    forward_propagator,
+    spacing_of,
+)
 from mgresnet.solution import (
     Solution,
     Trajectory,
@@ -70,9 +78,11 @@ def solve_forward(
     """
     options = options or MGRITOptions.serial()
     comm = as_time_comm(comm)
-    problem = forward_problem(net, params, inputs, options, comm, guess)
-    result = iterate(*problem.arguments(options, comm), spacing=problem.spacing)
-    return problem.solution(result)
+    given = {"net": net, "params": columns(params), "inputs": inputs}
+    with agreement(comm, "solve_forward", given | {"options": options}):
+        inputs = checked_inputs(net, params, inputs)
+        problem = forward_problem(net, params, inputs, options, comm, guess)
+    return problem.solve(options, comm)
 
 
 class ForwardProblem(NamedTuple):
@@ -91,6 +101,11 @@ class ForwardProblem(NamedTuple):
         start = (self.propagator, self.first, self.grid.factors)
         return (*start, options, comm, self.guess)
 
+    def solve(self, options: MGRITOptions, comm: TimeComm) -> Solution:
+        """Iterate until the options are content."""
+        result = iterate(*self.arguments(options, comm), spacing=self.spacing)
+        return self.solution(result)
+
     def solution(self, result: Result) -> Solution:
         """States, and how they were found."""
         cut = self.slab, self.spacing, self.first.ndim - 1
@@ -106,11 +121,9 @@ def forward_problem(
     comm: TimeComm,
     guess: Solution | Array | None,
 ) -> ForwardProblem:
-    """Check what `solve_forward` was given, and pose the problem."""
+    """Pose the problem of a batch that was checked."""
     grid, slab = cut(net, options, comm)
     forward = forward_propagator(net, params, slab, options)
-    inputs = check_states(inputs, "inputs", _input_shape(net), forward.dtype)
-    check_finite(inputs, "inputs")
     shape = (len(inputs), *net.layer.feature_shape)
     first = (
         net.open(params, inputs) if comm.rank == 0 else np.zeros(shape, inputs.dtype)
@@ -161,7 +174,12 @@ def solve_adjoint(
     ValueError, TypeError
         If shapes or dtypes do not fit, or the forward solution has other layers.
     """
-    return _adjoint(net, params, forward, seed, options, comm, guess)[0]
+    options = options or MGRITOptions.serial()
+    comm = as_time_comm(comm)
+    given = {"net": net, "params": columns(params), "states": forward.final}
+    with agreement(comm, "solve_adjoint", given | {"options": options}):
+        problem = _adjoint_problem(net, params, forward, seed, options, comm, guess)
+    return problem.solve(options, comm)[0]
 
 
 def solve_adjoint_with_gradient(
@@ -180,8 +198,7 @@ def solve_adjoint_with_gradient(
     Parameters
     ----------
     net, params, forward, seed, options, comm, guess
-        As there; the forward solve had the same parameters, and its coarse propagators
-        are used again.
+        As there, with the same parameters; coarse propagators are used again.
     ends : ndarray, shape (n_intervals, *features, batch), optional
         Filled with the states behind the intervals, for `fused`.
 
@@ -191,26 +208,47 @@ def solve_adjoint_with_gradient(
     d_theta : ndarray, shape (n_local, n_params)
         Gradient with respect to the parameters of this rank's layers.
     """
-    arguments = (net, params, forward, seed, options, comm, guess)
-    solution, result = _adjoint(*arguments, _march_with_gradient, forward.layers, ends)
+    options = options or MGRITOptions.serial()
+    comm = as_time_comm(comm)
+    given = (net, params, forward, seed, options, comm, guess)
+    problem = _adjoint_problem(*given, forward.layers, ends)
+    solution, result = problem.solve(options, comm, _march_with_gradient)
     parts = result.last[::-1]
     return solution, parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _adjoint(
+class AdjointProblem(NamedTuple):
+    """A seed that is to be propagated back, as the engine sees it."""
+
+    propagator: Adjoint | RetracedAdjoint
+    seed: Array  # (*state)
+    grid: TimeGrid
+    slab: range
+    spacing: int  # layers from a point that is kept to the next
+    guess: Array | None  # in pseudo-time
+
+    def solve(
+        self, options: MGRITOptions, comm: TimeComm, last: March | None = None
+    ) -> tuple[Solution, Result]:
+        """Adjoints, and how they were found, with what the last sweep returned."""
+        start = self.propagator, self.seed, self.grid.factors, options, comm.reversed()
+        result = iterate(*start, self.guess, spacing=self.spacing, last=last)
+        cut = self.slab, self.spacing, self.seed.ndim - 1
+        return as_solution(result, *cut, backwards=True), result
+
+
+def _adjoint_problem(
     net: Network,
     params: Params,
     forward: Trajectory,
     seed: Array | None,
-    options: MGRITOptions | None,
-    comm: Any,
+    options: MGRITOptions,
+    comm: TimeComm,
     guess: Solution | Array | None,
-    march: March | None = None,
     layers: Forward | None = None,
     ends: Array | None = None,
-) -> tuple[Solution, Result]:
-    options = options or MGRITOptions.serial()
-    comm = as_time_comm(comm)
+) -> AdjointProblem:
+    """Check what `solve_adjoint` was given, and pose the problem."""
     grid, slab = cut(net, options, comm)
     if slab != forward.slab:
         raise ValueError(
@@ -223,22 +261,14 @@ def _adjoint(
         seed = np.zeros_like(forward.states[-1])
     features = net.layer.feature_shape
     seed = check_states(seed, "seed", features, dtype, forward.states.shape[1])
-    ndim, spacing = len(features), spacing_of(grid, options)
+    spacing = spacing_of(grid, options)
     if layers is None or layers.operator is not coarse_operator(options):
         layers = forward_propagator(net, params, slab, options)
     propagator = _transpose(layers, forward, grid, ends)
     start = guess_points(guess, slab, spacing, seed)
-    result = iterate(
-        propagator,
-        samples_last(seed, ndim),
-        grid.factors,
-        options,
-        comm.reversed(),
-        None if start is None else start[::-1],
-        spacing=spacing,
-        last=march,
-    )
-    return as_solution(result, slab, spacing, ndim, backwards=True), result
+    last = samples_last(seed, len(features))
+    back = None if start is None else start[::-1]
+    return AdjointProblem(propagator, last, grid, slab, spacing, back)
 
 
 def _march_with_gradient(segment: Segment) -> Array:
@@ -268,7 +298,3 @@ def _transpose(
             )
         starts = forward.states[places[:-1]]
     return RetracedAdjoint(fine, samples_last(starts, ndim), grid.spacing, ends)
-
-
-def _input_shape(net: Network) -> tuple[int, ...]:
-    return (net.opening.n_inputs,) if net.opening else net.layer.feature_shape

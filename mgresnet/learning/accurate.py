@@ -17,8 +17,8 @@ from mgresnet.learning.controller import (
     largest_affordable,
     planned_options,
 )
-from mgresnet.learning.gradient_error import GradientError, estimate_gradient_error
-from mgresnet.learning.gradients import Info, value_and_gradient
+from mgresnet.learning.gradient_error import GradientError, estimate
+from mgresnet.learning.gradients import Info, find_gradient
 from mgresnet.learning.objectives import Objective
 from mgresnet.learning.optimisers import Gather, global_norm
 from mgresnet.learning.regularisation import Regularisation
@@ -94,7 +94,7 @@ def accurate_gradient(
     own = None
     while True:
         options = Both(*map(_options, rules, plans, done))
-        mine = value_and_gradient(
+        mine = find_gradient(
             net,
             params,
             shard.inputs,
@@ -165,17 +165,9 @@ def _estimate(
     comm: TimeComm,
 ) -> Watch:
     """Estimate the error of the gradient of a shard."""
-    error = estimate_gradient_error(
-        net,
-        params,
-        info.forward,
-        info.adjoint,
-        shard.targets,
-        objective=objective,
-        options=options.forward,
-        adjoint_options=options.adjoint,
-        comm=comm,
-    )
+    solutions = info.forward, info.adjoint
+    loss = shard.targets, objective
+    error = estimate(net, params, *solutions, *loss, options, comm)
     return Watch.at(error, info)
 
 

@@ -8,9 +8,10 @@ from mgresnet.arrays.layout import Array
 from mgresnet.learning.objectives import Objective
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params
-from mgresnet.parallel import as_time_comm
-from mgresnet.slab import local_slab
-from mgresnet.solve import solve_forward
+from mgresnet.parallel import TimeComm, as_time_comm
+from mgresnet.parallel.agree import agreement
+from mgresnet.slab import checked_inputs, columns, local_slab
+from mgresnet.solve import ForwardProblem, forward_problem
 
 
 class Evaluation(NamedTuple):
@@ -60,8 +61,30 @@ def predict(
     """
     comm = as_time_comm(comm)
     options = options or MGRITOptions.serial()
-    params = local_slab(net, params, options=options, comm=comm)
-    last = solve_forward(net, params, inputs, options=options, comm=comm).final
+    given = {"net": net, "params": columns(params), "inputs": inputs}
+    with agreement(comm, "predict", given | {"options": options}):
+        problem = _problem(net, params, inputs, options, comm)
+    return _outputs(net, params, problem, options, comm)
+
+
+def _problem(
+    net: Network, params: Params, inputs: Any, options: MGRITOptions, comm: TimeComm
+) -> ForwardProblem:
+    """Check what `predict` was given, and pose the problem."""
+    local = local_slab(net, params, options=options, comm=comm)
+    inputs = checked_inputs(net, params, inputs)
+    return forward_problem(net, local, inputs, options, comm, None)
+
+
+def _outputs(
+    net: Network,
+    params: Params,
+    problem: ForwardProblem,
+    options: MGRITOptions,
+    comm: TimeComm,
+) -> Array:
+    """Outputs on every rank."""
+    last = problem.solve(options, comm).final
     outputs = np.empty((0, net.n_outputs), last.dtype)
     if comm.rank == comm.size - 1:
         outputs = np.ascontiguousarray(net.close(params, last))
@@ -95,8 +118,13 @@ def evaluate(
         Serial propagation by default.
     comm : mpi4py communicator or TimeComm, optional
     """
-    comm = as_time_comm(comm)  # from here on an exception ends all ranks
-    objective.check(net.n_outputs, targets, len(inputs))
-    outputs = predict(net, params, inputs, options=options, comm=comm)
+    comm = as_time_comm(comm)
+    options = options or MGRITOptions.serial()
+    given = {"net": net, "params": columns(params), "inputs": inputs}
+    given |= {"targets": targets, "objective": objective, "options": options}
+    with agreement(comm, "evaluate", given):
+        objective.check(net.n_outputs, targets, len(inputs))
+        problem = _problem(net, params, inputs, options, comm)
+    outputs = _outputs(net, params, problem, options, comm)
     loss, _ = objective.value_and_seed(outputs, targets)
     return Evaluation(loss, objective.score(outputs, targets))

@@ -22,24 +22,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mgresnet.arrays.layout import Array, samples_first, samples_last
-from mgresnet.arrays.memory import empty
 from mgresnet.layers.stepwise import gradient_of_layers, no_columns, nothing
 from mgresnet.learning.ends import close
 from mgresnet.learning.objectives import Objective
 from mgresnet.learning.optimisers import global_norm, tree_map
 from mgresnet.learning.remainder import (
     kept_states,
+    march_points,
     march_tail,
     pull_back_tail,
     retrace,
     retrace_back,
 )
 from mgresnet.learning.shared import add_over_ranks, own_gather
-from mgresnet.mgrit.coarsest import march_together
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params, owned
 from mgresnet.parallel import TimeComm, as_time_comm
-from mgresnet.slab import cut
+from mgresnet.parallel.agree import agreement
+from mgresnet.slab import columns, cut
 from mgresnet.solution import Solution
 from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.propagators import Forward, march
@@ -76,7 +76,6 @@ class Points(NamedTuple):
     w_tail: Array
 
 
-@np.errstate(over="ignore", invalid="ignore")  # the estimate is then not finite
 def estimate_gradient_error(
     net: Network,
     params: Params,
@@ -112,11 +111,32 @@ def estimate_gradient_error(
         Divide by `global_norm` of the gradient for relative errors.
     """
     comm = as_time_comm(comm)
+    both = options, adjoint_options or options
+    given = {"net": net, "params": columns(params), "states": forward.final}
+    given |= {"targets": targets, "objective": objective, "options": both}
+    with agreement(comm, "estimate_gradient_error", given):
+        objective.check(net.n_outputs, targets, len(forward.final))
+    return estimate(net, params, forward, adjoint, targets, objective, both, comm)
+
+
+@np.errstate(over="ignore", invalid="ignore")  # the estimate is then not finite
+def estimate(
+    net: Network,
+    params: Params,
+    forward: Solution,
+    adjoint: Solution,
+    targets: Any,
+    objective: Objective,
+    options: tuple[MGRITOptions, MGRITOptions],
+    comm: TimeComm,
+) -> GradientError:
+    """Result of `estimate_gradient_error`, for both options."""
     if forward.final_residual == 0.0 and adjoint.final_residual == 0.0:
         return GradientError(0.0, 0.0, 0.0)
-    factors = (options, adjoint_options or options)
-    s, now = _sample(net, params, forward, adjoint, factors, comm)
-    v = _march(s.coarse, now.u[0], now.u[1:] + s.r - _steps(s.coarse, now.u), comm)
+    s, now = _sample(net, params, forward, adjoint, options, comm)
+    v = march_points(
+        s.coarse, now.u[0], now.u[1:] + s.r - _steps(s.coarse, now.u), comm
+    )
     tail = march_tail(s.tail, v[-1])
     ends = forward.final, samples_first(tail[-1])
     (_, d_head_now, seed_now), (_, d_head, seed) = (
@@ -224,7 +244,7 @@ def _correct(
 ) -> Points:
     """Adjoints at given states: march back from the seed, driven by the residual."""
     w_tail = now.w_tail if seed is None else pull_back_tail(s.tail, tail, seed)
-    w = _march(coarse, w_tail[0], drive[::-1], comm.reversed())[::-1]
+    w = march_points(coarse, w_tail[0], drive[::-1], comm.reversed())[::-1]
     return Points(states, w[0], w[:-1], tail, w_tail)
 
 
@@ -276,14 +296,3 @@ def _steps(propagator: Forward | Adjoint, starts: Array) -> Array:
 def _steps_back(propagator: Adjoint, starts: Array) -> Array:
     """One step back from each start, in layer order."""
     return _steps(propagator, starts[::-1])[::-1]
-
-
-def _march(
-    propagator: Forward | Adjoint, first: Array, forcing: Array, comm: TimeComm
-) -> Array:
-    """All points of this rank's steps."""
-    points = empty((propagator.n_steps + 1, *first.shape), first.dtype)
-    points[0] = first
-    forcing = np.ascontiguousarray(forcing)
-    march_together(propagator, points, forcing, comm)
-    return points

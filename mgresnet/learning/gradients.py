@@ -16,8 +16,9 @@ from mgresnet.learning.regularisation import Regularisation
 from mgresnet.learning.shared import pull_back_control
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params, owned
-from mgresnet.parallel import as_time_comm
-from mgresnet.slab import cut, local_slab
+from mgresnet.parallel import SerialComm, TimeComm, as_time_comm
+from mgresnet.parallel.agree import agreement
+from mgresnet.slab import checked_inputs, columns, cut, local_slab
 from mgresnet.solution import Solution
 from mgresnet.solve import solve_adjoint_with_gradient
 
@@ -58,15 +59,18 @@ def parameter_gradient(
         ``opening`` on the rank that owns the first layer; ``head`` None, as the adjoint
         starts behind it.
     """
-    if forward.slab != adjoint.slab or forward.final.shape != adjoint.final.shape:
-        raise ValueError(
-            f"forward states have shape {forward.states.shape}, adjoints "
-            f"{adjoint.states.shape}; both must come from one batch and one rank"
-        )
+    comm = as_time_comm(comm)
+    together = SerialComm() if net.control is None else comm
+    given = {"net": net, "params": columns(params), "states": forward.final}
+    with agreement(together, "parameter_gradient", given):
+        if forward.slab != adjoint.slab or forward.final.shape != adjoint.final.shape:
+            raise ValueError(
+                f"forward states have shape {forward.states.shape}, adjoints "
+                f"{adjoint.states.shape}; both must come from one batch and one rank"
+            )
     theta = net.layer_params(params.body, forward.slab)
     body = _body_gradient(net, theta, forward, adjoint)
     opening = _opening_gradient(net, params, forward, adjoint)
-    comm = as_time_comm(comm)
     return Params(opening, pull_back_control(net, body, forward.slab, 1, comm), None)
 
 
@@ -111,7 +115,6 @@ def _opening_gradient(
     return d_theta
 
 
-@np.errstate(over="ignore", invalid="ignore")  # shows in the status
 def value_and_gradient(
     net: Network,
     params: Params,
@@ -159,7 +162,50 @@ def value_and_gradient(
     comm = as_time_comm(comm)
     forward = forward or MGRITOptions.serial()
     adjoint = adjoint or MGRITOptions.serial(forward.coarsening, forward.store)
+    given = {"net": net, "params": columns(params), "inputs": inputs}
+    given |= {"targets": targets, "objective": objective, "forward": forward}
+    given |= {"adjoint": adjoint, "regularisation": regularisation}
+    with agreement(comm, "value_and_gradient", given):
+        inputs = check_batch(net, params, inputs, targets, objective)
+        for options in (forward, adjoint):
+            local_slab(net, params, options=options, comm=comm)
+    return find_gradient(
+        net,
+        params,
+        inputs,
+        targets,
+        objective=objective,
+        forward=forward,
+        adjoint=adjoint,
+        comm=comm,
+        regularisation=regularisation,
+        guess=guess,
+    )
+
+
+def check_batch(
+    net: Network, params: Params, inputs: Array, targets: Any, objective: Objective
+) -> Array:
+    """Inputs of a batch that fits the network, as an array."""
     objective.check(net.n_outputs, targets, len(inputs))
+    return checked_inputs(net, params, inputs)
+
+
+@np.errstate(over="ignore", invalid="ignore")  # shows in the status
+def find_gradient(
+    net: Network,
+    params: Params,
+    inputs: Array,
+    targets: Any,
+    *,
+    objective: Objective,
+    forward: MGRITOptions,
+    adjoint: MGRITOptions,
+    comm: TimeComm,
+    regularisation: Regularisation | None,
+    guess: Info | None,
+) -> tuple[float, Params, Info]:
+    """Result of `value_and_gradient` for a batch that was checked."""
     own = local_slab(net, params, options=forward, comm=comm)
     grid, slab = cut(net, forward, comm)
     rows = own._replace(body=net.layer_params(own.body, slab))

@@ -1,6 +1,7 @@
 """States and adjoints of a remainder, the layers behind the last C-point of all levels.
 
-There are few of them, so that they are marched through wherever they are needed.
+There are few of them, so that they are marched through wherever they are needed, as the
+C-points themselves are.
 """
 
 import itertools
@@ -9,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from mgresnet.arrays.layout import Array, samples_first, samples_last
+from mgresnet.arrays.memory import empty
+from mgresnet.mgrit.coarsest import march_together
+from mgresnet.parallel import TimeComm
 from mgresnet.solution import Solution
 from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.propagators import Forward
@@ -61,3 +65,14 @@ def pull_back_tail(tail: Forward, states: Array, seed: Array) -> Array:
         adjoint = Adjoint(tail, np.ascontiguousarray(states[:-1]))
         adjoint.propagate(w[:1], w[None, 1:], w[None, :0])
     return w[::-1]
+
+
+def march_points(
+    propagator: Forward | Adjoint, first: Array, forcing: Array, comm: TimeComm
+) -> Array:
+    """All points of this rank's steps."""
+    points = empty((propagator.n_steps + 1, *first.shape), first.dtype)
+    points[0] = first
+    forcing = np.ascontiguousarray(forcing)
+    march_together(propagator, points, forcing, comm)
+    return points

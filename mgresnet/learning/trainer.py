@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from mgresnet.arrays.checks import integer
+from mgresnet.arrays.layout import Array
 from mgresnet.data import Batch
 from mgresnet.learning.accurate import (
     Accurate,
@@ -15,15 +16,20 @@ from mgresnet.learning.accurate import (
     next_plans,
 )
 from mgresnet.learning.controller import Fixed
+from mgresnet.learning.gradients import check_batch
 from mgresnet.learning.objectives import Objective
 from mgresnet.learning.optimisers import Gather, Transform, apply_updates
 from mgresnet.learning.regularisation import Regularisation
+from mgresnet.learning.rounds import common_batches, known_facts
+from mgresnet.learning.shards import take_shard
 from mgresnet.learning.shared import own_gather
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Status
 from mgresnet.network import Network, Params
+from mgresnet.parallel import TimeComm
+from mgresnet.parallel.agree import agreement
 from mgresnet.parallel.grid import as_process_grid
-from mgresnet.slab import cut, local_slab
+from mgresnet.slab import columns, cut, local_slab
 
 
 class Record(NamedTuple):
@@ -110,13 +116,25 @@ def train(
     grid = as_process_grid(comm)
     forward = forward or MGRITOptions.serial()
     adjoint = adjoint or MGRITOptions.serial(forward.coarsening, forward.store)
-    local = local_slab(net, params, options=forward, comm=grid.layer)
-    rules = Both(Fixed(forward), Fixed(adjoint))
-    integer("check_every", check_every, 1)
-    ranks = grid.layer.size if ranks is None else integer("ranks", ranks, 1)
-    if gradient_tolerance is not None:
-        interval = cut(net, forward, grid.layer)[0].interval
-        rules = adaptive_rules(forward, adjoint, gradient_tolerance, interval, ranks)
+    ranks = grid.layer.size if ranks is None else ranks
+    known: dict[str, Any] = {}
+    given = {"net": net, "params": columns(params), "objective": objective}
+    given |= {"forward": forward, "adjoint": adjoint, "regularisation": regularisation}
+    given |= {"gradient_tolerance": gradient_tolerance, "check_every": check_every}
+    given |= {"optimiser": optimiser, "ranks": ranks}
+    with agreement(grid, "train", given, known):
+        local, _ = (
+            local_slab(net, params, options=options, comm=grid.layer)
+            for options in (forward, adjoint)
+        )
+        integer("check_every", check_every, 1)
+        integer("ranks", ranks, 1)
+        rules = Both(Fixed(forward), Fixed(adjoint))
+        if gradient_tolerance is not None:
+            interval = cut(net, forward, grid.layer)[0].interval
+            wanted = gradient_tolerance, interval, ranks
+            rules = adaptive_rules(forward, adjoint, *wanted)
+        known |= known_facts(net, params, batches)
     find = partial(
         accurate_gradient,
         net,
@@ -126,14 +144,29 @@ def train(
         comm=grid,
     )
     gather = own_gather(net, grid.layer)
-    return _steps(find, rules, local, batches, optimiser, gather, check_every)
+    check = partial(_check_step, net, local, objective, grid.data)
+    together = common_batches(batches, grid, check)
+    return _steps(find, rules, local, together, optimiser, gather, check_every)
+
+
+def _check_step(
+    net: Network,
+    params: Params,
+    objective: Objective,
+    data: TimeComm,
+    inputs: Any,
+    targets: Any,
+) -> Array:
+    """Inputs of a batch that can be trained on."""
+    take_shard(inputs, targets, data)
+    return check_batch(net, params, inputs, targets, objective)
 
 
 def _steps(
     find: Callable[..., Accurate],
     rules: Both,
     params: Params,
-    batches: Iterable[Any],
+    batches: Iterable[Batch],
     optimiser: Transform,
     gather: Gather,
     check_every: int,
@@ -141,8 +174,7 @@ def _steps(
     state = optimiser.init(params)
     plans = Both(rules.forward.start(), rules.adjoint.start())
     watch = None
-    for step, batch in enumerate(batches):
-        inputs, targets, epoch = Batch(*batch)
+    for step, (inputs, targets, epoch) in enumerate(batches):
         found = find(params, inputs, targets, plans=plans, watch=watch)
         started = time.perf_counter()
         update, state = optimiser.update(found.gradient, state, params, gather)

@@ -27,7 +27,8 @@ from mgresnet.parallel.roll import (
 CALL, ERROR = "call", "error"  # names of two facts
 MOST = 6  # differences, and ranks on one side of them, that a message names
 NONE: Mapping[str, Any] = {}
-Texts = dict[str, str]
+Texts = dict[str, str]  # of all facts of a rank
+Sides = dict[str, list[int]]  # ranks by what they have
 
 
 @contextmanager
@@ -115,33 +116,38 @@ def _about_absence(left: dict[int, int], call: str) -> str:
 
 def _about_differences(told: list[Texts], where_known: list[str]) -> str:
     """Who has what, for the first few facts that are not the same on all ranks."""
-    names = dict.fromkeys(name for texts in told for name in texts)
-    sides = {name: _sides(told, name) for name in names}
-    for name in where_known:
-        sides[name].pop("", None)
-    differing = {name: side for name, side in sides.items() if len(side) > 1}
-    for name in (CALL, ERROR):
-        if name in differing:
-            differing = {name: differing[name]}
-    listed = [f"{name}: {_side(side)}" for name, side in differing.items()]
+    differing: dict[str, Sides] = {}
+    for name in dict.fromkeys(name for texts in told for name in texts):
+        sides = _sides(told, name)
+        if name in where_known:
+            sides.pop("", None)
+        explained = any(name.startswith(f"{whole}.") for whole in differing)
+        if len(sides) > 1 and not explained and sides not in differing.values():
+            differing[name] = sides
+    call = told[0][CALL]
+    if CALL in differing:
+        return f"ranks do not make the same call: {_list(differing[CALL])}"
+    if ERROR in differing:
+        differing[ERROR].pop("", None)
+        return f"{call} fails on some ranks: {_list(differing[ERROR])}"
+    listed = [f"{name}: {_list(sides)}" for name, sides in differing.items()]
     if len(listed) > MOST:
         listed[MOST:] = [f"and {len(listed) - MOST} more"]
-    call = "" if CALL in differing else f" in {told[0][CALL]}"
-    return f"ranks do not agree{call} on {'; '.join(listed)}; give all ranks the same"
+    return f"ranks do not agree in {call} on {'; '.join(listed)}; give all the same"
 
 
-def _sides(told: list[Texts], name: str) -> dict[str, list[int]]:
+def _sides(told: list[Texts], name: str) -> Sides:
     """Ranks by what they have."""
-    sides: dict[str, list[int]] = {}
+    sides: Sides = {}
     for rank, texts in enumerate(told):
         sides.setdefault(texts.get(name, "nothing"), []).append(rank)
     return sides
 
 
-def _side(sides: dict[str, list[int]]) -> str:
+def _list(sides: Sides) -> str:
     """The few before the many."""
     ordered = sorted(sides.items(), key=lambda side: len(side[1]))
-    return ", ".join(f"{text or 'none'} on {_names(ranks)}" for text, ranks in ordered)
+    return ", ".join(f"{text} on {_names(ranks)}" for text, ranks in ordered)
 
 
 def _names(ranks: list[int]) -> str:

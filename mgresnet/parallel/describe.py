@@ -24,20 +24,25 @@ def texts_of(name: str, value: Any) -> Iterator[tuple[str, str]]:
         yield name, value if isinstance(value, str) else repr(value)
         return
     yield name, _text(value)
+    if isinstance(value, np.ndarray):
+        return
     for part, inner in _parts(value).items():
         yield from texts_of(f"{name}.{part}", inner)
 
 
 def _text(value: Any) -> str:
     """What a value is, apart from its parts."""
+    if isinstance(value, np.ndarray):
+        return f"{_dtype_text(value.dtype)} {value.shape}"
     if isinstance(value, np.generic):
         return repr(value.item())
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype} {value.shape}"
     if isinstance(value, list):
         return _text_of_list(value)
     named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{named.__module__}.{named.__qualname__}".removeprefix("builtins.")
+    return str(named.__qualname__).partition(".<locals>")[0]
+
+
+_dtype_text = functools.cache(str)  # takes longer than all else
 
 
 def _text_of_list(values: list[Any]) -> str:

@@ -40,15 +40,16 @@ def _ending(
 
     def end_job(*given: Any) -> None:
         kind, value, *_ = given if len(given) == 3 else given[0]
+        mishap = "".join(format_exception_only(kind, value)).rstrip()
         with suppress(BaseException):
             report(*given)
             sys.stderr.flush()
+            mishap = "an exception"  # which everybody has read by now
         if issubclass(kind, SystemExit):  # ends a thread, and is no mishap
             return
-        with suppress(Exception):
-            what = "".join(format_exception_only(kind, value)).rstrip()
-            os.write(STDERR, f"rank {rank} ends the job on all: {what}\n".encode())
-        time.sleep(LAST_WORDS)
+        with suppress(OSError):
+            os.write(STDERR, f"rank {rank} ends the job on all: {mishap}\n".encode())
+        time.sleep(LAST_WORDS * (2.0 - 1.0 / (1 + rank)))  # one is enough
         abort()
 
     end_job.ends_job = True  # type: ignore[attr-defined]

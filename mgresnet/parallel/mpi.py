@@ -36,7 +36,7 @@ class MPIComm:
     Raises
     ------
     TypeError
-        If it is an intercommunicator, or none at all.
+        If it is an intercommunicator, null, or was freed.
 
     Notes
     -----
@@ -208,7 +208,7 @@ _owned: list[MPI.Intracomm] = []
 
 def _own(comm: Any) -> Own:
     """Duplicate of a communicator, made once for each; what is our own stays."""
-    if not isinstance(comm, MPI.Intracomm):
+    if not (isinstance(comm, MPI.Intracomm) and comm):  # false if null, or freed
         raise TypeError(
             f"comm is {comm!r}; needed an intracommunicator, whose ranks are one group "
             "in time order, such as MPI.COMM_WORLD or the result of comm.Merge()"
@@ -262,7 +262,7 @@ def _tell_end() -> None:
 
 def time_comm(comm: MPI.Intracomm) -> TimeComm:
     """Ranks of a communicator in time order; one alone needs no messages."""
-    if isinstance(comm, MPI.Intracomm) and comm.size == 1:
+    if isinstance(comm, MPI.Intracomm) and comm and comm.size == 1:
         return SerialComm()
     return MPIComm(comm)
 

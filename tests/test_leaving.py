@@ -18,7 +18,6 @@ def run(*arguments, n_ranks=3, interpreter=PLAIN):
     return launch(n_ranks, *arguments, program=PROGRAM, interpreter=interpreter)
 
 
-@pytest.mark.parametrize("interpreter", [PLAIN, MODULE], ids=["plain", "mpi4py"])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -40,7 +39,17 @@ def run(*arguments, n_ranks=3, interpreter=PLAIN):
     ],
     ids="-".join,
 )
-def test_a_rank_that_leaves_ends_the_job(arguments, message, interpreter):
+def test_a_rank_that_leaves_ends_the_job(arguments, message):
+    check_end(arguments, message, PLAIN)
+
+
+@pytest.mark.parametrize("action", ["leave", "solves"])
+def test_so_does_one_that_exits_under_mpi4py(action):
+    check_end((action, "exit"), "rank 1 cannot", MODULE)
+
+
+def check_end(arguments, message, interpreter):
+    """Run until rank 1 leaves."""
     started = time.monotonic()
     job = run(*arguments, "1", interpreter=interpreter)
     assert job.returncode != 0

@@ -108,6 +108,12 @@ def train(
     their layers; coefficients of a control on all ranks.  Data ranks hold copies with
     the same bits.
 
+    What ranks have to share is compared here, and in every step the shapes of a batch.
+    What differs, or what one rank refuses, is an error on all of them.  The values of
+    the batches are not compared.  All ranks leave the loop in the same step: if one
+    leaves by ``break``, at the end of its program or of its batches, others that go on
+    get an error that names it.
+
     For a given number of data ranks all numbers are bitwise the same on any number of
     layer ranks.  Between numbers of data ranks they differ by rounding as long as the
     iterations are the same.  A tolerance can change these: every shard stops on its

@@ -55,6 +55,7 @@ class MPIComm:
     - an exception before this rank has come here, or before mgresnet is imported, and a
       first call that only some ranks make: start the program with ``python -m mpi4py``,
       and let all ranks of a communicator make the same calls;
+    - ranks that use two communicators in different orders: let all use the same order;
     - an exception within a solve that the caller catches on this rank only: let it end
       the program, or catch what all ranks raise, as they do for arguments that one of
       them refuses.

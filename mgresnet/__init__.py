@@ -48,9 +48,9 @@ from mgresnet.parallel import ProcessGrid as ProcessGrid
 from mgresnet.parallel import SerialComm as SerialComm
 from mgresnet.parallel import TimeComm as TimeComm
 from mgresnet.parallel import VirtualTimeComm as VirtualTimeComm
+from mgresnet.solve.from_solutions import input_gradient as input_gradient
+from mgresnet.solve.from_solutions import parameter_gradient as parameter_gradient
 from mgresnet.solve.gradient import Info as Info
-from mgresnet.solve.gradient import input_gradient as input_gradient
-from mgresnet.solve.gradient import parameter_gradient as parameter_gradient
 from mgresnet.solve.gradient import value_and_gradient as value_and_gradient
 from mgresnet.solve.objectives import LeastSquares as LeastSquares
 from mgresnet.solve.objectives import SoftmaxCrossEntropy as SoftmaxCrossEntropy

@@ -101,13 +101,12 @@ def fail(phase, rank):
     parts |= {"objective": mg.SoftmaxCrossEntropy(), "optimiser": CASE.optimiser}
     part, name, when = PHASES[phase]
     trap = Trap(parts[part], name, when, f"mishap in {phase} on rank {rank}")
-    if world.rank == int(rank):
-        parts[part] = trap
+    parts[part] = trap  # on all ranks, which may not differ
     params, samples = problem(CASE)
 
     def batches():
         yield samples
-        trap.armed = True
+        trap.armed = world.rank == int(rank)
         yield samples
 
     rest = {name: parts.pop(name) for name in ("objective", "optimiser")}

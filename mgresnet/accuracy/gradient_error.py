@@ -17,6 +17,7 @@ of a few coarse solves.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +31,8 @@ from mgresnet.chain import Chain
 from mgresnet.control import add_over_ranks
 from mgresnet.mgrit.coarsest import march_together
 from mgresnet.network import Network, Params
-from mgresnet.parallel import TimeComm
+from mgresnet.parallel import TimeComm, as_time_comm
+from mgresnet.parallel.agree import agreement
 from mgresnet.solve.ahead import between
 from mgresnet.solve.gradient import close
 from mgresnet.solve.objectives import Objective, check_targets
@@ -38,6 +40,7 @@ from mgresnet.solve.slab import Slab
 from mgresnet.solve.solution import Solution, check_solutions
 from mgresnet.solve.stages import (
     Solutions,
+    columns,
     own_gather,
     per_stage,
     slabs_of,
@@ -55,7 +58,6 @@ class GradientError(NamedTuple):
     adjoint: float  # the adjoints are inexact for these states
 
 
-@np.errstate(over="ignore", invalid="ignore")  # the estimate is then not finite
 def estimate_gradient_error(
     net: Network | Chain,
     params: Any,
@@ -90,19 +92,41 @@ def estimate_gradient_error(
     GradientError
         Divide by `global_norm` of the gradient for relative errors.
     """
-    slabs = slabs_of(net, options, comm)
-    owned = [s.own(tree) for s, tree in zip(slabs, trees_of(net, params), strict=True)]
-    backs = slabs_of(net, options if adjoint_options is None else adjoint_options, comm)
-    ways = zip(per_stage(net, forward), per_stage(net, adjoint), strict=True)
-    stages = [*zip(slabs, owned, ways, backs, strict=True)]
-    for slab, own, (u, w), _ in stages:
-        check_solutions(u, w, slab.net, own, slab.layers)
-    n_samples = stages[0][2][0].states.shape[1]
-    check_targets(objective, net.n_outputs, targets, n_samples)
+    comm = as_time_comm(comm)
+    both = options, options if adjoint_options is None else adjoint_options
+    given: dict[str, Any] = {"net": net, "targets": targets}
+    given |= {"objective": objective, "options": both}
+    with agreement(comm, "estimate_gradient_error", given) as facts:
+        facts["params"] = columns(net, params)
+        slabs, ways = slabs_of(net, options, comm), (forward, adjoint)
+        trees = zip(slabs, trees_of(net, params), strict=True)
+        owned = [slab.own(tree) for slab, tree in trees]
+        solutions = zip(*(per_stage(net, way) for way in ways), strict=True)
+        for slab, own, (u, w) in zip(slabs, owned, solutions, strict=True):
+            check_solutions(u, w, slab.net, own, slab.layers)
+        n_samples = per_stage(net, forward)[0].states.shape[1]
+        check_targets(objective, net.n_outputs, targets, n_samples)
+    return estimate(net, owned, forward, adjoint, targets, objective, both, comm)
+
+
+@np.errstate(over="ignore", invalid="ignore")  # the estimate is then not finite
+def estimate(
+    net: Network | Chain,
+    owned: Sequence[Params],
+    forward: Any,
+    adjoint: Any,
+    targets: Any,
+    objective: Objective,
+    options: tuple[Any, Any],
+    comm: TimeComm,
+) -> GradientError:
+    """Result of `estimate_gradient_error`, from what was checked."""
     if forward.final_residual == 0.0 and adjoint.final_residual == 0.0:
         return GradientError(0.0, 0.0, 0.0)
+    slabs, backs = (slabs_of(net, o, comm) for o in options)
+    ways = per_stage(net, forward), per_stage(net, adjoint)
     there: list[Corrected] = []
-    for slab, own, (u, w), back in stages:
+    for slab, own, u, w, back in zip(slabs, owned, *ways, backs, strict=True):
         there.append(_corrected(slab, own, u, w, back, there))
     far: Any = [
         close(slabs[-1], owned[-1], end, targets, objective)

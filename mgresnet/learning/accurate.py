@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.accuracy.gradient_error import GradientError, estimate_gradient_error
+from mgresnet.accuracy.gradient_error import GradientError, estimate
 from mgresnet.arrays.checks import real
 from mgresnet.arrays.trees import Gather, global_norm
 from mgresnet.chain import Chain
@@ -25,9 +25,8 @@ from mgresnet.learning.shards import Shard, take_shard
 from mgresnet.learning.watch import Watch
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network
-from mgresnet.parallel import TimeComm
 from mgresnet.parallel.grid import as_process_grid
-from mgresnet.solve.gradient import Info, value_and_gradient
+from mgresnet.solve.gradient import GradientProblem, Info, pose_gradient
 from mgresnet.solve.objectives import Objective
 from mgresnet.solve.penalties import Regularisation
 from mgresnet.solve.stages import own_gather
@@ -99,24 +98,15 @@ def accurate_gradient(
     own = None
     while True:
         options = Both(*map(_options, rules, plans, done))
-        mine = value_and_gradient(
-            net,
-            params,
-            shard.inputs,
-            shard.targets,
-            objective=objective,
-            forward=options.forward,
-            adjoint=options.adjoint,
-            comm=grid.layer,
-            regularisation=regularisation,
-            guess=own,
-            keep=keep,
-        )
+        loss = shard.targets, objective, regularisation
+        ways = options.forward, options.adjoint, grid.layer
+        problem = pose_gradient(net, params, shard.inputs, *loss, *ways)
+        mine = problem.find(own, None, keep)
         own = mine[2]
         judged = watch and _judge(shard, mine, watch.foretell(own), gather)
         if judged is None or not _holds(rules, judged.error):
             started = time.perf_counter()
-            seen = _estimate(net, params, shard, own, options, objective, grid.layer)
+            seen = _estimate(problem, own)
             seconds.update({"estimate": time.perf_counter() - started})
             judged = _judge(shard, mine, seen, gather)
         value, gradient, info, norm, error, seen = judged
@@ -161,28 +151,13 @@ def _holds(rules: Both, foretold: GradientError) -> bool:
     return accepted and math.isfinite(foretold.total)
 
 
-def _estimate(
-    net: Network | Chain,
-    params: Any,
-    shard: Shard,
-    info: Info,
-    options: Both,
-    objective: Objective,
-    comm: TimeComm,
-) -> Watch:
+def _estimate(problem: GradientProblem, info: Info) -> Watch:
     """Estimate the error of the gradient of a shard."""
-    error = estimate_gradient_error(
-        net,
-        params,
-        info.forward,
-        info.adjoint,
-        shard.targets,
-        objective=objective,
-        options=options.forward,
-        adjoint_options=options.adjoint,
-        comm=comm,
-    )
-    return Watch.at(error, info)
+    net, owned, slab = problem.net, problem.owned, problem.slabs[0]
+    options = slab.options, problem.backs[0].options
+    loss = problem.targets, problem.objective
+    given = net, owned, info.forward, info.adjoint, *loss, options, slab.comm
+    return Watch.at(estimate(*given), info)
 
 
 def adaptive_rules(

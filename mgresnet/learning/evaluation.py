@@ -7,12 +7,14 @@ import numpy as np
 from mgresnet.arrays.checks import provides
 from mgresnet.arrays.layout import Array
 from mgresnet.chain import Chain
-from mgresnet.network import Network
-from mgresnet.parallel import as_time_comm
+from mgresnet.network import Network, Params
+from mgresnet.parallel import TimeComm, as_time_comm
+from mgresnet.parallel.agree import agreement
 from mgresnet.solve.ahead import checked_inputs
 from mgresnet.solve.objectives import Objective, check_targets
-from mgresnet.solve.propagation import solve_forward
-from mgresnet.solve.stages import slabs_of, trees_of
+from mgresnet.solve.propagation import propagate_stages
+from mgresnet.solve.slab import Slab
+from mgresnet.solve.stages import columns, slabs_of, trees_of
 
 
 class Evaluation(NamedTuple):
@@ -61,13 +63,31 @@ def predict(
         The same on every rank.
     """
     comm = as_time_comm(comm)
-    given, slab = (net, params, inputs), slabs_of(net, options, comm)[-1]
-    last = solve_forward(*given, options=options, comm=comm, keep="c-points").final
-    outputs = np.empty((0, net.n_outputs), last.dtype)
-    if slab.is_last:
-        own = slab.own(trees_of(net, params)[-1])
-        outputs = np.ascontiguousarray(slab.net.close(own, last))
-    gathered: Array = comm.gather(outputs)
+    given: dict[str, Any] = {"net": net, "inputs": inputs}
+    with agreement(comm, "predict", given | {"options": options}) as facts:
+        facts["params"] = columns(net, params)
+        problem = _checked(net, params, inputs, options, comm)
+    return _outputs(*problem)
+
+
+def _checked(
+    net: Network | Chain, params: Any, inputs: Array, options: Any, comm: TimeComm
+) -> tuple[list[Slab], list[Params], Array]:
+    """What is propagated, and through what."""
+    slabs = slabs_of(net, options, comm)
+    owned = [s.own(tree) for s, tree in zip(slabs, trees_of(net, params), strict=True)]
+    return slabs, owned, checked_inputs(slabs[0], owned[0], inputs)
+
+
+def _outputs(slabs: list[Slab], owned: list[Params], inputs: Array) -> Array:
+    """Outputs on every rank."""
+    guesses, last = [None] * len(slabs), slabs[-1]
+    given = slabs, owned, inputs, None, guesses, "c-points"
+    state = propagate_stages(*given)[-1].final
+    outputs = np.empty((0, last.net.n_outputs), state.dtype)
+    if last.is_last:
+        outputs = np.ascontiguousarray(last.net.close(owned[-1], state))
+    gathered: Array = slabs[0].comm.gather(outputs)
     return gathered
 
 
@@ -97,12 +117,14 @@ def evaluate(
         Serial propagation by default.
     comm : mpi4py communicator or TimeComm, optional
     """
-    comm = as_time_comm(comm)  # from here on an exception ends all ranks
-    slab = slabs_of(net, options, comm)[0]
-    own = slab.own(trees_of(net, params)[0])
-    inputs = checked_inputs(slab, own, inputs)
-    check_targets(objective, net.n_outputs, targets, len(inputs))
-    provides("objective", objective, ("score",), "LeastSquares()")
-    outputs = predict(net, params, inputs, options=options, comm=comm)
+    comm = as_time_comm(comm)
+    given: dict[str, Any] = {"net": net, "inputs": inputs}
+    given |= {"targets": targets, "objective": objective, "options": options}
+    with agreement(comm, "evaluate", given) as facts:
+        facts["params"] = columns(net, params)
+        problem = _checked(net, params, inputs, options, comm)
+        check_targets(objective, net.n_outputs, targets, len(problem[-1]))
+        provides("objective", objective, ("score",), "LeastSquares()")
+    outputs = _outputs(*problem)
     loss, _ = objective.value_and_seed(outputs, targets)
     return Evaluation(loss, objective.score(outputs, targets))

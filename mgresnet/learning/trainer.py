@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from mgresnet.arrays.checks import integer, provides
-from mgresnet.arrays.trees import Gather
+from mgresnet.arrays.layout import Array
 from mgresnet.chain import Chain
 from mgresnet.data import Batch
 from mgresnet.learning.accurate import (
@@ -18,13 +18,26 @@ from mgresnet.learning.accurate import (
 )
 from mgresnet.learning.controller import SERIAL, Fixed
 from mgresnet.learning.optimisers import Transform, apply_updates
+from mgresnet.learning.rounds import common_batches, known_facts
+from mgresnet.learning.shards import take_shard
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Status
-from mgresnet.network import Network
+from mgresnet.network import Network, Params
+from mgresnet.parallel import TimeComm
+from mgresnet.parallel.agree import agreement
 from mgresnet.parallel.grid import as_process_grid
-from mgresnet.solve.objectives import Objective
+from mgresnet.solve.ahead import checked_inputs
+from mgresnet.solve.objectives import Objective, check_targets
 from mgresnet.solve.penalties import Regularisation
-from mgresnet.solve.stages import local_slab, own_gather, slabs_of
+from mgresnet.solve.slab import Slab
+from mgresnet.solve.stages import (
+    columns,
+    local_slab,
+    own_gather,
+    slabs_back,
+    slabs_of,
+    trees_of,
+)
 
 
 class Record(NamedTuple):
@@ -117,25 +130,40 @@ def train(
     their layers; coefficients of a control on all ranks.  Data ranks hold copies with
     the same bits.
 
+    What ranks have to share is compared here, and in every step the shapes of a batch.
+    What differs, or what one rank refuses, is an error on all of them.  The values of
+    the batches are not compared.  All ranks leave the loop in the same step: if one
+    leaves by ``break``, at the end of its program or of its batches, others that go on
+    get an error that names it.
+
     For a given number of data ranks all numbers are bitwise the same on any number of
     layer ranks.  Between numbers of data ranks they differ by rounding as long as the
     iterations are the same.  A tolerance can change these: every shard stops on its
     own, and the estimated errors of the shards' gradients add up.
     """
     grid = as_process_grid(comm)
-    provides("optimiser", optimiser, ("init", "update"), "adam(0.001)")
-    provides("batches", batches, ("__iter__",), "batches(split, 32)")
     forward = MGRITOptions.serial() if forward is None else forward
-    slabs = slabs_of(net, forward, grid.layer, "forward")
-    if adjoint is None:
-        adjoint = MGRITOptions.serial(forward.coarsening)
-    local = local_slab(net, params, options=forward, comm=grid.layer)
-    rules = Both(Fixed(forward), Fixed(adjoint))
-    integer("check_every", check_every, 1)
-    ranks = grid.layer.size if ranks is None else integer("ranks", ranks, 1)
-    if gradient_tolerance is not None:
-        interval = max(slab.grid.interval for slab in slabs)
-        rules = adaptive_rules(forward, adjoint, gradient_tolerance, interval, ranks)
+    ranks = grid.layer.size if ranks is None else ranks
+    known: dict[str, Any] = {}
+    given: dict[str, Any] = {"net": net, "objective": objective}
+    given |= {"forward": forward, "adjoint": adjoint, "regularisation": regularisation}
+    given |= {"gradient_tolerance": gradient_tolerance, "check_every": check_every}
+    given |= {"optimiser": optimiser, "ranks": ranks, "keep": keep}
+    with agreement(grid, "train", given, known) as facts:
+        facts["params"] = columns(net, params)
+        provides("optimiser", optimiser, ("init", "update"), "adam(0.001)")
+        provides("batches", batches, ("__iter__",), "batches(split, 32)")
+        slabs = slabs_of(net, forward, grid.layer, "forward")
+        adjoint = slabs_back(net, slabs, adjoint)[0].options
+        local = local_slab(net, params, options=forward, comm=grid.layer)
+        integer("check_every", check_every, 1)
+        integer("ranks", ranks, 1)
+        rules = Both(Fixed(forward), Fixed(adjoint))
+        if gradient_tolerance is not None:
+            interval = max(slab.grid.interval for slab in slabs)
+            wanted = gradient_tolerance, interval, ranks
+            rules = adaptive_rules(forward, adjoint, *wanted)
+        known |= known_facts(net, params, batches)
     find = partial(
         accurate_gradient,
         net,
@@ -146,23 +174,40 @@ def train(
         keep=keep,
     )
     gather = own_gather(net, grid.layer)
-    return _steps(find, rules, local, batches, optimiser, gather, check_every)
+    check = partial(_check_step, slabs[0], net.n_outputs, objective, grid.data)
+    together = common_batches(batches, grid, partial(check, trees_of(net, local)[0]))
+    return _steps(find, rules, local, together, optimiser, gather, check_every)
+
+
+def _check_step(
+    slab: Slab,
+    n_outputs: int,
+    objective: Objective,
+    data: TimeComm,
+    own: Params,
+    inputs: Any,
+    targets: Any,
+) -> Array:
+    """Inputs of a batch that can be trained on."""
+    take_shard(inputs, targets, data)
+    x = checked_inputs(slab, own, inputs)
+    check_targets(objective, n_outputs, targets, len(x))
+    return x
 
 
 def _steps(
     find: Callable[..., Accurate],
     rules: Both,
     params: Any,
-    batches: Iterable[Any],
+    batches: Iterable[Batch],
     optimiser: Transform,
-    gather: Gather,
+    gather: Any,
     check_every: int,
 ) -> Iterator[Record]:
     state = optimiser.init(params)
     plans = Both(rules.forward.start(), rules.adjoint.start())
     watch = None
-    for step, batch in enumerate(batches):
-        inputs, targets, epoch = _as_batch(batch)
+    for step, (inputs, targets, epoch) in enumerate(batches):
         found = find(params, inputs, targets, plans=plans, watch=watch)
         started = time.perf_counter()
         update, state = optimiser.update(found.gradient, state, params, gather)
@@ -190,13 +235,3 @@ def _steps(
             return
         plans = next_plans(rules, found)
         watch = found.watch if found.watch.age + 1 < check_every else None
-
-
-def _as_batch(batch: Any) -> Batch:
-    """Inputs and targets, whichever way they come."""
-    if isinstance(batch, tuple | list) and len(batch) in (2, 3):
-        return Batch(*batch)
-    raise TypeError(
-        f"batches made a {type(batch).__name__}, needed Batch(inputs, targets) each "
-        "time; for one batch of all samples give [(inputs, targets)]"
-    )

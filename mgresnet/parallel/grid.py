@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from mgresnet.parallel.choose import as_time_comm
-from mgresnet.parallel.comm import SerialComm, TimeComm, split
+from mgresnet.parallel.comm import Array, SerialComm, TimeComm, split
+from mgresnet.parallel.roll import leave, roll_call, row_of_group
 
 
 @dataclass(frozen=True)
 class ProcessGrid:
-    """Two communicators of one rank.
+    """Two communicators of one rank, which number all ranks as the module says.
 
     Parameters
     ----------
@@ -54,6 +55,34 @@ class ProcessGrid:
             )
         place, shard = comm.rank % layer, comm.rank // layer
         return cls(layer=split(comm, shard), data=split(comm, place))
+
+    @property
+    def rank(self) -> int:
+        """Number w of this rank among all."""
+        return self.data.rank * self.layer.size + self.layer.rank
+
+    @property
+    def size(self) -> int:
+        """Number of all ranks."""
+        return self.data.size * self.layer.size
+
+    def gather(self, values: Array) -> Array:
+        """Concatenate along axis 0 in the order of the ranks; all get the whole."""
+        return self.data.gather(self.layer.gather(values))
+
+    def roll_call(self, row: Array) -> Array:
+        """Rows of all ranks; those with other samples answer as one."""
+        rows = roll_call(self.layer, row)
+        if self.data.size == 1:
+            return rows
+        whole = roll_call(self.data, row_of_group(rows)).repeat(len(rows), axis=0)
+        whole[self.data.rank * len(rows) :][: len(rows)] = rows
+        return whole
+
+    def leave(self, row: Array) -> None:
+        """Answer the next roll call, and do not wait for it."""
+        for comm in (self.layer, self.data):
+            leave(comm, int(row[0]))
 
 
 def as_process_grid(comm: Any) -> ProcessGrid:

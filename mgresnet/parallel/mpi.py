@@ -1,14 +1,15 @@
 """Slabs of the time axis on the ranks of an MPI communicator.
 
-The only file that imports mpi4py.
+The only file that imports mpi4py.  Messages go through duplicates of the callers'
+communicators, so that theirs and ours never meet.
 """
 
+import atexit
+import functools
 import itertools
 import math
-import sys
-import time
-from types import TracebackType
-from typing import Self
+from functools import partial
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from mpi4py import MPI
@@ -17,8 +18,8 @@ from mgresnet.arrays.memory import empty
 from mgresnet.parallel.blas import limit_blas
 from mgresnet.parallel.comm import Array, SerialComm, TimeComm
 from mgresnet.parallel.crowd import await_asleep, crowded
-
-LAST_WORDS = 0.5  # seconds: when a job aborts, MPICH drops output it has yet to read
+from mgresnet.parallel.endings import end_job_on_exception
+from mgresnet.parallel.roll import ENDED, last_row
 
 
 class MPIComm:
@@ -26,21 +27,43 @@ class MPIComm:
 
     Parameters
     ----------
-    comm : mpi4py.MPI.Comm
-        Its ranks are in time order.
+    comm : mpi4py.MPI.Intracomm
+        Its ranks are in time order.  They all come here together, as for any collective
+        operation.
     backwards : bool
         Read the ranks in the opposite order.
 
+    Raises
+    ------
+    TypeError
+        If it is an intercommunicator, null, or was freed.
+
     Notes
     -----
-    With several ranks, an exception that nobody catches ends the whole job at once: the
-    others would wait forever for messages of the rank that died.  Ranks that share a
-    node leave one thread to BLAS each, unless the environment says otherwise.  Where
-    they share cores as well, those that wait sleep.
+    Messages go through a duplicate, one for each communicator of a caller, which is
+    freed with it.  So do groups made by `split`: the same division of the same ranks is
+    the same group.
+
+    Ranks that share a node leave one thread to BLAS each, unless the environment says
+    otherwise.  Where they share cores as well, those that wait sleep.
+
+    With several ranks, an exception that nobody catches, in whatever thread, ends the
+    whole job at once: the others would wait forever for messages of the rank that died.
+    A rank whose program ends early, by ``sys.exit`` say, is noticed by the others where
+    they next begin a solve or a step of training, which is an error.  Not noticed are
+
+    - an exception before this rank has come here, or before mgresnet is imported, and a
+      first call that only some ranks make: start the program with ``python -m mpi4py``,
+      and let all ranks of a communicator make the same calls;
+    - ranks that use two communicators in different orders: let all use the same order;
+    - an exception within a solve that the caller catches on this rank only: let it end
+      the program, or catch what all ranks raise, as they do for arguments that one of
+      them refuses.
     """
 
     def __init__(self, comm: MPI.Intracomm, backwards: bool = False) -> None:
-        self._comm = comm
+        self._own = _own(comm)
+        self._comm = self._own.comm
         self._backwards = backwards
         self._order = range(comm.size)[::-1] if backwards else range(comm.size)
         rank = self._order.index(comm.rank)
@@ -49,9 +72,6 @@ class MPIComm:
         self._right = self._order[rank + 1] if rank < last else MPI.PROC_NULL
         self.rank = rank
         self.size = comm.size
-        if comm.size > 1:
-            _end_job_on_exception(comm)
-            limit_blas(comm.size)
 
     def shift(self, values: Array, first: Array) -> Array:
         """Send to the right, return what comes from the left (rank 0: `first`)."""
@@ -117,7 +137,25 @@ class MPIComm:
 
     def split(self, colour: int) -> TimeComm:
         """Ranks that give the same colour, in the order they have here."""
-        return time_comm(MPI.Intracomm(self._comm.Split(colour, self.rank)))
+        colours = self.gather(np.array([colour])).tolist()
+        division = (self._backwards, *colours)
+        groups = self._own.groups
+        if division not in groups:
+            groups[division] = _adopt(
+                MPI.Intracomm(self._comm.Split(colour, self.rank))
+            ).comm
+        return time_comm(groups[division])
+
+    def roll_call(self, row: Array) -> Array:
+        """Rows of all ranks in time order; of one that has left, its last."""
+        rows, request = _answer(self._comm, row)
+        _await(request)
+        return rows[::-1] if self._backwards else rows
+
+    def leave(self, row: Array) -> None:
+        """Answer the next roll call, and do not wait for it."""
+        if not MPI.Is_finalized() and self._comm != MPI.COMM_NULL:
+            _unheard.append(_answer(self._comm, row)[1])
 
     def _meet(self) -> None:
         """Where ranks share cores, sleep until all are there."""
@@ -158,27 +196,76 @@ def _await(arrival: MPI.Request) -> None:
         arrival.Wait()
 
 
-def _end_job_on_exception(comm: MPI.Intracomm) -> None:
-    """Make an uncaught exception on this rank end all ranks."""
-    report = sys.excepthook
-    if getattr(report, "ends_job", False):
-        return
+class Own(NamedTuple):
+    """A communicator that nobody else knows, and the groups that it is divided into."""
 
-    def end_job(
-        kind: type[BaseException], value: BaseException, trace: TracebackType | None
-    ) -> None:
-        report(kind, value, trace)
-        sys.stderr.flush()
-        time.sleep(LAST_WORDS)
-        comm.Abort(1)
+    comm: MPI.Intracomm
+    groups: dict[tuple[int, ...], MPI.Intracomm]
 
-    end_job.ends_job = True  # type: ignore[attr-defined]
-    sys.excepthook = end_job
+
+_unheard: list[MPI.Request] = []  # answers of this rank that others may still ask for
+_owned: list[MPI.Intracomm] = []
+
+
+def _own(comm: Any) -> Own:
+    """Duplicate of a communicator, made once for each; what is our own stays."""
+    if not (isinstance(comm, MPI.Intracomm) and comm):  # false if null, or freed
+        raise TypeError(
+            f"comm is {comm!r}; needed an intracommunicator, whose ranks are one group "
+            "in time order, such as MPI.COMM_WORLD or the result of comm.Merge()"
+        )
+    found: Any = comm.Get_attr(_key())
+    own: Own = _adopt(comm.Dup()) if found is None else found
+    if found is None:
+        comm.Set_attr(_key(), own)
+    return own
+
+
+def _adopt(comm: MPI.Intracomm) -> Own:
+    """Make a communicator our own."""
+    end_job_on_exception(partial(MPI.COMM_WORLD.Abort, 1), MPI.COMM_WORLD.rank)
+    limit_blas(comm.size)
+    own = Own(comm, {})
+    comm.Set_attr(_key(), own)
+    _owned.append(comm)
+    return own
+
+
+@functools.cache
+def _key() -> int:
+    """Attribute of a communicator that holds our own; from now on, exits are told."""
+    atexit.register(_tell_end)
+    return MPI.Intracomm.Create_keyval(delete_fn=_free)
+
+
+def _free(comm: MPI.Comm, key: int, own: Own) -> None:
+    """Free what is our own with the communicator it was made from."""
+    ours = list(own.groups.values())
+    own.groups.clear()
+    if comm != own.comm:
+        ours.append(own.comm)
+    for one in ours:
+        _owned.remove(one)
+        one.Free()
+
+
+def _answer(comm: MPI.Intracomm, row: Array) -> tuple[Array, MPI.Request]:
+    """Rows of all ranks, which are there when the request is done."""
+    rows = np.empty((comm.size, len(row)), row.dtype)
+    return rows, comm.Iallgather(row, rows)
+
+
+def _tell_end() -> None:
+    """Let ranks that still call this one hear that its program has ended."""
+    if not MPI.Is_finalized():
+        _unheard.extend(_answer(comm, last_row(ENDED))[1] for comm in _owned)
 
 
 def time_comm(comm: MPI.Intracomm) -> TimeComm:
     """Ranks of a communicator in time order; one alone needs no messages."""
-    return MPIComm(comm) if comm.size > 1 else SerialComm()
+    if isinstance(comm, MPI.Intracomm) and comm and comm.size == 1:
+        return SerialComm()
+    return MPIComm(comm)
 
 
 def world() -> TimeComm:

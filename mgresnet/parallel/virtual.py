@@ -28,7 +28,7 @@ A gather has n bytes, :math:`n_r` of them from rank r; these lengths are told fi
 8 bytes, which takes :math:`\ell`.  So they are in an exchange of shares, in which no
 rank sends more than s bytes to the others.  All ranks leave a collective at the same
 time.  A shift is a send and a receive at once.  Sends do not block, and messages do not
-slow each other down.
+slow each other down.  Roll calls, one at the start of a solve or a step, take no time.
 """
 
 import math
@@ -40,6 +40,7 @@ from mgresnet.parallel.choose import as_time_comm
 from mgresnet.parallel.clock import Account, Stretches, VirtualClock
 from mgresnet.parallel.comm import Array, split
 from mgresnet.parallel.machine import Machine, rounds
+from mgresnet.parallel.roll import leave, roll_call
 
 LENGTH = 8  # bytes that tell the length of a part
 
@@ -152,6 +153,17 @@ class VirtualTimeComm:
         shares = self._comm.from_shares(points, n)
         self._clock.leave(self._exchange(start, others.sum() - others))
         return shares
+
+    def roll_call(self, row: Array) -> Array:
+        """Rows of all ranks in time order; of one that has left, its last."""
+        entry = self._clock.enter("roll_call", row.nbytes)
+        rows = roll_call(self._comm, row)
+        self._clock.leave(entry)
+        return rows
+
+    def leave(self, row: Array) -> None:
+        """Answer the next roll call, and do not wait for it."""
+        leave(self._comm, int(row[0]))
 
     def reversed(self) -> Self:
         """The same ranks with time running backwards, and the same clock."""

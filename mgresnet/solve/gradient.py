@@ -8,29 +8,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mgresnet.arrays.checks import as_array, provides
-from mgresnet.arrays.layout import Array, absent, samples_last
-from mgresnet.arrays.memory import empty
+from mgresnet.arrays.layout import Array, samples_last
 from mgresnet.arrays.trees import tree_map
-from mgresnet.chain import Chain, networks_of
+from mgresnet.chain import Chain
 from mgresnet.network import Network, Params
-from mgresnet.parallel import TimeComm
+from mgresnet.parallel import TimeComm, as_time_comm
+from mgresnet.parallel.agree import agreement
 from mgresnet.solve.ahead import between, checked_inputs, pose
-from mgresnet.solve.back import open_back
 from mgresnet.solve.objectives import Objective, check_targets
 from mgresnet.solve.penalties import Regularisation
 from mgresnet.solve.roundtrip import Swept, Unswept, go_back, go_there
 from mgresnet.solve.slab import Slab
-from mgresnet.solve.solution import Solution, check_solutions
+from mgresnet.solve.solution import Solution
 from mgresnet.solve.stages import (
-    Solutions,
+    columns,
     per_stage,
     slabs_back,
     slabs_of,
-    snaking,
     together,
     trees_of,
 )
-from mgresnet.timeline.propagators import Forward
 
 
 class Info(NamedTuple):
@@ -49,111 +46,6 @@ class Info(NamedTuple):
         return "\n".join(rows)
 
 
-def parameter_gradient(
-    net: Network | Chain,
-    params: Any,
-    forward: Solution | Solutions,
-    adjoint: Solution | Solutions,
-    *,
-    comm: Any = None,
-) -> Any:
-    """Gradient of J with respect to the parameters of this rank's layers and opening.
-
-    Parameters
-    ----------
-    net : Network or Chain
-    params : Params, or a tuple of them
-        Those of the forward solve, of which the solution has a copy.
-    forward, adjoint : Solution or Solutions
-        From `solve_forward` and `solve_adjoint`.
-    comm : mpi4py communicator or TimeComm, optional
-        Sums over ranks if the network has a control; not needed otherwise.
-
-    Returns
-    -------
-    Params
-        ``body`` (n_local, n_params), or the gradient of all coefficients of a control;
-        ``opening`` on the rank that owns the first layer; ``head`` None, as the adjoint
-        starts behind it.
-    """
-    solutions = per_stage(net, forward), per_stage(net, adjoint)
-    snake, parts = snaking(comm), []
-    stages = zip(networks_of(net), trees_of(net, params), *solutions, strict=True)
-    for i, stage in enumerate(stages):
-        parts.append(_of_network(*stage, snake[i % 2]))
-    return together(net, parts)
-
-
-def _of_network(
-    net: Network, params: Params, forward: Solution, adjoint: Solution, comm: TimeComm
-) -> Params:
-    """Gradient of one network."""
-    check_solutions(forward, adjoint, net, params)
-    body, opening = adjoint.gradient, None
-    if body is None:
-        body = _body_gradient(forward, adjoint)
-    if forward.slab.start == 0:
-        opening, _ = open_back(net, forward.own, forward, adjoint)
-    rows = net.control.pull_back(body, net.depth, forward.slab, 1, comm)
-    return Params(opening, rows, None)
-
-
-def input_gradient(
-    net: Network, params: Params, forward: Solution, adjoint: Solution
-) -> tuple[Array, Array]:
-    """Gradient of J with respect to the inputs and to the first state.
-
-    Parameters
-    ----------
-    net : Network
-    params : Params
-        Those of the solutions.
-    forward, adjoint : Solution
-        From `solve_forward` and, with ``gradient=True``, `solve_adjoint`.
-
-    Returns
-    -------
-    d_inputs : ndarray, shape of the inputs
-        Of this rank's layers, if these take inputs; else on the first rank.
-    d_first : ndarray, shape (batch, *state_shape)
-        For the first state of this rank's layers.
-    """
-    _, d_inputs = open_back(net, forward.own, forward, adjoint)
-    return d_inputs, adjoint.states[0]
-
-
-def _body_gradient(forward: Solution, adjoint: Solution) -> Array:
-    """Gradient of all layers from the points that are kept.
-
-    Layers between are passed once more.  They come in two parts, in each of which the
-    points are evenly spaced: those up to the last C-point, and a remainder.
-    """
-    layers: Forward = forward.layers
-    n, forcing = layers.n_steps, adjoint.forcing
-    ends = {0, n}
-    for kept in (forward.kept, adjoint.kept):
-        last = len(kept) - 1 if kept[1] == kept[-1] - kept[-2] else len(kept) - 2
-        ends.add(int(kept[last]))
-    d_theta = empty((n, layers.layer.n_params), layers.dtype)
-    none = absent(layers.dtype)
-    for start, stop in itertools.pairwise(sorted(ends)):
-        u = _between(forward, start, stop - 1)
-        w = np.ascontiguousarray(_between(adjoint, start + 1, stop)[::-1])
-        steps, d = layers.part(start, stop).prepared, d_theta[start:stop]
-        g = none
-        if forcing is not None and forcing.size:
-            g = forcing[n - stop : n - start].reshape(len(w), -1, *w.shape[1:])
-        layers.layer.retrace(steps, w, none, g, u, none, d, none)
-    return d_theta
-
-
-def _between(solution: Solution, first: int, last: int) -> Array:
-    """States kept from point `first` to point `last`, samples last."""
-    inside = (solution.kept >= first) & (solution.kept <= last)
-    return samples_last(solution.states[inside], solution.states.ndim - 2)
-
-
-@np.errstate(over="ignore", invalid="ignore")  # shows in the status
 def value_and_gradient(
     net: Network | Chain,
     params: Any,
@@ -204,42 +96,97 @@ def value_and_gradient(
     .. [1] S. Günther et al., "Layer-Parallel Training of Deep Residual Neural
        Networks", SIAM J. Math. Data Sci. 2(1), 2020.
     """
+    comm = as_time_comm(comm)
+    given: dict[str, Any] = {"net": net, "inputs": inputs}
+    given |= {"targets": targets, "objective": objective, "forward": forward}
+    given |= {"adjoint": adjoint, "regularisation": regularisation, "keep": keep}
+    ways = forward, adjoint, comm
+    with agreement(comm, "value_and_gradient", given) as facts:
+        facts["params"] = columns(net, params)
+        loss = targets, objective, regularisation
+        problem = pose_gradient(net, params, inputs, *loss, *ways)
+    return problem.find(guess, first, keep)
+
+
+class GradientProblem(NamedTuple):
+    """A batch that is checked, and whose gradient is to be found."""
+
+    net: Network | Chain
+    slabs: list[Slab]
+    backs: list[Slab]  # of the adjoint solves
+    owned: list[Params]  # parameters of every stage
+    inputs: Array
+    targets: Any
+    objective: Objective
+    regularisation: Regularisation | None
+
+    @np.errstate(over="ignore", invalid="ignore")  # shows in the status
+    def find(
+        self, guess: Any, first: Array | None, keep: str
+    ) -> tuple[float, Any, Info]:
+        """What `value_and_gradient` returns."""
+        known = [per_stage(self.net, way) for way in _guesses(guess)]
+        clock, x = [time.perf_counter()], self.inputs
+        there: list[Swept | Unswept] = []
+        stages = zip(self.slabs, self.owned, self.backs, known[0], strict=True)
+        for slab, own, back, start in stages:
+            x = between(slab, x) if there else x
+            there.append(go_there(pose(slab, own, x, first), back, start, keep))
+            x = there[-1].trajectory.states[-1]
+        clock.append(time.perf_counter())
+        far = self.slabs[-1], self.owned[-1], x, self.targets, self.objective
+        loss, d_head, seed = close(*far)
+        clock.append(time.perf_counter())
+        ways = there, self.owned, self.backs, seed, known[1], keep
+        solved, openings = go_back(*ways)
+        clock.append(time.perf_counter())
+        parts = [
+            Params(d, w.gradient, None)
+            for (_, w), d in zip(solved, openings, strict=True)
+        ]
+        parts[-1] = parts[-1]._replace(head=d_head)
+        value = loss + self._penalise(parts)
+        for i, slab in enumerate(self.slabs):
+            parts[i] = parts[i]._replace(body=slab.pull_back(parts[i].body))
+        clock.append(time.perf_counter())
+        both = [together(self.net, [*way]) for way in zip(*solved, strict=True)]
+        info = Info(both[0], both[1], loss, _seconds(clock, solved))
+        return value, together(self.net, parts), info
+
+    def _penalise(self, parts: list[Params]) -> float:
+        """Add the penalties' gradients to those of layers and maps; their sum."""
+        if self.regularisation is None:
+            return 0.0
+        total = 0.0
+        for i, (slab, own) in enumerate(zip(self.slabs, self.owned, strict=True)):
+            penalty, d_penalty = self.regularisation.of_slab(slab, own)
+            parts[i] = tree_map(np.add, parts[i], d_penalty)
+            total += penalty
+        return total
+
+
+def pose_gradient(
+    net: Network | Chain,
+    params: Any,
+    inputs: Array,
+    targets: Any,
+    objective: Objective,
+    regularisation: Regularisation | None,
+    forward: Any,
+    adjoint: Any,
+    comm: TimeComm,
+) -> GradientProblem:
+    """Check what `value_and_gradient` was given."""
     slabs = slabs_of(net, forward, comm, "forward")
     backs = slabs_back(net, slabs, adjoint)
     owned = [s.own(tree) for s, tree in zip(slabs, trees_of(net, params), strict=True)]
     x = checked_inputs(slabs[0], owned[0], inputs)
     check_targets(objective, net.n_outputs, targets, len(x))
-    known = [per_stage(net, way) for way in _guesses(guess)]
-    clock = [time.perf_counter()]
-    there: list[Swept | Unswept] = []
-    for slab, own, back, start in zip(slabs, owned, backs, known[0], strict=True):
-        x = between(slab, x) if there else x
-        there.append(go_there(pose(slab, own, x, first), back, start, keep))
-        x = there[-1].trajectory.states[-1]
-    clock.append(time.perf_counter())
-    loss, d_head, seed = close(slabs[-1], owned[-1], x, targets, objective)
-    clock.append(time.perf_counter())
-    solved, openings = go_back(there, owned, backs, seed, known[1], keep)
-    clock.append(time.perf_counter())
-    value, parts = loss, []
-    for slab, own, (_, w), d_opening in zip(
-        slabs, owned, solved, openings, strict=True
-    ):
-        part = Params(d_opening, w.gradient, d_head if slab is slabs[-1] else None)
-        if regularisation is not None:
-            provides(
-                "regularisation", regularisation, ("of_slab",), "Regularisation(0.1)"
-            )
-            penalty, d_penalty = regularisation.of_slab(slab, own)
-            value, part = value + penalty, tree_map(np.add, part, d_penalty)
-        parts.append(part._replace(body=slab.pull_back(part.body)))
-    clock.append(time.perf_counter())
-    ways = [together(net, [*way]) for way in zip(*solved, strict=True)]
-    return (
-        value,
-        together(net, parts),
-        Info(ways[0], ways[1], loss, _seconds(clock, solved)),
-    )
+    if regularisation is not None:
+        example = "Regularisation(0.1)"
+        provides("regularisation", regularisation, ("of_slab",), example)
+    loss = targets, objective, regularisation
+    return GradientProblem(net, slabs, backs, owned, x, *loss)
 
 
 def _guesses(guess: Any) -> tuple[Any, Any]:

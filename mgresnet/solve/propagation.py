@@ -4,6 +4,7 @@ Thin on purpose: check what is given, pose a problem for the engine, keep what i
 stage by stage for a chain of networks.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,21 @@ import numpy as np
 from mgresnet.arrays.layout import Array, absent
 from mgresnet.arrays.trees import tree_map
 from mgresnet.chain import Chain
-from mgresnet.network import Network
+from mgresnet.network import Network, Params
+from mgresnet.parallel import as_time_comm
+from mgresnet.parallel.agree import agreement
 from mgresnet.solve.ahead import between, checked_inputs, pose, propagate
 from mgresnet.solve.back import Back, open_back, seeds
+from mgresnet.solve.slab import Slab
 from mgresnet.solve.solution import Solution, check_solution
-from mgresnet.solve.stages import Solutions, per_stage, slabs_of, together, trees_of
+from mgresnet.solve.stages import (
+    Solutions,
+    columns,
+    per_stage,
+    slabs_of,
+    together,
+    trees_of,
+)
 
 
 def solve_forward(
@@ -69,15 +80,36 @@ def solve_forward(
     .. [1] S. Günther et al., "Layer-Parallel Training of Deep Residual Neural
        Networks", SIAM J. Math. Data Sci. 2(1), 2020.
     """
-    slabs, guesses = slabs_of(net, options, comm), per_stage(net, guess)
-    x = np.array(inputs)
+    comm = as_time_comm(comm)
+    given: dict[str, Any] = {"net": net, "inputs": inputs}
+    with agreement(
+        comm, "solve_forward", given | {"options": options, "keep": keep}
+    ) as facts:
+        facts["params"] = columns(net, params)
+        slabs, trees = slabs_of(net, options, comm), trees_of(net, params)
+        stages = zip(slabs, trees, strict=True)
+        owned = [tree_map(np.array, slab.own(tree)) for slab, tree in stages]
+        x = checked_inputs(slabs[0], owned[0], np.array(inputs))
+    guesses = per_stage(net, guess)
+    return together(net, propagate_stages(slabs, owned, x, first, guesses, keep))
+
+
+def propagate_stages(
+    slabs: Sequence[Slab],
+    owned: Sequence[Params],
+    inputs: Array,
+    first: Array | None,
+    guesses: Sequence[Any],
+    keep: str,
+) -> list[Solution]:
+    """Forward solutions of all stages, from what was checked."""
     found: list[Solution] = []
-    for slab, tree, known in zip(slabs, trees_of(net, params), guesses, strict=True):
-        own = tree_map(np.array, slab.own(tree))
-        x = between(slab, x) if found else checked_inputs(slab, own, x)
-        found.append(propagate(pose(slab, own, x, first), known, keep))
+    x = inputs
+    for slab, own, guess in zip(slabs, owned, guesses, strict=True):
+        x = between(slab, x) if found else x
+        found.append(propagate(pose(slab, own, x, first), guess, keep))
         x = found[-1].final
-    return together(net, found)
+    return found
 
 
 def solve_adjoint(
@@ -126,10 +158,14 @@ def solve_adjoint(
     ValueError, TypeError
         If shapes or dtypes do not fit, or the forward solution has other layers.
     """
-    slabs, guesses = slabs_of(net, options, comm), per_stage(net, guess)
-    trees, solutions = trees_of(net, params), per_stage(net, forward)
-    for slab, tree, states in zip(slabs, trees, solutions, strict=True):
-        check_solution("forward", states, slab.net, tree, slab.layers)
+    comm, solutions = as_time_comm(comm), per_stage(net, forward)
+    given: dict[str, Any] = {"net": net, "options": options}
+    with agreement(comm, "solve_adjoint", given | {"keep": keep}) as facts:
+        facts["params"] = columns(net, params)
+        slabs, trees = slabs_of(net, options, comm), trees_of(net, params)
+        for slab, tree, states in zip(slabs, trees, solutions, strict=True):
+            check_solution("forward", states, slab.net, tree, slab.layers)
+    guesses = per_stage(net, guess)
     stages = zip(slabs, solutions, guesses, strict=True)
     found: list[Solution] = []
     for slab, states, known in reversed([*stages]):

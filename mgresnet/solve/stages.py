@@ -110,6 +110,13 @@ def trees_of(net: Network | Chain, params: Any) -> tuple[Any, ...]:
     return params
 
 
+def columns(net: Network | Chain, params: Any) -> tuple[Any, ...]:
+    """Dtype and length of rows of parameters, which all ranks have in common."""
+    bodies = (getattr(tree, "body", tree) for tree in trees_of(net, params))
+    arrays = [np.asarray(body) for body in bodies]
+    return tuple((str(body.dtype), body.shape[1:]) for body in arrays)
+
+
 def together(net: Network | Chain, parts: list[Any]) -> Any:
     """The only part of a network, or all of a chain."""
     if not isinstance(net, Chain):

@@ -134,7 +134,6 @@ OTHER_OPTIONS = {
     "cycle": "W",
     "coarsening": (2,),
     "initial_guess": "serial",
-    "store": "c-points",
     "coarse_operator": "mean",
     "relaxation_weight": 0.7,
 }
@@ -170,6 +169,20 @@ def test_options_that_differ_are_named_on_all_ranks(name, call):
     assert f"ranks do not agree in {call} on" in str(found[0])
 
 
+@pytest.mark.parametrize("call", ["train", "value_and_gradient"])
+def test_states_that_are_kept_have_to_be_the_same(call):
+    def attempt(comm):
+        keep = "all" if comm.rank == ODD else "c-points"
+        given = {"objective": Given().objective, "comm": comm, "keep": keep}
+        batch = (Given().inputs, Given().targets)
+        if call == "train":
+            how = given | {"optimiser": mg.adam(0.1)}
+            return list(mg.train(Given().net, Given().params, [batch], **how))
+        return mg.value_and_gradient(Given().net, Given().params, *batch, **given)
+
+    all_say(errors(attempt), "keep: all on rank 1, c-points on ranks 0, 2")
+
+
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("name", OTHER_NETWORKS)
 def test_networks_that_differ_are_named_on_all_ranks(name, call):
@@ -194,7 +207,7 @@ def test_batches_and_dtypes_that_differ_are_named(call):
         ({"inputs": np.ones((9, 5))}, "inputs has shape (9, 5), needed (batch, 2)"),
         ({"inputs": X.astype("float32")}, "inputs has dtype float32"),
         ({"inputs": None}, "TypeError"),
-        ({"options": {"coarsening": (4,)}}, "'dict' object has no attribute"),
+        ({"options": {"coarsening": (4,)}}, "which has no coarsening"),
     ],
     ids=["NaN", "features", "dtype", "None", "no options"],
 )

@@ -290,7 +290,7 @@ def test_nothing_is_iterated_on_from_infinity():
     setting = growing(-3.0, 6144, 600.0)
     found = find(setting, Both(rule, rule), Both(Plan(1), Plan(1)), 0, counted)
     assert found.iterations == (SERIAL, SERIAL)
-    assert (counted.check.call_count, counted.value_and_seed.call_count) == (4, 4)
+    assert counted.value_and_seed.call_count == 4
 
 
 @pytest.mark.parametrize("tolerance", [0.0, -1e-3, np.nan])

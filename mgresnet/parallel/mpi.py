@@ -8,6 +8,7 @@ import atexit
 import functools
 import itertools
 import math
+import time
 from functools import partial
 from typing import Any, NamedTuple, Self
 
@@ -17,9 +18,11 @@ from mpi4py import MPI
 from mgresnet.arrays.memory import empty
 from mgresnet.parallel.blas import limit_blas
 from mgresnet.parallel.comm import Array, SerialComm, TimeComm
-from mgresnet.parallel.crowd import await_asleep, crowded
+from mgresnet.parallel.crowd import LAST_NAP, await_asleep, crowded
 from mgresnet.parallel.endings import end_job_on_exception
 from mgresnet.parallel.roll import ENDED, last_row
+
+PATIENCE = 3.0  # seconds for which a program that ends waits for others to end, too
 
 
 class MPIComm:
@@ -256,9 +259,22 @@ def _answer(comm: MPI.Intracomm, row: Array) -> tuple[Array, MPI.Request]:
 
 
 def _tell_end() -> None:
-    """Let ranks that still call this one hear that its program has ended."""
-    if not MPI.Is_finalized():
-        _unheard.extend(_answer(comm, last_row(ENDED))[1] for comm in _owned)
+    """Let ranks that still call this one hear that its program has ended.
+
+    They will abort the job.  Open MPI's launcher may hang if a rank is in MPI_Finalize
+    by then, so this one stays away from it for a while.
+    """
+    if MPI.Is_finalized():
+        return
+    asked = [_answer(comm, last_row(ENDED)) for comm in _owned]
+    _unheard.extend(request for _, request in asked)
+    patience = time.monotonic() + PATIENCE
+    while time.monotonic() < patience:
+        if all(
+            request.Test() and (rows[:, 0] == ENDED).all() for rows, request in asked
+        ):
+            return
+        time.sleep(LAST_NAP)
 
 
 def time_comm(comm: MPI.Intracomm) -> TimeComm:

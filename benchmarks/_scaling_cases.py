@@ -77,12 +77,11 @@ def train(
 
         return TorchTraining(task)
     if method in SERIAL:
-        store = method.removeprefix("serial-")
-        return OurTraining(task, mg.MGRITOptions.serial(coarsening, store), comm)
+        keep = method.removeprefix("serial-")
+        exact = mg.MGRITOptions.serial(coarsening)
+        return OurTraining(task, exact, comm, keep=keep)
     corrections = LIMIT if method == "adaptive" else int(method)
-    options = mg.MGRITOptions(
-        coarsening, max_iterations=corrections, tolerance=0.0, store="c-points"
-    )
+    options = mg.MGRITOptions(coarsening, max_iterations=corrections, tolerance=0.0)
     if method == "adaptive":
         how = {"gradient_tolerance": TOLERANCE, "check_every": CHECK_EVERY}
         return OurTraining(task, options, comm, CHECK_EVERY, **how)
@@ -98,6 +97,7 @@ class OurTraining:
         options: mg.MGRITOptions,
         comm: mg.TimeComm,
         cycle: int = 1,
+        keep: str = "c-points",
         **how: Any,
     ) -> None:
         self.cycle = cycle
@@ -115,6 +115,7 @@ class OurTraining:
             forward=options,
             adjoint=options,
             comm=comm,
+            keep=keep,
             **how,
         )
 
@@ -150,8 +151,9 @@ def exact_gradient(
         samples.inputs,
         samples.targets,
         objective=OBJECTIVE,
-        forward=mg.MGRITOptions.serial(coarsening, "c-points"),
+        forward=mg.MGRITOptions.serial(coarsening),
         comm=comm,
+        keep="c-points",
     )
     return exact.body
 

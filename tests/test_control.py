@@ -310,6 +310,13 @@ def test_bad_splines_are_refused(arguments, kind, message):
         mg.BSpline(*arguments)
 
 
+def test_no_control_is_a_row_for_every_layer():
+    net = mg.Network(mg.Dense(4), 12, control=None)
+    assert net == mg.Network(mg.Dense(4), 12)
+    assert net.control == mg.Free()
+    assert net.init().body.shape == (12, net.layer.n_params)
+
+
 @pytest.mark.parametrize("shape", [(24, 20), (6, 21), (6,), (5, 20)])
 def test_layers_in_place_of_coefficients_are_refused(shape):
     net, params, x, labels = problem()

@@ -105,6 +105,8 @@ def value_and_gradient(
         facts["params"] = columns(net, params)
         loss = targets, objective, regularisation
         problem = pose_gradient(net, params, inputs, *loss, *ways)
+    owned = [tree_map(np.array, own) for own in problem.owned]  # solutions keep them
+    problem = problem._replace(owned=owned, inputs=np.array(problem.inputs))
     return problem.find(guess, first, keep)
 
 

@@ -116,13 +116,7 @@ def test_solves_need_not_be_alike(unlike, dtype, size):
                 np.testing.assert_array_equal(a.residuals, b.residuals)
 
 
-COARSER_BACK = pytest.mark.xfail(
-    reason="intervals of 16 layers are retraced from their start, not from the C-point "
-    "in their middle, which an inexact forward solve has elsewhere"
-)
-
-
-@pytest.mark.parametrize("keep", ["all", pytest.param("c-points", marks=COARSER_BACK)])
+@pytest.mark.parametrize("keep", ["all", "c-points"])
 def test_either_solve_has_its_own_levels(keep):
     net, params, inputs, labels = problem(53)
     ways = {"forward": way((8,), 2), "adjoint": way((16,), 1)}

@@ -1,5 +1,6 @@
 """Adjoints that are to be propagated back along a forward solution."""
 
+import itertools
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -93,8 +94,22 @@ class Back(NamedTuple):
                 f"adjoint options need every {grid.spacing}th; use the same coarsening "
                 'for both, or keep="all" for the forward solve'
             )
-        starts = samples_last(forward.states[places[:-1]], ndim)
+        if len(needed) < len(forward.kept):  # inexact states jump in between
+            return Adjoint(layers, self._every_state())
+        starts = samples_last(forward.states[:-1], ndim)
         return RetracedAdjoint(layers, starts, grid.spacing, absent(starts.dtype))
+
+    def _every_state(self) -> Array:
+        """States at the start of every layer, from those that are kept."""
+        layers, kept = self.forward.layers, self.forward.kept
+        points = samples_last(self.forward.states, self.forward.states.ndim - 2)
+        states = empty((layers.n_steps, *points.shape[1:]), points.dtype)
+        states[kept[:-1]] = points[:-1]
+        for i, j in itertools.pairwise(kept.tolist()):
+            if j - i > 1:
+                some, none = layers.part(i, j - 1), absent(points.dtype)
+                some.propagate(states[i : i + 1], states[None, i + 1 : j], none)
+        return states
 
 
 def seeds(slab: Slab, forward: Solution, seed: Array | None) -> tuple[Array, Array]:

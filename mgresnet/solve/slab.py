@@ -7,7 +7,7 @@ from typing import Any, Self
 from mgresnet.arrays.checks import provides
 from mgresnet.arrays.layout import Array, absent
 from mgresnet.control import Shared
-from mgresnet.layers.coarse import CoarseOperator
+from mgresnet.layers.coarse import COARSE_OPERATORS, CoarseOperator
 from mgresnet.layers.steps import Steps
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params, check_network
@@ -124,10 +124,11 @@ class Slab:
     @property
     def operator(self) -> CoarseOperator | None:
         """Coarse operator of the layer; None if it has none, but none is needed."""
+        name = self.options.coarse_operator
         try:
-            return self.net.layer.coarse(self.options.coarse_operator)
+            return self.net.layer.coarse(name)
         except ValueError:
-            if self.options.iterates(self.grid.factors):
+            if self.options.iterates(self.grid.factors) or name not in COARSE_OPERATORS:
                 raise
             return None
 

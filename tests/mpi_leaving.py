@@ -19,7 +19,7 @@ from mgresnet.parallel import as_time_comm
 from mgresnet.parallel.grid import ProcessGrid
 
 CASE = CASES["two levels"]
-MANY = 3000  # communicators or grids, one after the other
+MANY = 500  # communicators and grids, one after the other
 MESSAGE = np.full(24, 123.0)
 TAG = 99
 

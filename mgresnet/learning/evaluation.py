@@ -14,7 +14,7 @@ from mgresnet.solve.ahead import checked_inputs
 from mgresnet.solve.objectives import Objective, check_targets
 from mgresnet.solve.propagation import propagate_stages
 from mgresnet.solve.slab import Slab
-from mgresnet.solve.stages import columns, slabs_of, trees_of
+from mgresnet.solve.stages import columns, common_inputs, slabs_of, trees_of
 
 
 class Evaluation(NamedTuple):
@@ -63,9 +63,10 @@ def predict(
         The same on every rank.
     """
     comm = as_time_comm(comm)
-    given: dict[str, Any] = {"net": net, "inputs": inputs}
+    given: dict[str, Any] = {"net": net}
     with agreement(comm, "predict", given | {"options": options}) as facts:
         facts["params"] = columns(net, params)
+        facts["inputs"] = common_inputs(net, inputs)
         problem = _checked(net, params, inputs, options, comm)
     return _outputs(*problem)
 
@@ -118,10 +119,11 @@ def evaluate(
     comm : mpi4py communicator or TimeComm, optional
     """
     comm = as_time_comm(comm)
-    given: dict[str, Any] = {"net": net, "inputs": inputs}
+    given: dict[str, Any] = {"net": net}
     given |= {"targets": targets, "objective": objective, "options": options}
     with agreement(comm, "evaluate", given) as facts:
         facts["params"] = columns(net, params)
+        facts["inputs"] = common_inputs(net, inputs)
         problem = _checked(net, params, inputs, options, comm)
         check_targets(objective, net.n_outputs, targets, len(problem[-1]))
         provides("objective", objective, ("score",), "LeastSquares()")

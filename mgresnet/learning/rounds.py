@@ -14,18 +14,22 @@ from mgresnet.network import Network, Params
 from mgresnet.parallel.agree import CALL, agreement
 from mgresnet.parallel.grid import ProcessGrid
 from mgresnet.parallel.roll import leave
-from mgresnet.solve.stages import trees_of
+from mgresnet.solve.stages import common_inputs, trees_of
 
 END = object()  # of the batches
 
 
 def common_batches(
-    batches: Iterable[Any], grid: ProcessGrid, check: Callable[[Any, Any], Array]
+    net: Network | Chain,
+    batches: Iterable[Any],
+    grid: ProcessGrid,
+    check: Callable[[Any, Any], Array],
 ) -> Iterator[Batch]:
     """Batches of the same shape on all ranks, as long as all ranks have one.
 
     Parameters
     ----------
+    net : Network or Chain
     batches : iterable of Batch or of (inputs, targets)
     grid : ProcessGrid
     check : callable
@@ -45,7 +49,7 @@ def common_batches(
                 facts[CALL] = f"the end of its batches after {step} step(s)"
             else:
                 inputs, targets, epoch = _as_batch(given)
-                facts |= {"inputs": inputs, "targets": targets}
+                facts |= {"inputs": common_inputs(net, inputs), "targets": targets}
                 inputs = check(inputs, targets)
         if given is END:
             return

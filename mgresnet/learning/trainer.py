@@ -175,7 +175,9 @@ def train(
     )
     gather = own_gather(net, grid.layer)
     check = partial(_check_step, slabs[0], net.n_outputs, objective, grid.data)
-    together = common_batches(batches, grid, partial(check, trees_of(net, local)[0]))
+    together = common_batches(
+        net, batches, grid, partial(check, trees_of(net, local)[0])
+    )
     return _steps(find, rules, local, together, optimiser, gather, check_every)
 
 

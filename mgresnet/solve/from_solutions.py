@@ -55,12 +55,13 @@ def parameter_gradient(
     speaks = any(one.control.shared for one in networks_of(net))
     with agreement(
         comm if speaks else SerialComm(), "parameter_gradient", {"net": net}
-    ):
+    ) as facts:
         stages = [
             *zip(networks_of(net), trees_of(net, params), *solutions, strict=True)
         ]
         for one, tree, u, w in stages:
             check_solutions(u, w, one, tree)
+        facts["states"] = stages[-1][-1].final
     snake = snaking(comm)
     parts = [
         _of_network(one, u, w, snake[i % 2]) for i, (one, _, u, w) in enumerate(stages)

@@ -22,6 +22,7 @@ from mgresnet.solve.slab import Slab
 from mgresnet.solve.solution import Solution
 from mgresnet.solve.stages import (
     columns,
+    common_inputs,
     per_stage,
     slabs_back,
     slabs_of,
@@ -97,12 +98,13 @@ def value_and_gradient(
        Networks", SIAM J. Math. Data Sci. 2(1), 2020.
     """
     comm = as_time_comm(comm)
-    given: dict[str, Any] = {"net": net, "inputs": inputs}
+    given: dict[str, Any] = {"net": net}
     given |= {"targets": targets, "objective": objective, "forward": forward}
     given |= {"adjoint": adjoint, "regularisation": regularisation, "keep": keep}
     ways = forward, adjoint, comm
     with agreement(comm, "value_and_gradient", given) as facts:
         facts["params"] = columns(net, params)
+        facts["inputs"] = common_inputs(net, inputs)
         loss = targets, objective, regularisation
         problem = pose_gradient(net, params, inputs, *loss, *ways)
     owned = [tree_map(np.array, own) for own in problem.owned]  # solutions keep them

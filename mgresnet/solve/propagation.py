@@ -22,6 +22,7 @@ from mgresnet.solve.solution import Solution, check_solution
 from mgresnet.solve.stages import (
     Solutions,
     columns,
+    common_inputs,
     per_stage,
     slabs_of,
     together,
@@ -81,11 +82,12 @@ def solve_forward(
        Networks", SIAM J. Math. Data Sci. 2(1), 2020.
     """
     comm = as_time_comm(comm)
-    given: dict[str, Any] = {"net": net, "inputs": inputs}
+    given: dict[str, Any] = {"net": net}
     with agreement(
         comm, "solve_forward", given | {"options": options, "keep": keep}
     ) as facts:
         facts["params"] = columns(net, params)
+        facts["inputs"] = common_inputs(net, inputs)
         slabs, trees = slabs_of(net, options, comm), trees_of(net, params)
         stages = zip(slabs, trees, strict=True)
         owned = [tree_map(np.array, slab.own(tree)) for slab, tree in stages]
@@ -165,6 +167,7 @@ def solve_adjoint(
         slabs, trees = slabs_of(net, options, comm), trees_of(net, params)
         for slab, tree, states in zip(slabs, trees, solutions, strict=True):
             check_solution("forward", states, slab.net, tree, slab.layers)
+        facts["states"] = solutions[-1].final
     guesses = per_stage(net, guess)
     stages = zip(slabs, solutions, guesses, strict=True)
     found: list[Solution] = []

@@ -32,6 +32,8 @@ class Slab:
     layers : range
         Those of this rank.
     comm : TimeComm
+    operator : CoarseOperator, or None
+        Of the layer; None if it has none of this name, but none is needed.
     """
 
     net: Network
@@ -39,6 +41,7 @@ class Slab:
     grid: TimeGrid
     layers: range
     comm: TimeComm
+    operator: CoarseOperator | None
 
     @classmethod
     def of(
@@ -60,7 +63,11 @@ class Slab:
         check_network(net)
         provides(name, options, *OPTIONS)
         grid = _grid(net.depth, net.final_time, options.coarsening)
-        return cls(net, options, grid, grid.slab(comm.rank, comm.size), comm)
+        layers, operator = (
+            grid.slab(comm.rank, comm.size),
+            _operator(net, options, grid),
+        )
+        return cls(net, options, grid, layers, comm, operator)
 
     @property
     def is_first(self) -> bool:
@@ -121,17 +128,6 @@ class Slab:
         steps = Steps(n, *kept, shared=isinstance(self.net.control, Shared))
         return Forward(layer, steps, self.operator, absent(theta.dtype), {})
 
-    @property
-    def operator(self) -> CoarseOperator | None:
-        """Coarse operator of the layer; None if it has none, but none is needed."""
-        name = self.options.coarse_operator
-        try:
-            return self.net.layer.coarse(name)
-        except ValueError:
-            if self.options.iterates(self.grid.factors) or name not in COARSE_OPERATORS:
-                raise
-            return None
-
 
 _grid = lru_cache(TimeGrid)
 
@@ -139,3 +135,16 @@ _grid = lru_cache(TimeGrid)
 def span(slab: range) -> str:
     """Layers of a slab, for messages."""
     return f"{slab.start}..{slab.stop - 1}"
+
+
+def _operator(
+    net: Network, options: MGRITOptions, grid: TimeGrid
+) -> CoarseOperator | None:
+    """Coarse operator of a layer, if it has one or needs one."""
+    name = options.coarse_operator
+    try:
+        return net.layer.coarse(name)
+    except ValueError:
+        if options.iterates(grid.factors) or name not in COARSE_OPERATORS:
+            raise
+        return None

@@ -11,7 +11,7 @@ from mgresnet.arrays.trees import Gather
 from mgresnet.chain import Chain, networks_of
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Status
-from mgresnet.network import Network
+from mgresnet.network import Network, check_network
 from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.solve.slab import Slab, span
 from mgresnet.solve.solution import Solution
@@ -115,6 +115,16 @@ def columns(net: Network | Chain, params: Any) -> tuple[Any, ...]:
     bodies = (getattr(tree, "body", tree) for tree in trees_of(net, params))
     arrays = [np.asarray(body) for body in bodies]
     return tuple((str(body.dtype), body.shape[1:]) for body in arrays)
+
+
+def common_inputs(net: Network | Chain, inputs: Any) -> Any:
+    """What all ranks have in common of a batch: all but its number of layers."""
+    first = networks_of(net)[0]
+    check_network(first)
+    if first.layer.input_shape is None:
+        return inputs
+    values = np.asarray(inputs)
+    return str(values.dtype), values.shape[:1], values.shape[2:]
 
 
 def together(net: Network | Chain, parts: list[Any]) -> Any:

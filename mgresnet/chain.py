@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mgresnet.arrays.checks import integer
-from mgresnet.network import Network, Params
+from mgresnet.network import Network, Params, check_network
 
 
 @dataclass(frozen=True)
@@ -77,4 +77,7 @@ class Chain:
 
 def networks_of(net: Network | Chain) -> tuple[Network, ...]:
     """Stages: those of a chain, or the only one."""
-    return net.networks if isinstance(net, Chain) else (net,)
+    if isinstance(net, Chain):
+        return net.networks
+    check_network(net)
+    return (net,)

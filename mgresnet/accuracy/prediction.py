@@ -22,7 +22,7 @@ from mgresnet.arrays.checks import check_finite, check_states, integer
 from mgresnet.arrays.layout import Array, samples_last
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Result, iterate
-from mgresnet.network import Network, Params
+from mgresnet.network import Network, Params, check_network
 from mgresnet.parallel import SerialComm
 from mgresnet.solve.slab import Slab
 from mgresnet.timeline.adjoints import Adjoint
@@ -149,6 +149,7 @@ def predict_convergence(
     integer("n_samples", n_samples, 1)
     integer("seed", seed, 0)
     options = MGRITOptions() if options is None else options
+    check_network(net)
     Slab.of(net, options, None)  # checks them
     options = replace(options, tolerance=0.0)
     if options.initial_guess == "serial":

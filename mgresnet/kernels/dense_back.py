@@ -172,13 +172,12 @@ def pull_back(
     s, adjoint, g = x + (k + 1) * tile, x + (2 * k + 1) * tile, x + (2 * k + 2) * tile
     q = g + tile
     for first in range(start, stop, TILE):
-        p, f = address(w) + first, address(forcing) + first
-        behind, n = address(starts) + first, min(TILE, stop - first)
-        done, until, i = 0, every, 0
+        p, f, b = address(w) + first, address(forcing) + first, address(starts) + first
+        n, done, until, i = min(TILE, stop - first), 0, every, 0
         for layer in range(n_layers - 1, -1, -1):
             v = address(theta) + layer * size
             if done == 0:
-                read_panels(behind, batch, n, width, adjoint, panel)
+                read_panels(b, batch, n, width, adjoint, panel)
             if i == 0:
                 i, here = k, layer // k * state + first
                 before = address(u) + here, address(slopes) + (layer * state + first)
@@ -197,5 +196,5 @@ def pull_back(
                 write_panels(adjoint, panel, p, batch, n, width)
                 p, until = p + state, every
             if done == per_block:
-                behind, done = behind + state, 0
+                b, done = b + state, 0
     keep(space)

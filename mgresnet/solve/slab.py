@@ -10,7 +10,7 @@ from mgresnet.control import Shared
 from mgresnet.layers.coarse import COARSE_OPERATORS, CoarseOperator
 from mgresnet.layers.steps import Steps
 from mgresnet.mgrit.options import MGRITOptions
-from mgresnet.network import Network, Params, check_network
+from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.timeline.grid import TimeGrid
 from mgresnet.timeline.propagators import Forward
@@ -60,7 +60,6 @@ class Slab:
         """
         comm = as_time_comm(comm)
         options = MGRITOptions.serial() if options is None else options
-        check_network(net)
         provides(name, options, *OPTIONS)
         grid = _grid(net.depth, net.final_time, options.coarsening)
         layers, operator = (

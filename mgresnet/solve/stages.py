@@ -11,7 +11,7 @@ from mgresnet.arrays.trees import Gather
 from mgresnet.chain import Chain, networks_of
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Status
-from mgresnet.network import Network, check_network
+from mgresnet.network import Network
 from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.solve.slab import Slab, span
 from mgresnet.solve.solution import Solution
@@ -120,7 +120,6 @@ def columns(net: Network | Chain, params: Any) -> tuple[Any, ...]:
 def common_inputs(net: Network | Chain, inputs: Any) -> Any:
     """What all ranks have in common of a batch: all but its number of layers."""
     first = networks_of(net)[0]
-    check_network(first)
     if first.layer.input_shape is None:
         return inputs
     values = np.asarray(inputs)

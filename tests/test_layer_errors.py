@@ -8,7 +8,7 @@ they are drawn:
     gated unit, injection         k = 0: 0.96 (.12)   1: 1.21 (.043)   2: 1.37 (.017)
     gated unit, gates composed    k = 0: 1.05 (.048)  1: 1.04 (.0053)  2: 1.01 (.0007)
 
-After 60 steps of Adam that learn five samples by heart, where iterations converge slowly:
+After 60 steps of Adam that learn five samples by heart, and then converge slowly:
 
     gated unit, injection         k = 0: 11 (12)      2: 29 (.85)      6: 4.8 (.17)
     gated unit, gates composed    k = 0: 2.6 (8.2)    2: 2.3 (1.2)     6: 6.0 (.094)

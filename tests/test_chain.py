@@ -1,7 +1,8 @@
 """Networks one after another: bits on any number of ranks, gradients, training.
 
-A chain of dense stages of widths 5, 8 and 4, the last one with a spline; and stages of
-convolutions with images that are halved in between (docs/write-a-layer.md).
+A chain of dense stages of widths 5, 8 and 4, the last one with a spline; one of stages
+with rows in common, which run either way over the ranks; and convolutions, with
+images that are halved in between (docs/write-a-layer.md).
 """
 
 from functools import cache, partial
@@ -24,6 +25,7 @@ SOLVERS = {
         mg.MGRITOptions((4,), max_iterations=1, coarse_operator="third_order"),
         SERIAL,
         mg.MGRITOptions((3,), max_iterations=3, coarse_operator="injection"),
+        SERIAL,
     ),
 }
 
@@ -40,6 +42,20 @@ def dense():
     return chain, chain.init(70312), rng.standard_normal((9, 3)), rng.integers(0, 3, 9)
 
 
+def common():
+    """Splines and shared weights in even and in odd stages."""
+    stages = [
+        mg.Network(mg.Dense(3), 14, 1.0, control=mg.BSpline(5)),
+        mg.Network(mg.Dense(4), 13, 2.0, mg.Linear(3, 4), control=mg.Shared()),
+        mg.Network(mg.Dense(3), 12, 1.0, mg.Linear(4, 3), control=mg.Shared()),
+        mg.Network(
+            mg.Dense(3), 15, 1.0, mg.Linear(3, 3), mg.Linear(3, 3), mg.BSpline(4)
+        ),
+    ]
+    rng, chain = np.random.default_rng(70316), mg.Chain(stages)
+    return chain, chain.init(70317), rng.standard_normal((7, 3)), rng.integers(0, 3, 7)
+
+
 def images():
     """Images of 6 x 6 points, halved once."""
     convolution, halve = page().Convolution, page().Halve(2, 6, 6)
@@ -52,9 +68,10 @@ def images():
     return chain, chain.init(70314), pictures, rng.integers(0, 3, 6)
 
 
-CHAINS = {"dense": dense, "images": images}
+CHAINS = {"dense": dense, "common": common, "images": images}
 each_chain = pytest.mark.parametrize("name", CHAINS)
-RANKS = [("dense", 2), ("dense", 3), ("dense", 5), ("images", 2), ("images", 3)]
+RANKS = [("dense", 2), ("dense", 3), ("dense", 5), ("common", 2), ("common", 3)]
+RANKS += [("images", 2), ("images", 3)]
 each_size = pytest.mark.parametrize(("name", "size"), RANKS)
 
 

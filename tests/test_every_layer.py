@@ -266,3 +266,31 @@ def test_a_recurrent_network_may_have_an_opening_on_one_rank():
         return kinds.loss(net, params, opened, labels)
 
     assert_close(found.opening, ref.complex_step(value, params.opening), 1e-13)
+
+
+def test_outputs_without_a_head_are_the_features_of_the_last_state():
+    net, params, x, _ = problem("convolution", maps=False, depth=8)
+    objective, how = mg.LeastSquares(), mg.MGRITOptions.serial((4,))
+    targets = np.random.default_rng(90219).standard_normal((BATCH, 50))
+    last = mg.solve_forward(net, params, x).final
+    assert net.n_outputs == 50
+
+    def found(comm=None):
+        rest = {"objective": objective, "options": how, "comm": comm}
+        outputs = mg.predict(net, params, x, options=how, comm=comm)
+        return outputs, mg.evaluate(net, params, x, targets, **rest)
+
+    for outputs, evaluation in (found(), *run_ranks(found, 2)):
+        np.testing.assert_array_equal(outputs, last.reshape(BATCH, 50))
+        needed = ref.least_squares(outputs, targets)
+        assert evaluation.loss == pytest.approx(needed, rel=1e-14)
+    _, exact, info = mg.value_and_gradient(
+        net, params, x, targets, objective=objective, forward=how, adjoint=how
+    )
+    defect = (last.reshape(BATCH, 50) - targets) / BATCH
+    np.testing.assert_array_equal(info.adjoint.final.reshape(BATCH, 50), defect)
+    assert np.isfinite(exact.body).all()
+    with pytest.raises(
+        ValueError, match=r"targets has shape \(5, 5\), needed \(5, 50\)"
+    ):
+        mg.evaluate(net, params, x, targets[:, :5], objective=objective)

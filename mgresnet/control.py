@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from mgresnet.arrays.checks import floats, integer
 from mgresnet.arrays.layout import Array
+from mgresnet.arrays.memory import empty
 from mgresnet.kernels.combine import combine, combine_blocks, combine_transposed
 from mgresnet.parallel.comm import TimeComm
-from mgresnet.parallel.shares import to_shares
+from mgresnet.parallel.shares import from_shares, to_shares
 
 Indices = NDArray[np.intp]
 
@@ -172,7 +173,7 @@ class BSpline:
         return slice(None)
 
     def values(self, coefficients: Array, depth: int, layers: range) -> Array:
-        """Parameters of some of the layers.
+        """Parameters of some of the layers, (len(layers), n_params).
 
         Parameters
         ----------
@@ -180,10 +181,6 @@ class BSpline:
         depth : int
             Number N of layers of the whole network.
         layers : range
-
-        Returns
-        -------
-        ndarray, shape (len(layers), n_params)
         """
         shape = (self.n_coefficients, "n_params")
         coefficients = floats("coefficients", coefficients, shape)
@@ -249,7 +246,8 @@ def add_over_ranks(rows: Array, factors: Array, comm: TimeComm) -> Array:
     """``factors.T @ rows`` for the rows of all ranks, the same on every rank.
 
     Every rank adds all rows, in their order, for its share of the columns; so the
-    result does not depend on who has which rows.
+    result does not depend on who has which rows.  Columns come back the way they went,
+    whichever way time runs: as if every rank had K steps, all with the same points.
 
     Parameters
     ----------
@@ -258,8 +256,12 @@ def add_over_ranks(rows: Array, factors: Array, comm: TimeComm) -> Array:
     comm : TimeComm
     """
     share = combine_transposed(factors, to_shares(rows, comm))
-    whole = comm.gather(share.T)[: rows.shape[1]]
-    return np.ascontiguousarray(whole.T)
+    if comm.size == 1:
+        return share
+    points = np.concatenate([share] * comm.size + [share[:1]])
+    whole = empty((len(share) + 1, rows.shape[1]), rows.dtype)
+    from_shares(points, whole, comm)
+    return whole[:-1]
 
 
 def _check_layers(layers: range, depth: int) -> None:

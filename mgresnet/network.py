@@ -60,8 +60,9 @@ class Network:
         T; the step is h = T / N.
     opening, head : Linear or Widen, optional
         Map the features to the first state, and the last state to the outputs.
-        Without an opening the inputs are the first state, without a head the last state
-        is the output.  Where every layer takes inputs, the opening makes those.
+        Without an opening the inputs are the first state, without a head the features
+        of the last state are the outputs.  Where every layer takes inputs, the opening
+        makes those.
     control : Free, Shared or BSpline, optional
         How the parameters of the layers are made: every layer has its own (the
         default), all have the same, or they are values of a spline over depth.
@@ -123,7 +124,7 @@ class Network:
     @property
     def n_outputs(self) -> int:
         """Number of features that come out."""
-        return self.head.n_outputs if self.head else self.layer.state_shape[-1]
+        return self.head.n_outputs if self.head else math.prod(self.layer.state_shape)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -228,10 +229,10 @@ class Network:
         return d_theta, d_inputs.reshape(inputs.shape)
 
     def close(self, params: Params, last: Array) -> Array:
-        """Outputs of a batch from its last state (batch, *state_shape)."""
-        if self.head is None:
-            return last
+        """Outputs (batch, n_outputs) from the last state (batch, *state_shape)."""
         flat = last.reshape(len(last), -1)
+        if self.head is None:
+            return flat
         return _applied("head", self.head, params.head, flat)
 
     def close_back(
@@ -239,7 +240,7 @@ class Network:
     ) -> tuple[Array | None, Array]:
         """Gradients for the head, None if there is none, and for the last state."""
         if self.head is None:
-            return None, seed
+            return None, seed.reshape(last.shape)
         flat = last.reshape(len(last), -1)
         d_theta, d_last = self.head.pull_back(owned("head", params.head), flat, seed)
         return d_theta, d_last.reshape(last.shape)

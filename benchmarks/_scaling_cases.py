@@ -77,16 +77,16 @@ def train(
 
         return TorchTraining(task)
     if method in SERIAL:
-        store = method.removeprefix("serial-")
-        return OurTraining(task, mg.MGRITOptions.serial(coarsening, store), comm)
+        keep = method.removeprefix("serial-")
+        exact = mg.MGRITOptions.serial(coarsening)
+        return OurTraining(task, exact, comm, keep=keep)
     corrections = LIMIT if method == "adaptive" else int(method)
-    options = mg.MGRITOptions(
-        coarsening, max_iterations=corrections, tolerance=0.0, store="c-points"
-    )
+    options = mg.MGRITOptions(coarsening, max_iterations=corrections, tolerance=0.0)
+    how: dict[str, Any] = {"check_every": CHECK_EVERY, "keep": "c-points"}
     if method == "adaptive":
-        how = {"gradient_tolerance": TOLERANCE, "check_every": CHECK_EVERY}
+        how["gradient_tolerance"] = TOLERANCE
         return OurTraining(task, options, comm, CHECK_EVERY, **how)
-    return OurTraining(task, options, comm, check_every=CHECK_EVERY)
+    return OurTraining(task, options, comm, **how)
 
 
 class OurTraining:
@@ -150,8 +150,9 @@ def exact_gradient(
         samples.inputs,
         samples.targets,
         objective=OBJECTIVE,
-        forward=mg.MGRITOptions.serial(coarsening, "c-points"),
+        forward=mg.MGRITOptions.serial(coarsening),
         comm=comm,
+        keep="c-points",
     )
     return exact.body
 

@@ -201,8 +201,10 @@ def keeps_all(keep: str, n_layers: int, spacing: int, state: Array) -> bool:
     return keep == "all"
 
 
-def as_solution(result: Result, slab: range, spacing: int, backwards: bool) -> Solution:
-    """Solution in layer order, samples first."""
+def as_solution(
+    result: Result, slab: range, spacing: int, backwards: bool, **known: Any
+) -> Solution:
+    """Solution in layer order, samples first, with what else is known."""
     order = slice(None, None, -1 if backwards else 1)
     histories = [measure.residuals for measure in result.measures]
     ndim = result.points.ndim - 2
@@ -218,6 +220,7 @@ def as_solution(result: Result, slab: range, spacing: int, backwards: bool) -> S
         work=result.work,
         seconds=result.seconds,
         defects=samples_first(result.defects[order], ndim),
+        **known,
     )
 
 

@@ -15,6 +15,7 @@ from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.timeline.grid import TimeGrid
 from mgresnet.timeline.propagators import Forward
 
+SERIAL = MGRITOptions.serial()
 OPTIONS = (("coarsening", "coarse_operator", "max_iterations"), "MGRITOptions((4,))")
 
 
@@ -56,7 +57,7 @@ class Slab:
             If there are too many ranks.
         """
         comm = as_time_comm(comm)
-        options = MGRITOptions.serial() if options is None else options
+        options = SERIAL if options is None else options
         check_network(net)
         provides(name, options, *OPTIONS)
         grid = _grid(net.depth, net.final_time, options.coarsening)

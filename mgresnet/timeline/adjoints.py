@@ -142,10 +142,10 @@ class Adjoint(NamedTuple):
         starts = np.ascontiguousarray(self.states[::m])
         return Adjoint(self.forward.coarsen(m), starts)
 
-    def ready_for(self, samples: slice) -> "Adjoint":
+    def for_samples(self, samples: slice) -> "Adjoint":
         """The same steps for some samples, with a tape if it needs little memory."""
         some = np.ascontiguousarray(self.states[..., samples])
-        forward = self.forward.ready_for(samples)
+        forward = self.forward.for_samples(samples)
         if not forward.tape.size:
             return Adjoint(forward, some).ready()
         tape = np.ascontiguousarray(forward.tape[..., samples])

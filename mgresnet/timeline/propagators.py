@@ -111,7 +111,7 @@ class Forward(NamedTuple):
 
         return ForwardOfAll(self._once(("whole", comm.rank, comm.size), make), comm)
 
-    def ready_for(self, samples: slice) -> Self:
+    def for_samples(self, samples: slice) -> Self:
         """The same steps for some samples; nothing can be known before a start."""
         some = self.steps.for_samples(samples)
         return self if some is self.steps else self._replace(steps=some, made={})

@@ -48,9 +48,9 @@ def make_case(
 ) -> Case:
     """Build one of the cases of the table above."""
     rng = np.random.default_rng(seed)
-    control = mg.BSpline(COEFFICIENTS) if "spline" in weights else None
+    control = mg.BSpline(COEFFICIENTS) if "spline" in weights else mg.Free()
     if weights.startswith("trained"):
-        trained_at = SPLINE_DEPTH if control else depth
+        trained_at = SPLINE_DEPTH if control.shared else depth
         net, params = trained(trained_at, final_time, seed, activation, control)
         split = mg.load_problem("peaks-regression", seed=seed).validation
         chosen = rng.choice(len(split.inputs), batch, replace=False)
@@ -80,7 +80,7 @@ def trained(
     final_time: float,
     seed: int,
     activation: str,
-    control: mg.BSpline | None,
+    control: mg.BSpline | mg.Free,
 ) -> tuple[mg.Network, mg.Params]:
     """Train on peaks-regression by exact gradients; the result is reused."""
     net = mg.Network(

@@ -18,12 +18,12 @@ import numpy as np
 from tqdm import tqdm
 
 import mgresnet as mg
-from mgresnet.solve.slab import forward_propagator
+from mgresnet.solve.slab import Slab
 from mgresnet.timeline.propagators import march
 
 M, CLASSES, BATCH, SOLVES = 16, 5, 100, 4
 CHECKED = (1, 30, 150)  # steps of training
-CONTROLS = {"spline": mg.BSpline(12), "free": None}
+CONTROLS = {"spline": mg.BSpline(12), "free": mg.Free()}
 Floats = Any
 
 
@@ -203,9 +203,8 @@ def _coarse_solve(task: Task, defect: Callable[[int, Floats], Floats]) -> Floats
 
 def _coarse_steps(net: mg.Network, params: mg.Params) -> list[Callable[..., Floats]]:
     """Coarse steps, each on states (batch, w)."""
-    options = mg.MGRITOptions((M,))
-    fine = forward_propagator(net, params, range(net.depth), options)
-    coarse = fine.coarsen(M)
+    slab = Slab.of(net, mg.MGRITOptions((M,)), None)
+    coarse = slab.propagator(slab.theta(params)).coarsen(M)
 
     def step(j: int, u: Floats) -> Floats:
         return march(coarse.part(j, j + 1), u.T[None], 1)[0, 0].T

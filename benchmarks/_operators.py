@@ -130,11 +130,13 @@ class Steps:
     def propagate(self, starts: Array, u: Array, forcing: Array) -> None:
         """March all blocks at once."""
         blocks, now = np.arange(self.n_steps).reshape(len(u), -1), starts
-        for n in range(u.shape[1]):
+        every = blocks.shape[1] // u.shape[1]
+        for n in range(blocks.shape[1]):
             now = self.part(blocks[:, n]).step(now)
             if forcing.size:
                 now = now + forcing[:, n]
-            u[:, n] = now
+            if (n + 1) % every == 0:
+                u[:, n // every] = now
 
     def step(self, u: Array) -> Array:
         """Every step from its own state."""
@@ -191,13 +193,14 @@ class Transposed:
     def propagate(self, starts: Array, w: Array, forcing: Array) -> None:
         """March all blocks at once."""
         blocks = np.arange(self.n_steps)[::-1].reshape(len(w), -1)
-        now = starts
-        for n in range(w.shape[1]):
+        now, every = starts, blocks.shape[1] // w.shape[1]
+        for n in range(blocks.shape[1]):
             steps = self.forward.part(blocks[:, n])
             now = _pull_back(steps, self.states[blocks[:, n]], now)
             if forcing.size:
                 now = now + forcing[:, n]
-            w[:, n] = now
+            if (n + 1) % every == 0:
+                w[:, n // every] = now
 
 
 def _pull_back(steps: Steps, u: Array, w: Array) -> Array:

@@ -47,7 +47,7 @@ def sweeps(task: Task, interval: int, activation: int = TANH) -> Rival:
 
     def gradient():
         march(slopes)
-        known = behind, back[None, None], states[:-1], slopes
+        known = behind, back[None, None], nothing, states[:-1], slopes
         outputs = d_theta, nothing[:, 0]
         dense_back.pull_back(*known, *layers, activation, *outputs, 0, batch)
         return d_weight, d_bias

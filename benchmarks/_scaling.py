@@ -13,7 +13,8 @@ import mgresnet as mg
 SHAPES = ((8, 256), (32, 64))
 THREADED = ((16, 64), (16, 1000), (64, 64), (64, 1000))
 OBJECTIVE = mg.LeastSquares()
-SERIAL = mg.MGRITOptions.serial((16,), "c-points")
+SERIAL = mg.MGRITOptions.serial((16,))
+KEEP = "c-points"
 
 
 def over_depth(depths: tuple[int, ...], budget: float) -> list[dict[str, Any]]:
@@ -33,12 +34,14 @@ def over_depth(depths: tuple[int, ...], budget: float) -> list[dict[str, Any]]:
 def _forward(width: int, batch: int, depth: int) -> Callable[[], object]:
     net = mg.Network(mg.Dense(width), depth)
     states = _states(width, batch)
-    return partial(mg.solve_forward, net, net.init(), states, options=SERIAL)
+    call = partial(mg.solve_forward, options=SERIAL, keep=KEEP)
+    return partial(call, net, net.init(), states)
 
 
 def _gradient(width: int, batch: int, depth: int) -> Callable[[], object]:
     net, u = mg.Network(mg.Dense(width), depth), _states(width, batch)
-    call = partial(mg.value_and_gradient, objective=OBJECTIVE, forward=SERIAL)
+    how = {"objective": OBJECTIVE, "forward": SERIAL, "keep": KEEP}
+    call = partial(mg.value_and_gradient, **how)
     return partial(call, net, net.init(), u, np.zeros_like(u))
 
 

@@ -82,10 +82,11 @@ def train(
         return OurTraining(task, exact, comm, keep=keep)
     corrections = LIMIT if method == "adaptive" else int(method)
     options = mg.MGRITOptions(coarsening, max_iterations=corrections, tolerance=0.0)
+    how: dict[str, Any] = {"check_every": CHECK_EVERY, "keep": "c-points"}
     if method == "adaptive":
-        how = {"gradient_tolerance": TOLERANCE, "check_every": CHECK_EVERY}
+        how["gradient_tolerance"] = TOLERANCE
         return OurTraining(task, options, comm, CHECK_EVERY, **how)
-    return OurTraining(task, options, comm, check_every=CHECK_EVERY)
+    return OurTraining(task, options, comm, **how)
 
 
 class OurTraining:

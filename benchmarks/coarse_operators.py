@@ -37,13 +37,13 @@ from _convergence_report import write
 from _machine import stamp
 from _operators import OPERATORS, Operator, Steps, Transposed
 from convergence import RESULTS, rounded
-from mgresnet.layers.stepwise import gradient_of_layers
 from tqdm import tqdm
 
 import mgresnet as mg
-from mgresnet.arrays.layout import samples_first, samples_last
-from mgresnet.mgrit.solver import Result, iterate
+from mgresnet.arrays.layout import absent, samples_first, samples_last
+from mgresnet.mgrit.solver import Outputs, Result, iterate
 from mgresnet.plotting import draw_histories
+from mgresnet.solve.slab import Slab
 
 SEEDS, DEPTH, CORRECTIONS = (11, 23, 37, 41, 59), 1024, 5
 INTERVALS = (16, 32)
@@ -54,7 +54,7 @@ Array = Any
 def fine_steps(case: Case, operator: Operator) -> Steps:
     """Layers of a case."""
     net, params = case.net, case.params
-    rows = net.layer_params(params.body, range(net.depth))
+    rows = net.control.values(params.body, net.depth, range(net.depth))
     w = net.layer.width
     weights, biases = rows[:, : w * w].reshape(-1, w, w), rows[:, w * w :, None]
     theta = np.concatenate([weights, biases], axis=2)
@@ -62,12 +62,13 @@ def fine_steps(case: Case, operator: Operator) -> Steps:
 
 
 def solve(steps: Steps | Transposed, start: Array, m: int, k: int) -> Result:
-    """Make k corrections; m = 1 is exact."""
+    """Make k corrections, and keep all points; m = 1 is exact."""
     comm = mg.SerialComm()
+    outputs = Outputs(steps, np.empty((steps.n_steps + 1, *start.shape)))
     if m == 1:
-        return iterate(steps, start, (), SERIAL, comm)
+        return iterate(steps, start, (), SERIAL, comm, outputs=outputs)
     options = mg.MGRITOptions((m,), max_iterations=k, tolerance=0.0)
-    return iterate(steps, start, (m,), options, comm)
+    return iterate(steps, start, (m,), options, comm, outputs=outputs)
 
 
 def first_state(case: Case) -> Array:
@@ -137,9 +138,13 @@ def measure(exact: Exact, operator: Operator, m: int) -> dict[str, Any]:
 
 def gradient(case: Case, states: Array, adjoints: Array) -> Array:
     """For the parameters of the layers."""
-    net = case.net
-    rows = net.layer_params(case.params.body, range(net.depth))
-    return gradient_of_layers(net.layer, states, adjoints, rows, net.step)
+    slab = Slab.of(case.net, SERIAL, None)
+    rows = slab.theta(case.params)
+    steps, d_theta = slab.propagator(rows).prepared, np.empty_like(rows)
+    behind, none = np.ascontiguousarray(adjoints[:0:-1]), absent(rows.dtype)
+    known = behind, none, none, np.ascontiguousarray(states[:-1]), none
+    case.net.layer.march_back(steps, *known, d_theta, none)
+    return d_theta
 
 
 def history(result: Result) -> list[float]:

@@ -37,6 +37,7 @@ DEPTH, M = 1024, 16
 GOALS = {(8, 256): 1.05, (32, 256): 1.02, (64, 256): 1.02}  # by width and batch
 CORRECTIONS = (0, 1, 3)
 OPERATOR = "matched"
+KEEP = "c-points"
 
 Run = Callable[[], Any]
 
@@ -44,13 +45,12 @@ Run = Callable[[], Any]
 def options(corrections: int | None) -> mg.MGRITOptions:
     """So many corrections, never fewer; None is the serial solve."""
     if corrections is None:
-        return mg.MGRITOptions.serial((M,), store="c-points")
+        return mg.MGRITOptions.serial((M,))
     return mg.MGRITOptions(
         (M,),
         max_iterations=corrections,
         tolerance=0.0,
         coarse_operator=OPERATOR,
-        store="c-points",
     )
 
 
@@ -73,7 +73,7 @@ def solver(task: Task, corrections: int | None) -> Run:
     """A forward solve."""
     net, params, inputs = network(task)
     given = options(corrections)
-    return lambda: mg.solve_forward(net, params, inputs, options=given)
+    return lambda: mg.solve_forward(net, params, inputs, options=given, keep=KEEP)
 
 
 def whole_gradient(task: Task) -> Run:
@@ -88,6 +88,7 @@ def whole_gradient(task: Task) -> Run:
         objective=mg.LeastSquares(),
         forward=exact,
         adjoint=exact,
+        keep=KEEP,
     )
 
 

@@ -43,14 +43,16 @@ MEMORY, TIME = 1.1, 1.0  # goals: over the sum, over the time of storing all
 MB = 1e6
 
 
-def options(m: int, corrections: int | None, store: str) -> mg.MGRITOptions:
+def options(m: int, corrections: int | None) -> mg.MGRITOptions:
     """One case."""
     if corrections is None:
-        return mg.MGRITOptions.serial((m,), store=store)
-    return mg.MGRITOptions((m,), max_iterations=corrections, tolerance=0.0, store=store)
+        return mg.MGRITOptions.serial((m,))
+    return mg.MGRITOptions((m,), max_iterations=corrections, tolerance=0.0)
 
 
-def gradient(depth: int, batch: int, given: mg.MGRITOptions) -> Callable[[], Any]:
+def gradient(
+    depth: int, batch: int, given: mg.MGRITOptions, keep: str
+) -> Callable[[], Any]:
     """Loss and gradient of a network of tanh layers."""
     net = mg.Network(mg.Dense(WIDTH), depth)
     params = net.init()
@@ -63,6 +65,7 @@ def gradient(depth: int, batch: int, given: mg.MGRITOptions) -> Callable[[], Any
         objective=mg.LeastSquares(),
         forward=given,
         adjoint=given,
+        keep=keep,
     )
 
 
@@ -84,9 +87,9 @@ def needed(run: Callable[[], Any]) -> int:
 
 def peak(m: int, corrections: int | None, store: str) -> int:
     """Bytes that one gradient needs at most, in this process."""
-    given = options(m, corrections, store)
-    gradient(4 * m, 8, given)()
-    return needed(gradient(DEPTH, BATCH, given))
+    given = options(m, corrections)
+    gradient(4 * m, 8, given, store)()
+    return needed(gradient(DEPTH, BATCH, given, store))
 
 
 def in_fresh_process(*case: Any) -> int:
@@ -114,7 +117,8 @@ def held(m: int, depth: int = DEPTH, ranks: int = 1) -> dict[str, float]:
 
 def measure(m: int, corrections: int | None, budget: float) -> list[dict[str, Any]]:
     """Both ways of one case."""
-    runs = {s: gradient(DEPTH, BATCH, options(m, corrections, s)) for s in STORES}
+    given = options(m, corrections)
+    runs = {s: gradient(DEPTH, BATCH, given, s) for s in STORES}
     times = take_turns(runs, budget)
     sums = held(m)
     return [

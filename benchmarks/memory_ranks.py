@@ -39,7 +39,7 @@ GOAL = 1.3  # over what has to be held
 
 def peak(m: int, corrections: int, depth: int, comm: mg.TimeComm) -> float:
     """Megabytes of the rank that needs most."""
-    given = options(m, corrections, "c-points")
+    given = options(m, corrections)
     for layers, samples in ((m * comm.size, comm.size), (depth, BATCH)):
         net = mg.Network(mg.Dense(WIDTH), layers)
         params = mg.local_slab(net, net.init(), options=given, comm=comm)
@@ -54,6 +54,7 @@ def peak(m: int, corrections: int, depth: int, comm: mg.TimeComm) -> float:
                 forward=given,
                 adjoint=given,
                 comm=comm,
+                keep="c-points",
             )
         )
     total = np.array([grown + params.body.nbytes])

@@ -75,16 +75,15 @@ class Case(NamedTuple):
     @property
     def config(self) -> Configuration:
         """For the model."""
-        control = mg.BSpline(self.control) if self.control else None
+        control = mg.BSpline(self.control) if self.control else mg.Free()
         net = mg.Network(mg.Dense(self.width), self.depth, control=control)
         options = mg.MGRITOptions(
             coarsening=self.coarsening,
             relaxations=self.relaxations,
             max_iterations=self.iterations,
             tolerance=0.0,
-            store=self.store,
         )
-        return Configuration(net, self.batch, 8, options, options)
+        return Configuration(net, self.batch, 8, options, options, self.store)
 
 
 CASES = (
@@ -110,14 +109,13 @@ def task_of(name: str, case: Case, comm: Any) -> Any:
     inputs = rng.normal(size=(case.batch, case.width))
     targets = np.zeros_like(inputs)
     params = mg.local_slab(net, net.init(), options=options, comm=comm)
-    both = {"forward": options, "adjoint": options, "comm": comm}
+    both = {"forward": options, "adjoint": options, "comm": comm, "keep": case.store}
     loss = {"objective": mg.LeastSquares()}
     if name == "forward":
-        plain = replace(net, control=None)
+        plain = replace(net, control=mg.Free())
         rows = mg.local_slab(plain, plain.init(), options=options, comm=comm)
-        return partial(
-            mg.solve_forward, plain, rows, inputs, options=options, comm=comm
-        )
+        call = partial(mg.solve_forward, options=options, comm=comm, keep=case.store)
+        return partial(call, plain, rows, inputs)
     if name == "gradient":
         call = partial(mg.value_and_gradient, **loss, **both)
         return partial(call, net, params, inputs, targets)

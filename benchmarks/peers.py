@@ -50,7 +50,7 @@ def problem(width: int, batch: int) -> Problem:
 
 
 def solve(
-    problem: Problem, relaxations: int, corrections: int, store: str = "c-points"
+    problem: Problem, relaxations: int, corrections: int, keep: str = "c-points"
 ) -> Solve:
     """Our solve; an iteration needs no other points than the C-points."""
     options = mg.MGRITOptions(
@@ -59,9 +59,8 @@ def solve(
         coarse_operator="injection",
         tolerance=0.0,
         max_iterations=corrections,
-        store=store,
     )
-    return partial(mg.solve_forward, *problem, options=options)
+    return partial(mg.solve_forward, *problem, options=options, keep=keep)
 
 
 def peer(problem: Problem, relaxations: int, corrections: int) -> Any:

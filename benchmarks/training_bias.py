@@ -34,7 +34,7 @@ PROBLEMS = {
     "peaks-regression": (8, 0.01),
     "fashion-mnist": (16, 0.003),
 }
-CONTROLS = {"spline": mg.BSpline(12), "free": None}
+CONTROLS = {"spline": mg.BSpline(12), "free": mg.Free()}
 SERIAL = mg.MGRITOptions.serial((INTERVAL,))
 MATCHED = mg.MGRITOptions((INTERVAL,), max_iterations=8, tolerance=0.0)
 PEER = mg.MGRITOptions(

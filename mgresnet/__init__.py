@@ -4,8 +4,10 @@ from mgresnet.accuracy.gradient_error import GradientError as GradientError
 from mgresnet.accuracy.gradient_error import (
     estimate_gradient_error as estimate_gradient_error,
 )
-from mgresnet.accuracy.prediction import Prediction as Prediction
-from mgresnet.accuracy.prediction import predict_convergence as predict_convergence
+from mgresnet.accuracy.predicted_convergence import Prediction as Prediction
+from mgresnet.accuracy.predicted_convergence import (
+    predict_convergence as predict_convergence,
+)
 from mgresnet.arrays.trees import global_norm as global_norm
 from mgresnet.chain import Chain as Chain
 from mgresnet.control import BSpline as BSpline

@@ -20,7 +20,7 @@ from mpi_program import (
 )
 
 import mgresnet as mg
-from mgresnet.learning.shards import take_shard
+from mgresnet.learning.portions import take_portion
 from mgresnet.solve.slab import Slab
 
 NAMES = ("two levels", "three levels", "single precision", "control over depth")
@@ -43,9 +43,9 @@ def on_grid(case, layer, data):
     return dict(run_ranks(work, layer * data))
 
 
-def whole_body(case, results, shard):
-    """Rows of all layers after every step, as the ranks of one shard hold them."""
-    ranks = sorted(place for place in results if place[0] == shard)
+def whole_body(case, results, portion):
+    """Rows of all layers after every step, as the ranks of one portion hold them."""
+    ranks = sorted(place for place in results if place[0] == portion)
     steps = zip(*(results[place] for place in ranks), strict=True)
     bodies = [[record.params.body for record in step] for step in steps]
     if case.net.control.shared:
@@ -88,8 +88,8 @@ def test_bits_depend_on_the_data_ranks_only(name, data):
     bodies = [as_bits(body) for body in whole_body(case, alone, 0)]
     for layer in (1, 3):
         results = on_grid(case, layer, data)
-        for shard in range(data):
-            found = whole_body(case, results, shard)
+        for portion in range(data):
+            found = whole_body(case, results, portion)
             assert [as_bits(body) for body in found] == bodies
         for others in results.values():
             assert list(map(numbers, others)) == list(map(numbers, records))
@@ -113,7 +113,7 @@ def test_penalties_count_once():
 
 
 def test_estimated_error_is_that_of_the_batch_or_larger():
-    """The shards' errors add by the triangle inequality."""
+    """The portions' errors add by the triangle inequality."""
     case = CASES["two levels"]
     for data in (2, 5):
         serial = next(iter(training(case)))
@@ -197,11 +197,12 @@ def test_shards_are_equal_shares_of_all_samples(n, size):
             self.rank, self.size = rank, size
 
     rows = np.arange(float(n))
-    shards = [take_shard(rows, rows, Place(rank)) for rank in range(size)]
-    assert np.concatenate([shard.inputs for shard in shards]).tolist() == rows.tolist()
-    lengths = [len(shard.inputs) for shard in shards]
+    portions = [take_portion(rows, rows, Place(rank)) for rank in range(size)]
+    together = np.concatenate([portion.inputs for portion in portions])
+    assert together.tolist() == rows.tolist()
+    lengths = [len(portion.inputs) for portion in portions]
     assert 1 <= min(lengths) <= max(lengths) <= min(lengths) + 1
-    assert sum(shard.weight for shard in shards) == pytest.approx(1.0)
+    assert sum(portion.weight for portion in portions) == pytest.approx(1.0)
 
 
 def test_ranks_of_one_shard_are_neighbours():
@@ -273,7 +274,7 @@ def test_too_few_samples_for_the_data_ranks():
 def test_inputs_and_targets_of_different_length():
     inputs, targets = np.zeros((4, 2)), np.zeros(5, int)
     with pytest.raises(ValueError, match=r"targets have shape \(5,\), needed 4 rows"):
-        take_shard(inputs, targets, mg.SerialComm())
+        take_portion(inputs, targets, mg.SerialComm())
 
 
 @pytest.mark.mpi

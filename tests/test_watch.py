@@ -1,4 +1,4 @@
-"""Errors that are foretold between two estimates."""
+"""Errors that are predicted between two estimates."""
 
 import math
 from types import SimpleNamespace
@@ -23,16 +23,16 @@ def info(forward, adjoint):
 def test_a_foretold_error_follows_the_residuals():
     found = mg.GradientError(total=5.0, forward=3.0, adjoint=4.0)
     watch = Watch.at(found, info(0.2, 0.1))
-    later = watch.foretell(info(0.4, 0.05))
+    later = watch.extrapolate(info(0.4, 0.05))
     assert later.error == pytest.approx((5.0 * 8.0 / 7.0, 6.0, 2.0))
-    again = later.foretell(info(0.2, 0.1))
+    again = later.extrapolate(info(0.2, 0.1))
     assert again.error == pytest.approx(found)
     assert (watch.age, later.age, again.age) == (0, 1, 2)
 
 
 def test_where_nothing_can_be_foretold_no_error_is_accepted():
     exact = Watch.at(mg.GradientError(1e-3, 0.0, 1e-3), info(0.0, 0.1))
-    assert not exact.foretell(info(0.2, 0.1)).error.total < math.inf
+    assert not exact.extrapolate(info(0.2, 0.1)).error.total < math.inf
 
 
 def train(**options):

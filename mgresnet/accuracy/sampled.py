@@ -109,7 +109,7 @@ def sample(
     first : ndarray, shape state
         Where the trajectory starts.
     fewest : int
-        Number of intervals to begin with; it doubles until the new ones are foretold.
+        Number of intervals to begin with; it doubles until the new ones are predicted.
     accuracy : float
         Largest error, relative in the 2-norm, of what interpolation foretells.
     """
@@ -122,9 +122,9 @@ def sample(
     while len(model.chosen) < n:
         finer = _choose(fine, coarse, _spread(n, 2 * len(model.chosen) - 1))
         defect = finer.defect(starts)
-        foretold = interpolate(known, model.chosen, n)[finer.chosen]
+        predicted = interpolate(known, model.chosen, n)[finer.chosen]
         model, known = finer, defect
-        if np.linalg.norm(defect - foretold) <= accuracy * np.linalg.norm(defect):
+        if np.linalg.norm(defect - predicted) <= accuracy * np.linalg.norm(defect):
             break
     return model
 

@@ -152,10 +152,11 @@ def check_states(
 
 def check_finite(values: Array, name: str) -> None:
     """Refuse NaN and infinity in a batch."""
-    finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    finite = np.isfinite(values)
     if not finite.all():
+        first = int(np.argmin(finite.reshape(len(values), -1).all(axis=1)))
         raise ValueError(
-            f"{name} has NaN or infinity, first in sample {int(np.argmin(finite))}; "
+            f"{name} has NaN or infinity, first in sample {first}; "
             "remove or repair such samples"
         )
 

@@ -30,7 +30,7 @@ def tree_map(function: Callable[..., Array], first: T, *others: Tree) -> T:
     trees = [_arrays(tree) for tree in (first, *others)]
     for index, leaves in enumerate(zip(*trees, strict=True)):
         shapes = [None if leaf is None else leaf.shape for leaf in leaves]
-        if len(set(shapes)) > 1:
+        if shapes.count(shapes[0]) < len(shapes):
             raise ValueError(
                 f"field {index} has shapes {shapes}: need the same in all trees; "
                 "cut gradient, state and parameters to the same slab of rows"
@@ -81,6 +81,7 @@ def global_norm(tree: Tree, gather: Any) -> float:
 
 def _arrays(tree: Any) -> list[Array | None]:
     """Fields of a tree, checked."""
-    provides("a tree", tree, ("_fields",), "Params(opening, body, head)")
+    if not hasattr(type(tree), "_fields"):
+        provides("a tree", tree, ("_fields",), "Params(opening, body, head)")
     fields = zip(tree._fields, tree, strict=True)
     return [x if x is None else floats(name, x) for name, x in fields]

@@ -217,11 +217,11 @@ def _row(setup: Setup, rates: Rates, size: int, serial: float) -> dict[str, Any]
         row |= {"best_coarsening": best.coarsening, "best": serial / best.seconds}
     if task == "step":
         piped = pipeline(config, rates, machine, size)
-        shards = data_parallel(config, rates, machine, size)
+        portions = data_parallel(config, rates, machine, size)
         if piped:
             row |= {"pipeline": serial / piped.seconds, "bubble": piped.bubble}
-        if shards:
-            row["data_parallel"] = serial / shards
+        if portions:
+            row["data_parallel"] = serial / portions
     return row
 
 

@@ -55,7 +55,8 @@ class Steps(NamedTuple):
         """Keep the steps start..stop-1."""
         theta = self.theta if self.shared else self.theta[start:stop]
         inputs = self.inputs[start:stop] if self.inputs.size else self.inputs
-        return self._replace(n=stop - start, theta=theta, inputs=inputs)
+        how = self.h, self.span, self.scheme, self.shared
+        return type(self)(stop - start, theta, inputs, *how)
 
     def take(self, which: Any) -> Self:
         """Keep some steps, for instance one of every few."""
@@ -72,8 +73,8 @@ class Steps(NamedTuple):
         if inputs.size:
             inputs = operator.inputs(inputs, m, self.span)
         span = self.span * m
-        kept = self._replace(n=self.n // m, theta=theta, inputs=inputs, span=span)
-        return kept._replace(scheme=operator.scheme(span))
+        how = self.h, span, operator.scheme(span), self.shared
+        return type(self)(self.n // m, theta, inputs, *how)
 
     def of_all(self, comm: TimeComm) -> Self:
         """Steps of all ranks in time order, with this rank's inputs."""

@@ -21,7 +21,7 @@ from mgresnet.learning.controller import (
     largest_affordable,
     planned_options,
 )
-from mgresnet.learning.shards import Shard, take_shard
+from mgresnet.learning.portions import Portion, take_portion
 from mgresnet.learning.watch import Watch
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network
@@ -48,7 +48,7 @@ class Accurate(NamedTuple):
     norm: float
     error: GradientError  # relative to the norm
     plans: Both  # Plan that led to this gradient
-    watch: Watch  # on the error of this rank's shard
+    watch: Watch  # on the error of this rank's portion
     iterations: Both  # done, or SERIAL
     seconds: Counter[str]
 
@@ -87,28 +87,28 @@ def accurate_gradient(
     keep : {"all", "c-points", "auto"}
         As in `value_and_gradient`.
     watch : Watch, optional
-        From an earlier step, to foretell the error, which is estimated only if that is
+        From an earlier step, to predict the error, which is estimated only if that is
         too large.
     """
     grid = as_process_grid(comm)
     gather = own_gather(net, grid.layer)
-    shard = take_shard(inputs, targets, grid.data)
+    portion = take_portion(inputs, targets, grid.data)
     seconds: Counter[str] = Counter()
     taken = done = Both(0, 0)
     own = None
     while True:
         options = Both(*map(_options, rules, plans, done))
-        loss = shard.targets, objective, regularisation
+        loss = portion.targets, objective, regularisation
         ways = options.forward, options.adjoint, grid.layer
-        problem = pose_gradient(net, params, shard.inputs, *loss, *ways)
+        problem = pose_gradient(net, params, portion.inputs, *loss, *ways)
         mine = problem.find(own, None, keep)
         own = mine[2]
-        judged = watch and _judge(shard, mine, watch.foretell(own), gather)
+        judged = watch and _judge(portion, mine, watch.extrapolate(own), gather)
         if judged is None or not _holds(rules, judged.error):
             started = time.perf_counter()
             seen = _estimate(problem, own)
             seconds.update({"estimate": time.perf_counter() - started})
-            judged = _judge(shard, mine, seen, gather)
+            judged = _judge(portion, mine, seen, gather)
         value, gradient, info, norm, error, seen = judged
         seconds.update(info.seconds)
         solved = (info.forward.iterations, info.adjoint.iterations)
@@ -131,28 +131,28 @@ class Judged(NamedTuple):
     info: Info
     norm: float
     error: GradientError
-    seen: Watch  # on the error of this rank's shard
+    seen: Watch  # on the error of this rank's portion
 
 
 def _judge(
-    shard: Shard, mine: tuple[float, Any, Info], seen: Watch, gather: Gather
+    portion: Portion, mine: tuple[float, Any, Info], seen: Watch, gather: Gather
 ) -> Judged:
-    """Put the shards together, with what each has seen of its error."""
+    """Put the portions together, with what each has seen of its error."""
     value, gradient, own = mine
-    value, gradient, absolute, info = shard.whole(value, gradient, seen.error, own)
+    value, gradient, absolute, info = portion.whole(value, gradient, seen.error, own)
     norm = global_norm(gradient, gather)
     error = GradientError(*(part / max(norm, 1e-300) for part in absolute))
     return Judged(value, gradient, info, norm, error, seen)
 
 
-def _holds(rules: Both, foretold: GradientError) -> bool:
+def _holds(rules: Both, predicted: GradientError) -> bool:
     """Whether an error need not be estimated to be accepted."""
-    accepted: bool = rules.forward.accepts(foretold.total)
-    return accepted and math.isfinite(foretold.total)
+    accepted: bool = rules.forward.accepts(predicted.total)
+    return accepted and math.isfinite(predicted.total)
 
 
 def _estimate(problem: GradientProblem, info: Info) -> Watch:
-    """Estimate the error of the gradient of a shard."""
+    """Estimate the error of the gradient of a portion."""
     net, owned, slab = problem.net, problem.owned, problem.slabs[0]
     options = slab.options, problem.backs[0].options
     loss = problem.targets, problem.objective

@@ -18,8 +18,8 @@ from mgresnet.learning.accurate import (
 )
 from mgresnet.learning.controller import SERIAL, Fixed
 from mgresnet.learning.optimisers import Transform, apply_updates
+from mgresnet.learning.portions import take_portion
 from mgresnet.learning.rounds import common_batches, known_facts
-from mgresnet.learning.shards import take_shard
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Status
 from mgresnet.network import Network, Params
@@ -114,7 +114,7 @@ def train(
         that of the layers; to study on few ranks what many would do.
     check_every : int
         Steps from one estimate of the gradient's error to the next.  In between it is
-        foretold from the residuals, and estimated at once should that be too large.
+        predicted from the residuals, and estimated at once should that be too large.
 
     keep : {"all", "c-points", "auto"}
         Which states are kept on the way; see `value_and_gradient`.
@@ -138,8 +138,8 @@ def train(
 
     For a given number of data ranks all numbers are bitwise the same on any number of
     layer ranks.  Between numbers of data ranks they differ by rounding as long as the
-    iterations are the same.  A tolerance can change these: every shard stops on its
-    own, and the estimated errors of the shards' gradients add up.
+    iterations are the same.  A tolerance can change these: every portion stops on its
+    own, and the estimated errors of the portions' gradients add up.
     """
     grid = as_process_grid(comm)
     forward = MGRITOptions.serial() if forward is None else forward
@@ -191,7 +191,7 @@ def _check_step(
     targets: Any,
 ) -> Array:
     """Inputs of a batch that can be trained on."""
-    take_shard(inputs, targets, data)
+    take_portion(inputs, targets, data)
     x = checked_inputs(slab, own, inputs)
     check_targets(objective, n_outputs, targets, len(x))
     return x

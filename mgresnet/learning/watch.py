@@ -1,6 +1,6 @@
 """Estimates of the gradient's error that last for some steps of training.
 
-An estimate costs several coarse solves.  Between two of them the error is foretold:
+An estimate costs several coarse solves.  Between two of them the error is predicted:
 each part is taken to grow and shrink with the residual of the solve that it is from.
 """
 
@@ -24,7 +24,7 @@ class Watch(NamedTuple):
         residuals = (info.forward.final_residual, info.adjoint.final_residual)
         return cls(error, *residuals, age=0)
 
-    def foretell(self, info: Info) -> Self:
+    def extrapolate(self, info: Info) -> Self:
         """What the error has become, to judge by the residuals."""
         now = self.at(self.error, info)
         forward = self.error.forward * _growth(

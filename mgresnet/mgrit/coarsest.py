@@ -90,7 +90,7 @@ def _hand_on(
         if forcing.size:
             tau = np.ascontiguousarray(forcing[None, ..., samples])
         u = some if some.flags.c_contiguous else empty(some.shape, some.dtype)
-        ready = steps.ready_for(samples)
+        ready = steps.for_samples(samples)
         u[0] = comm.recv_left(some[0])
         ready.propagate(u[:1], u[None, 1:], tau)
         comm.send_right(u[-1])

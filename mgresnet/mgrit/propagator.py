@@ -58,7 +58,7 @@ class Spreadable(Protocol):
     Samples are independent of each other and lie along the last axis of a state.
     """
 
-    def ready_for(self, samples: slice, /) -> Propagator:
+    def for_samples(self, samples: slice, /) -> Propagator:
         """The same steps for some samples, with all that is known before a start."""
 
     def whole(self, comm: TimeComm, /) -> Whole:
@@ -76,7 +76,7 @@ def spreadable(propagator: Propagator, comm: TimeComm) -> Spreadable:
     if not isinstance(propagator, Spreadable):
         raise TypeError(
             f"{type(propagator).__name__} cannot be solved by {comm.size} ranks; "
-            "needed methods ready_for(samples) and whole(comm), as Forward and Adjoint "
-            "have them, or one rank"
+            "needed methods for_samples(samples) and whole(comm), as those of Forward, "
+            "or one rank"
         )
     return propagator

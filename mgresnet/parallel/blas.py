@@ -9,7 +9,7 @@ import os
 
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from mgresnet.parallel.crowd import ranks_here
+from mgresnet.parallel.oversubscription import ranks_here
 
 # The user's own choice, which stands.
 CHOICES = (

@@ -53,8 +53,8 @@ class ProcessGrid:
                 f"numbers >= 1 whose product is {comm.size}, or start "
                 f"{max(layer, 1) * max(data, 1)} rank(s)"
             )
-        place, shard = comm.rank % layer, comm.rank // layer
-        return cls(layer=split(comm, shard), data=split(comm, place))
+        place, portion = comm.rank % layer, comm.rank // layer
+        return cls(layer=split(comm, portion), data=split(comm, place))
 
     @property
     def rank(self) -> int:

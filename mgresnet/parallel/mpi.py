@@ -18,8 +18,8 @@ from mpi4py import MPI
 from mgresnet.arrays.memory import empty
 from mgresnet.parallel.blas import limit_blas
 from mgresnet.parallel.comm import Array, SerialComm, TimeComm
-from mgresnet.parallel.crowd import LAST_NAP, await_asleep, crowded
 from mgresnet.parallel.endings import end_job_on_exception
+from mgresnet.parallel.oversubscription import LAST_NAP, await_asleep, oversubscribed
 from mgresnet.parallel.roll import ENDED, last_row
 
 PATIENCE = 3.0  # seconds for which a program that ends waits for others to end, too
@@ -162,7 +162,7 @@ class MPIComm:
 
     def _meet(self) -> None:
         """Where ranks share cores, sleep until all are there."""
-        if crowded():
+        if oversubscribed():
             await_asleep(self._comm.Ibarrier())
 
     def _lengths(self, n: int) -> list[int]:
@@ -193,7 +193,7 @@ class MPIComm:
 
 def _await(arrival: MPI.Request) -> None:
     """Wait for a message."""
-    if crowded():
+    if oversubscribed():
         await_asleep(arrival)
     else:
         arrival.Wait()

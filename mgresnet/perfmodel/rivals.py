@@ -1,4 +1,4 @@
-r"""What else many ranks could do with a network and a batch: micro-batches, shards.
+r"""What else many ranks could do with a network and a batch: micro-batches, portions.
 
 Pipeline parallelism: K stages hold the layers, M micro-batches follow one another
 forwards and, after the last, backwards.  All stages are busy but for a fraction
@@ -69,10 +69,10 @@ def data_parallel(
     """
     if size > config.batch:
         return None
-    shard = -(-config.batch // size)
+    portion = -(-config.batch // size)
     rows = config.net.depth
     if config.net.control.shared:
         rows = config.net.control.n_rows(config.net.depth)
     moved = rows * config.net.layer.n_params * config.itemsize * (size - 1) / size
-    seconds = rates.serial.at(config.net.depth, shard)
+    seconds = rates.serial.at(config.net.depth, portion)
     return seconds + 2 * machine.allgather(size, moved)

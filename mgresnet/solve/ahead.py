@@ -1,6 +1,5 @@
 """A batch that is to be propagated forward, as the engine sees it."""
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from mgresnet.arrays.checks import check_finite, check_states
 from mgresnet.arrays.layout import Array, samples_last
 from mgresnet.arrays.memory import empty
-from mgresnet.mgrit.solver import Outputs, iterate
+from mgresnet.mgrit.solver import Outputs, Result, iterate
 from mgresnet.network import Params
 from mgresnet.solve.slab import Slab
 from mgresnet.solve.solution import Solution, as_solution, guess_points, keeps_all
@@ -29,9 +28,10 @@ class Posed(NamedTuple):
         slab = self.slab
         return keeps_all(keep, slab.most_layers, slab.grid.spacing, self.first)
 
-    def complete(self, solution: Solution, layers: Forward) -> Solution:
-        """Add what a way back wants to know."""
-        return replace(solution, inputs=self.inputs, own=self.own, layers=layers)
+    def solution(self, result: Result, spacing: int, layers: Forward) -> Solution:
+        """Solution with what a way back wants to know."""
+        known = {"inputs": self.inputs, "own": self.own, "layers": layers}
+        return as_solution(result, self.slab.layers, spacing, backwards=False, **known)
 
 
 def pose(
@@ -72,8 +72,7 @@ def propagate(batch: Posed, guess: Solution | Array | None, keep: str) -> Soluti
         guess=guess_points(guess, slab.layers, slab.grid.spacing, batch.first),
         outputs=outputs,
     )
-    solution = as_solution(result, slab.layers, spacing, backwards=False)
-    return batch.complete(solution, layers)
+    return batch.solution(result, spacing, layers)
 
 
 def checked_inputs(slab: Slab, own: Params, inputs: Array) -> Array:

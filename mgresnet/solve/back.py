@@ -1,7 +1,6 @@
 """Adjoints that are to be propagated back along a forward solution."""
 
 import itertools
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -71,11 +70,10 @@ class Back(NamedTuple):
             forcing=forcing,
             outputs=outputs,
         )
-        solution = as_solution(result, layers, spacing, backwards=True)
-        solution = replace(solution, forcing=forcing)
-        if wanted is None:
-            return solution
-        return replace(solution, gradient=wanted.theta, d_inputs=wanted.inputs)
+        known = {"forcing": forcing}
+        if wanted is not None:
+            known |= {"gradient": wanted.theta, "d_inputs": wanted.inputs}
+        return as_solution(result, layers, spacing, backwards=True, **known)
 
     def _transposed(self) -> Adjoint | RetracedAdjoint:
         """Adjoint of the fine layers at the states that the forward solution has."""
@@ -87,6 +85,9 @@ class Back(NamedTuple):
         if len(forward.states) == len(self.slab.layers) + 1:
             return Adjoint(layers, samples_last(forward.states[:-1], ndim))
         needed = kept_points(len(self.slab.layers), grid.spacing)
+        if forward.kept is needed:
+            starts = samples_last(forward.states[:-1], ndim)
+            return RetracedAdjoint(layers, starts, grid.spacing, absent(starts.dtype))
         places = np.searchsorted(forward.kept, needed)
         if not np.array_equal(forward.kept[places], needed):
             raise ValueError(

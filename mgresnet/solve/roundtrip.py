@@ -23,7 +23,6 @@ from mgresnet.solve.slab import Slab
 from mgresnet.solve.solution import (
     Indices,
     Solution,
-    as_solution,
     guess_points,
     kept_points,
 )
@@ -78,8 +77,7 @@ class Unswept(NamedTuple):
         ends = none if found.swept else found.finest.ends
         adjoint = problem.propagate(guess, keep, True, ends)
         result, spacing = found.measure(batch.slab.comm), batch.slab.grid.spacing
-        states = as_solution(result, batch.slab.layers, spacing, backwards=False)
-        return batch.complete(states, batch.layers), adjoint
+        return batch.solution(result, spacing, batch.layers), adjoint
 
 
 def leaves_sweep(grid: TimeGrid, forward: MGRITOptions, back: TimeGrid) -> bool:

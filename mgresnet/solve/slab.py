@@ -15,6 +15,7 @@ from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.timeline.grid import TimeGrid
 from mgresnet.timeline.propagators import Forward
 
+SERIAL = MGRITOptions.serial()
 OPTIONS = (("coarsening", "coarse_operator", "max_iterations"), "MGRITOptions((4,))")
 
 
@@ -59,14 +60,11 @@ class Slab:
             If there are too many ranks.
         """
         comm = as_time_comm(comm)
-        options = MGRITOptions.serial() if options is None else options
+        options = SERIAL if options is None else options
         provides(name, options, *OPTIONS)
         grid = _grid(net.depth, net.final_time, options.coarsening)
-        layers, operator = (
-            grid.slab(comm.rank, comm.size),
-            _operator(net, options, grid),
-        )
-        return cls(net, options, grid, layers, comm, operator)
+        layers = grid.slab(comm.rank, comm.size)
+        return cls(net, options, grid, layers, comm, _operator(net, options, grid))
 
     @property
     def is_first(self) -> bool:

@@ -143,6 +143,12 @@ def check_solution(
 ) -> None:
     """Refuse what is no solution, or one of another network, slab or dtype."""
     check_network(net)
+    _check_layers(name, solution, net, slab)
+    _check_states(name, solution, net, net.own(params, solution.slab).body.dtype)
+
+
+def _check_layers(name: str, solution: Any, net: Network, slab: range | None) -> None:
+    """Refuse what is no solution, or one of another network or slab."""
     provides(name, solution, ("states", "kept", "slab"), "what solve_forward returns")
     provides(f"{name}.states", solution.states, ("shape", "dtype"), "an array")
     own = solution.slab
@@ -152,7 +158,10 @@ def check_solution(
             f"{name} holds layers {span(own)}, {needed}; use one network, one "
             "communicator and one coarsening for both solves"
         )
-    dtype = net.own(params, own).body.dtype
+
+
+def _check_states(name: str, solution: Any, net: Network, dtype: Any) -> None:
+    """Refuse states of another dtype or shape."""
     shape: Sizes = (len(solution.kept), "batch", *net.layer.state_shape)
     floats(f"{name}.states", solution.states, shape, dtype)
 
@@ -161,8 +170,9 @@ def check_solutions(
     forward: Any, adjoint: Any, net: Network, params: Params, slab: range | None = None
 ) -> None:
     """Refuse two solutions that do not belong together, either."""
-    for name, solution in (("forward", forward), ("adjoint", adjoint)):
-        check_solution(name, solution, net, params, slab)
+    check_solution("forward", forward, net, params, slab)
+    _check_layers("adjoint", adjoint, net, slab)
+    _check_states("adjoint", adjoint, net, forward.states.dtype)
     if forward.slab != adjoint.slab or forward.final.shape != adjoint.final.shape:
         raise ValueError(
             f"forward states have shape {forward.states.shape}, adjoints "
@@ -201,8 +211,10 @@ def keeps_all(keep: str, n_layers: int, spacing: int, state: Array) -> bool:
     return keep == "all"
 
 
-def as_solution(result: Result, slab: range, spacing: int, backwards: bool) -> Solution:
-    """Solution in layer order, samples first."""
+def as_solution(
+    result: Result, slab: range, spacing: int, backwards: bool, **known: Any
+) -> Solution:
+    """Solution in layer order, samples first, with what else is known."""
     order = slice(None, None, -1 if backwards else 1)
     histories = [measure.residuals for measure in result.measures]
     ndim = result.points.ndim - 2
@@ -218,6 +230,7 @@ def as_solution(result: Result, slab: range, spacing: int, backwards: bool) -> S
         work=result.work,
         seconds=result.seconds,
         defects=samples_first(result.defects[order], ndim),
+        **known,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -146,7 +147,7 @@ def slabs_back(net: Network | Chain, slabs: list[Slab], options: Any) -> list[Sl
     backs = []
     for slab, how in zip(slabs, per_stage(net, options), strict=True):
         if how is None:
-            how = MGRITOptions.serial(slab.options.coarsening)
+            how = _serial(slab.options.coarsening)
         backs.append(Slab.of(slab.net, how, slab.comm, "adjoint"))
         if backs[-1].layers != slab.layers:
             raise ValueError(
@@ -155,6 +156,9 @@ def slabs_back(net: Network | Chain, slabs: list[Slab], options: Any) -> list[Sl
                 "communicator and the same coarsening for both"
             )
     return backs
+
+
+_serial = lru_cache(MGRITOptions.serial)
 
 
 def snaking(comm: Any) -> tuple[TimeComm, TimeComm]:

@@ -132,18 +132,20 @@ class Adjoint(NamedTuple):
 
     def cut(self, m: int) -> tuple[Self, Self, Self]:
         """Split into what comes before, in, and after the intervals of m steps."""
-        n = self.n_steps - self.n_steps % m
-        return self.part(n, self.n_steps), self.part(0, n), self.part(0, 0)
+        steps, nothing = self.n_steps, self.part(0, 0)
+        n = steps - steps % m
+        before = self.part(n, steps) if n < steps else nothing
+        return before, self.part(0, n), nothing
 
     def coarsen(self, m: int) -> "Adjoint":
         """Transpose the coarse forward step at the left C-point of every interval."""
         starts = np.ascontiguousarray(self.states[::m])
         return Adjoint(self.forward.coarsen(m), starts)
 
-    def ready_for(self, samples: slice) -> "Adjoint":
+    def for_samples(self, samples: slice) -> "Adjoint":
         """The same steps for some samples, with a tape if it needs little memory."""
         some = np.ascontiguousarray(self.states[..., samples])
-        forward = self.forward.ready_for(samples)
+        forward = self.forward.for_samples(samples)
         if not forward.tape.size:
             return Adjoint(forward, some).ready()
         tape = np.ascontiguousarray(forward.tape[..., samples])
@@ -155,12 +157,11 @@ class Adjoint(NamedTuple):
 
     def part(self, start: int, stop: int) -> Self:
         """Keep the layers start..stop-1."""
-        wanted = self.gradients
-        return self._replace(
-            forward=self.forward.part(start, stop),
-            states=self.states[start:stop],
-            gradients=wanted and wanted.part(start, stop, self.n_steps),
-        )
+        n, wanted = self.n_steps, self.gradients
+        if (start, stop) == (0, n):
+            return self
+        some, states = self.forward.part(start, stop), self.states[start:stop]
+        return type(self)(some, states, wanted and wanted.part(start, stop, n))
 
 
 class AdjointOfAll(NamedTuple):
@@ -236,22 +237,27 @@ class RetracedAdjoint(NamedTuple):
 
         Intervals are never shorter than `spacing`: the states between are not known.
         """
-        m = max(m, self.spacing)
-        k = self.n_steps // m
-        intervals = self._part(slice(k * m), slice(k))
-        remainder = self._part(slice(k * m, None), slice(k, None))
-        return remainder, intervals, self._part(slice(0), slice(0))
+        m, steps, nothing = (
+            max(m, self.spacing),
+            self.n_steps,
+            self._part(0, 0, slice(0)),
+        )
+        k = steps // m
+        if k * m == steps:
+            return nothing, self, nothing
+        remainder = self._part(k * m, steps, slice(k, None))
+        return remainder, self._part(0, k * m, slice(k)), nothing
 
     def coarsen(self, m: int) -> Adjoint:
         """Transpose the coarse forward step at the left C-point of every interval."""
         return Adjoint(self.forward.coarsen(m), self.states)
 
-    def _part(self, layers: slice, starts: slice) -> Self:
-        start, stop, _ = layers.indices(self.n_steps)
-        wanted = self.gradients
-        return self._replace(
-            forward=self.forward.part(start, stop),
-            states=self.states[starts],
-            ends=self.ends[starts] if self.ends.size else self.ends,
-            gradients=wanted and wanted.part(start, stop, self.n_steps),
+    def _part(self, start: int, stop: int, starts: slice) -> Self:
+        wanted, ends = self.gradients, self.ends
+        return type(self)(
+            self.forward.part(start, stop),
+            self.states[starts],
+            self.spacing,
+            ends[starts] if ends.size else ends,
+            wanted and wanted.part(start, stop, self.n_steps),
         )

@@ -42,7 +42,7 @@ class TimeGrid:
             n //= m
         return tuple(factors)
 
-    @property
+    @cached_property
     def steps(self) -> tuple[int, ...]:
         """Number of steps on every level, finest first."""
         steps = [self.depth]
@@ -50,7 +50,7 @@ class TimeGrid:
             steps.append(steps[-1] // m)
         return tuple(steps)
 
-    @property
+    @cached_property
     def interval(self) -> int:
         """Number of layers in one step of the coarsest level."""
         return math.prod(self.factors)

@@ -64,7 +64,8 @@ class Forward(NamedTuple):
 
     def with_steps(self, steps: Steps) -> Self:
         """Other steps of the same layer, without a tape."""
-        return self._replace(steps=steps, tape=absent(self.dtype), made={})
+        none = absent(self.dtype)
+        return type(self)(self.layer, steps, self.operator, none, {})
 
     def propagate(self, starts: Array, u: Array, forcing: Array) -> None:
         """Fill every block with what follows its start; u is modified in place.
@@ -85,8 +86,10 @@ class Forward(NamedTuple):
 
     def cut(self, m: int) -> tuple[Self, Self, Self]:
         """Split into what comes before, in, and after the intervals of m steps."""
-        n = self.n_steps - self.n_steps % m
-        return self.part(0, 0), self.part(0, n), self.part(n, self.n_steps)
+        steps, nothing = self.n_steps, self.part(0, 0)
+        n = steps - steps % m
+        behind = self.part(n, steps) if n < steps else nothing
+        return nothing, self.part(0, n), behind
 
     def coarsen(self, m: int) -> Self:
         """One step for every m, for propagators without remainder."""
@@ -108,7 +111,7 @@ class Forward(NamedTuple):
 
         return ForwardOfAll(self._once(("whole", comm.rank, comm.size), make), comm)
 
-    def ready_for(self, samples: slice) -> Self:
+    def for_samples(self, samples: slice) -> Self:
         """The same steps for some samples; nothing can be known before a start."""
         some = self.steps.for_samples(samples)
         return self if some is self.steps else self._replace(steps=some, made={})
@@ -117,8 +120,11 @@ class Forward(NamedTuple):
         """Keep the steps start..stop-1."""
         if (start, stop) == (0, self.n_steps):
             return self
-        steps = self.steps.part(start, stop)
-        made: Self = self._once((start, stop), lambda: self.with_steps(steps))
+
+        def make() -> Forward:
+            return self.with_steps(self.steps.part(start, stop))
+
+        made: Self = self._once((start, stop), make)
         return made._replace(tape=self.tape[start:stop]) if self.tape.size else made
 
     def _once(self, key: Any, make: Callable[[], Any]) -> Any:

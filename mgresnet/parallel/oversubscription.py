@@ -21,7 +21,7 @@ def ranks_here(otherwise: int) -> int:
 
 
 @functools.cache
-def crowded() -> bool:
+def oversubscribed() -> bool:
     """Whether this node is known to have more ranks than cores."""
     return ranks_here(0) > (os.cpu_count() or 1)
 

@@ -1,11 +1,11 @@
-r"""A batch divided over ranks: means over n samples from means over the shards.
+r"""A batch divided over ranks: means over n samples from means over the portions.
 
 .. math::
 
     J = \sum_q w_q J_q, \qquad \nabla J = \sum_q w_q \nabla J_q, \qquad w_q = n_q / n .
 
 The weights add up to one, so a penalty that is part of every J_q counts once.  Errors
-of the shards' gradients add with these weights; by the triangle inequality the sum of
+of the portions' gradients add with these weights; by the triangle inequality the sum of
 their norms bounds the norm of the sum.  All sums are taken in rank order, so that every
 data rank has the same bits; against an undivided batch they differ by rounding.
 """
@@ -27,7 +27,7 @@ from mgresnet.solve.stages import Solutions
 
 
 @dataclass(frozen=True)
-class Shard:
+class Portion:
     """Consecutive samples of a batch.
 
     Parameters
@@ -37,7 +37,7 @@ class Shard:
     weight : float
         n_q / n.
     data : TimeComm
-        Ranks that hold the shards.
+        Ranks that hold the portions.
     """
 
     inputs: Array
@@ -48,7 +48,7 @@ class Shard:
     def whole(
         self, value: float, gradient: Params, error: GradientError, info: Info
     ) -> tuple[float, Params, GradientError, Info]:
-        """What the whole batch has, from what this rank found for its shard."""
+        """What the whole batch has, from what this rank found for its portion."""
         if self.data.size == 1:
             return value, gradient, error, info
         numbers = np.array([value, info.loss, *error])
@@ -64,7 +64,7 @@ class Shard:
         return self.data.sum(self.weight * values)
 
 
-def take_shard(inputs: Array, targets: Any, data: TimeComm) -> Shard:
+def take_portion(inputs: Array, targets: Any, data: TimeComm) -> Portion:
     """Share of this rank in a batch; shares are equal to within one sample.
 
     Raises
@@ -85,14 +85,14 @@ def take_shard(inputs: Array, targets: Any, data: TimeComm) -> Shard:
         )
     rows = slice(data.rank * n // data.size, (data.rank + 1) * n // data.size)
     weight = (rows.stop - rows.start) / n
-    return Shard(inputs[rows], targets[rows], weight, data)
+    return Portion(inputs[rows], targets[rows], weight, data)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # shows in the status
 def _of_all(solution: Any, data: TimeComm) -> Any:
-    """States of this shard with the history of the whole batch.
+    """States of this portion with the history of the whole batch.
 
-    A shard that has stopped keeps its residual while others go on.
+    A portion that has stopped keeps its residual while others go on.
     """
     if isinstance(solution, Solutions):
         return Solutions(tuple(_of_all(stage, data) for stage in solution))

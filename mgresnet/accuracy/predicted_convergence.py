@@ -1,4 +1,4 @@
-r"""How fast a solve will converge, foretold from a few samples and intervals.
+r"""How fast a solve will converge, predicted from a few samples and intervals.
 
 The solver's own cycle, with the levels, relaxations and first approximation of the
 options, runs on the model of `mgresnet.accuracy.sampled`: exact coarse steps, and what
@@ -29,7 +29,7 @@ from mgresnet.timeline.adjoints import Adjoint
 from mgresnet.timeline.propagators import Forward
 
 FEWEST_INTERVALS = 9  # that a defect is measured on
-SAMPLING_ERROR = 0.3  # of a defect foretold from half as many intervals
+SAMPLING_ERROR = 0.3  # of a defect predicted from half as many intervals
 GOOD_FACTOR = 0.1  # one digit per iteration
 POINTS, SAMPLES = 9, 2  # at which a level is linearised
 
@@ -126,11 +126,11 @@ def predict_convergence(
     -----
     Against batches of 32 random samples and networks of width 8, over 216 combinations
     of depth 256 to 1024, m, final time, coarse operator, relaxation and weights,
-    factors were foretold to within 1.4 forward and 1.9 for the adjoint where weights
+    factors were predicted to within 1.4 forward and 1.9 for the adjoint where weights
     are smooth in depth, 1.3 and 1.4 where they are independent; of depth 2048 and 4096,
     where a sixth of the intervals was evaluated, to within 1.7.  Least certain are
     factors so small that rounding leaves one or two iterations to average: that is most
-    of "third_order", foretold to within 4 only.  Data unlike the samples given, and
+    of "third_order", predicted to within 4 only.  Data unlike the samples given, and
     remainders behind the last C-point, are not seen.
 
     A coarsening (m,) is recommended if both residuals fall to a tenth with the first

@@ -233,6 +233,38 @@ def test_estimates_are_right_within_a_factor_of_3(name, operator, k):
     assert 1 / 3 < error.total / distance(found, alone(name)[1]) < 3
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_estimates_do_not_ask_which_states_are_kept(size):
+    """Nor do they where a stage is solved serially or is too short for C-points."""
+    rng = np.random.default_rng(70318)
+    stages = [
+        mg.Network(mg.Dense(3), 17, 2.0),
+        mg.Network(mg.Dense(3), 3, 1.0, mg.Linear(3, 3)),
+        mg.Network(mg.Dense(3), 15, 1.0),
+        mg.Network(mg.Dense(3), 14, 2.0, mg.Linear(3, 3), mg.Linear(3, 3)),
+    ]
+    chain = mg.Chain(stages)
+    params, inputs = chain.init(70319), rng.standard_normal((7, 3))
+    batch = inputs, rng.integers(0, 3, 7)
+    one = mg.MGRITOptions((4,), max_iterations=1, tolerance=0.0)
+    how = one, one, mg.MGRITOptions.serial(), one
+    solvers = {"objective": OBJECTIVE, "forward": how, "adjoint": how}
+
+    def estimate(keep, comm=None):
+        rest = solvers | {"comm": comm, "keep": keep}
+        _, found, info = mg.value_and_gradient(chain, params, *batch, **rest)
+        rest = {"objective": OBJECTIVE, "options": how, "comm": comm}
+        return found, mg.estimate_gradient_error(
+            chain, params, *info[:2], batch[1], **rest
+        )
+
+    found, needed = estimate("all")
+    exact = mg.value_and_gradient(chain, params, *batch, objective=OBJECTIVE)[1]
+    assert 1 / 3 < needed.total / distance(found, exact) < 3
+    for _, got in run_ranks(partial(estimate, "c-points"), size):
+        assert got.total == pytest.approx(needed.total, rel=1e-10)
+
+
 @each_size
 def test_evaluation_is_the_same_on_any_number_of_ranks(name, size):
     def evaluate(comm):

@@ -58,7 +58,7 @@ def sample(
         fine = fine._replace(
             operator=Slab.of(slab.net, options[1], slab.comm).operator, made={}
         )
-    u, w = (kept_states(x, range(0, n + 1, span)) for x in (forward, adjoint))
+    (u, u_tail), (w, w_tail) = _known(fine, forward, adjoint, span)
     r, q = _defects(forward, m, n), _defects(adjoint, m_back, n)
     swept = _swept_once(w[:-1], q, m_back, span, n)
     inside = fine.part(0, n)
@@ -71,9 +71,27 @@ def sample(
         q=_sum_intervals(q, m_back, span, n),
         w=w,
     )
-    u_tail = retrace(sample.tail, forward, n)
-    w_tail = retrace_back(sample.tail, u_tail, adjoint, n)
     return sample, Points(u, w[0], swept, u_tail, w_tail)
+
+
+def _known(
+    fine: Forward, forward: Solution, adjoint: Solution, span: int
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """States, and adjoints: at the ends of intervals, and from the last one on.
+
+    Where solutions have kept other points, as of a stage that has no C-points, layers
+    between these are passed once more.
+    """
+    n = fine.n_steps // span * span
+    points = np.arange(0, n + 1, span)
+    if all(np.isin(points, x.kept).all() for x in (forward, adjoint)):
+        tail = fine.part(n, fine.n_steps)
+        u, w = (kept_states(x, points) for x in (forward, adjoint))
+        u_tail = retrace(tail, forward, n)
+        return (u, u_tail), (w, retrace_back(tail, u_tail, adjoint, n))
+    u = retrace(fine, forward, 0)
+    w = retrace_back(fine, u, adjoint, 0)
+    return (u[points], u[n:]), (w[points], w[n:])
 
 
 def _swept_once(w: Array, q: Array, spacing: int, span: int, n: int) -> Array:

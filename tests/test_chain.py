@@ -45,7 +45,7 @@ def dense():
 def common():
     """Splines and shared weights in even and in odd stages."""
     stages = [
-        mg.Network(mg.Dense(3), 14, 1.0, control=mg.BSpline(5)),
+        mg.Network(mg.Dense(3), 17, 1.0, control=mg.BSpline(5)),
         mg.Network(mg.Dense(4), 13, 2.0, mg.Linear(3, 4), control=mg.Shared()),
         mg.Network(mg.Dense(3), 12, 1.0, mg.Linear(4, 3), control=mg.Shared()),
         mg.Network(
@@ -245,6 +245,18 @@ def test_evaluation_is_the_same_on_any_number_of_ranks(name, size):
     for found, others in run_ranks(evaluate, size):
         assert found == value
         np.testing.assert_array_equal(others, outputs)
+
+
+def test_the_stage_that_has_too_few_layers_is_named():
+    chain, params, *batch = common()
+    rest = {"objective": OBJECTIVE, "forward": SERIAL}
+    with pytest.raises(ValueError, match=r"network 1 of 4: too many ranks: 4 ranks"):
+        run_ranks(
+            lambda comm: mg.value_and_gradient(
+                chain, params, *batch, comm=comm, adjoint=SERIAL, **rest
+            ),
+            4,
+        )
 
 
 def norm(tree):

@@ -115,3 +115,16 @@ def test_a_composition_of_one_step_is_that_step():
         )
         for a, b in zip(found, needed, strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-14)
+
+
+def test_no_convergence_is_predicted_for_it():
+    net, params, inputs = problem(unit("implicit"))
+    options = mg.MGRITOptions((4,), coarse_operator="injection")
+    with pytest.raises(ValueError, match="layers that take inputs in every step"):
+        mg.predict_convergence(net, params, inputs, options)
+
+
+def test_misspelt_operators_and_missing_ones_are_told():
+    net, params, inputs = problem(unit("implicit"))
+    with pytest.raises(ValueError, match="'matched'; choose from injection, mean"):
+        mg.solve_forward(net, params, inputs, options=mg.MGRITOptions((4,)))

@@ -150,6 +150,11 @@ def predict_convergence(
     integer("seed", seed, 0)
     options = MGRITOptions() if options is None else options
     check_network(net)
+    if net.layer.input_shape is not None:
+        raise ValueError(
+            "no convergence is predicted for layers that take inputs in every step; "
+            "look at the residuals of solve_forward for some samples"
+        )
     Slab.of(net, options, None)  # checks them
     options = replace(options, tolerance=0.0)
     if options.initial_guess == "serial":

@@ -20,7 +20,7 @@ def kept_states(solution: Solution, points: Any) -> Array:
     if not np.array_equal(solution.kept[rows], points):
         raise ValueError(
             f"a solution keeps every {solution.kept[1]}th state and not all that are "
-            "needed; give the options it was found with"
+            'needed; give the options it was found with, or solve with keep="all"'
         )
     states = np.moveaxis(solution.states, 1, -1)
     return np.ascontiguousarray(states if len(rows) == len(states) else states[rows])

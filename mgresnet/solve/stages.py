@@ -94,9 +94,15 @@ def slabs_of(
     name : str
         Of the options, for messages.
     """
-    snake = snaking(comm)
-    given = enumerate(zip(networks_of(net), per_stage(net, options), strict=True))
-    return [Slab.of(one, o, snake[i % 2], name) for i, (one, o) in given]
+    snake, slabs = snaking(comm), []
+    stages = [*zip(networks_of(net), per_stage(net, options), strict=True)]
+    for i, (one, how) in enumerate(stages):
+        try:
+            slabs.append(Slab.of(one, how, snake[i % 2], name))
+        except ValueError as error:
+            where = f"network {i} of {len(stages)}: " if isinstance(net, Chain) else ""
+            raise ValueError(f"{where}{error}") from error
+    return slabs
 
 
 def trees_of(net: Network | Chain, params: Any) -> tuple[Any, ...]:

@@ -95,7 +95,12 @@ class Forward(NamedTuple):
         """One step for every m, for propagators without remainder."""
         operator = self.operator
         if operator is None:
-            raise ValueError("coarse steps need a coarse operator of the layer")
+            raise ValueError(
+                f"{self.layer!r} has no coarse operator of the name that the options "
+                "have, but coarse steps are needed, also to estimate errors in stages "
+                "that are solved serially; give coarse_operator= of the layer, there "
+                'with initial_guess="serial"'
+            )
 
         def make() -> Forward:
             return self.with_steps(self.steps.coarsen(m, operator))

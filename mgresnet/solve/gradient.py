@@ -235,11 +235,8 @@ def value_and_gradient(
         parts.append(part._replace(body=slab.pull_back(part.body)))
     clock.append(time.perf_counter())
     ways = [together(net, [*way]) for way in zip(*solved, strict=True)]
-    return (
-        value,
-        together(net, parts),
-        Info(ways[0], ways[1], loss, _seconds(clock, solved)),
-    )
+    info = Info(ways[0], ways[1], loss, _seconds(clock, solved))
+    return value, together(net, parts), info
 
 
 def _guesses(guess: Any) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ from launch import ENVIRONMENT, mpiexec
 from test_command_line import QUICK
 
 from mgresnet.kernels.threads import set_threads, threads
-from mgresnet.parallel import blas, crowd
+from mgresnet.parallel import blas, oversubscription
 
 CORES = os.cpu_count() or 1
 
@@ -59,7 +59,7 @@ def test_the_choice_of_the_user_stands():
 def test_blas_is_limited_where_ranks_share_a_node(
     n_ranks, neighbours, choice, limited, monkeypatch
 ):
-    for name in (*blas.CHOICES, *crowd.NEIGHBOURS):
+    for name in (*blas.CHOICES, *oversubscription.NEIGHBOURS):
         monkeypatch.delenv(name, raising=False)
     for name, value in (neighbours | choice).items():
         monkeypatch.setenv(name, value)

@@ -208,8 +208,10 @@ def close(
 
     The seed is (*state_shape, batch); zero on other ranks.
     """
-    loss, d_head, seed = 0.0, None, np.zeros_like(last)
-    if slab.is_last:
+    loss, d_head = 0.0, None
+    if not slab.is_last:
+        seed = np.zeros_like(last)
+    else:
         outputs = slab.net.close(params, last)
         loss, d_outputs = objective.value_and_seed(outputs, targets)
         d_outputs = _checked_seed(objective, d_outputs, outputs)

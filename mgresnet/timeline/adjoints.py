@@ -86,7 +86,7 @@ class Adjoint(NamedTuple):
 
     def noting(self, gradients: Gradients, ends: Array) -> Self:
         """The same steps, that fill arrays on the way; `ends` is of size zero here."""
-        return self._replace(gradients=gradients)
+        return type(self)(self.forward, self.states, gradients)
 
     @property
     def _lacks_tape(self) -> bool:
@@ -230,7 +230,7 @@ class RetracedAdjoint(NamedTuple):
 
     def noting(self, gradients: Gradients, ends: Array) -> Self:
         """The same steps, that fill arrays on the way."""
-        return self._replace(gradients=gradients, ends=ends)
+        return type(self)(self.forward, self.states, self.spacing, ends, gradients)
 
     def cut(self, m: int) -> tuple[Self, Self, Self]:
         """Split into what comes before, in, and after the intervals of m steps.

@@ -82,7 +82,8 @@ class Forward(NamedTuple):
     def noting(self, batch: int) -> Self:
         """The same steps, with a new tape for so many samples."""
         shape = (self.n_steps, *self.tape_shape, batch)
-        return self._replace(tape=empty(shape, self.dtype))
+        tape = empty(shape, self.dtype)
+        return type(self)(self.layer, self.steps, self.operator, tape, self.made)
 
     def cut(self, m: int) -> tuple[Self, Self, Self]:
         """Split into what comes before, in, and after the intervals of m steps."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mgresnet.arrays.layout import Array, absent, samples_last
+from mgresnet.arrays.layout import Array, absent
 from mgresnet.arrays.memory import empty
 from mgresnet.chain import Chain, networks_of
 from mgresnet.network import Network, Params
@@ -121,7 +121,7 @@ def _body_gradient(forward: Solution, adjoint: Solution) -> Array:
     d_theta = empty((n, layers.layer.n_params), layers.dtype)
     none = absent(layers.dtype)
     for start, stop in itertools.pairwise(sorted(ends)):
-        u = _between(forward, start, stop - 1)
+        u = np.ascontiguousarray(_between(forward, start, stop - 1))
         w = np.ascontiguousarray(_between(adjoint, start + 1, stop)[::-1])
         steps, d = layers.part(start, stop).prepared, d_theta[start:stop]
         g = none
@@ -132,6 +132,6 @@ def _body_gradient(forward: Solution, adjoint: Solution) -> Array:
 
 
 def _between(solution: Solution, first: int, last: int) -> Array:
-    """States kept from point `first` to point `last`, samples last."""
-    inside = (solution.kept >= first) & (solution.kept <= last)
-    return samples_last(solution.states[inside], solution.states.ndim - 2)
+    """States kept from point `first` to point `last`, samples last; a view."""
+    start, stop = np.searchsorted(solution.kept, (first, last + 1))
+    return np.moveaxis(solution.states[start:stop], 1, -1)

@@ -18,8 +18,12 @@ import numpy as np
 
 from mgresnet.arrays.layout import Array
 from mgresnet.layers.coarse import COARSE_OPERATORS, CoarseOperator, coarse_operator
+from mgresnet.layers.handwritten import (
+    check_written,
+    gradients_from,
+    state_from,
+)
 from mgresnet.layers.marching import (
-    check_methods,
     init,
     input_shape,
     march,
@@ -95,7 +99,7 @@ class Explicit:
     march, march_back, retrace = march, march_back, retrace
 
     def __post_init__(self) -> None:
-        check_methods(self.rate, "rate", ("init", "rate", "pull_back"))
+        check_written(self.rate, "rate", ("init", "rate", "pull_back"))
 
     @property
     def written(self) -> Any:
@@ -136,7 +140,9 @@ class Explicit:
             seed = h * float(b[i]) * g
             for j, later in pulled.items():
                 seed = seed + h * float(a[j, i]) * later
-            d, pulled[i], *d_x = self.rate.pull_back(theta, inner, *x, seed)
+            d, pulled[i], *d_x = gradients_from(
+                self.rate.pull_back, theta, inner, *x, seed
+            )
             d_theta, d_inputs = d_theta + d, [*d_x, *d_inputs]
         return d_theta, sum(pulled.values(), g), d_inputs
 
@@ -147,7 +153,7 @@ class Explicit:
         for i, row in enumerate(steps.scheme.a):
             theta, x = thetas[min(i, len(thetas) - 1)], inputs_of(steps, n, i)
             inner = _plus(u, steps.length, row[:i], rates)
-            rates.append(self.rate.rate(theta, inner, *x))
+            rates.append(state_from(self.rate.rate, theta, inner, *x))
             yield theta, x, inner, rates[-1]
 
 
@@ -173,7 +179,7 @@ class Stepwise:
     march, march_back, retrace = march, march_back, retrace
 
     def __post_init__(self) -> None:
-        check_methods(self.cell, "cell", ("init", "step", "pull_back"))
+        check_written(self.cell, "cell", ("init", "step", "pull_back"))
 
     @property
     def written(self) -> Any:
@@ -207,16 +213,15 @@ class Stepwise:
     def step(self, steps: Steps, n: int, u: Array) -> Array:
         """State behind step n, (batch, *state_shape)."""
         theta, x = steps.parameters(n)[0], inputs_of(steps, n, 0)
-        state: Array = steps.scheme.step(theta, u, steps.length, *x)
-        return state
+        return state_from(steps.scheme.step, theta, u, steps.length, *x)
 
     def pull_back(
         self, steps: Steps, n: int, u: Array, g: Array
     ) -> tuple[Array, Array, list[Array]]:
         """Gradients of <g, step> for theta, for u, and for the inputs."""
         theta, x = steps.parameters(n)[0], inputs_of(steps, n, 0)
-        pulled = steps.scheme.pull_back(theta, u, steps.length, *x, g)
-        d_theta, d_u, *d_x = pulled
+        back = steps.scheme.pull_back
+        d_theta, d_u, *d_x = gradients_from(back, theta, u, steps.length, *x, g)
         return d_theta, d_u, d_x
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from mgresnet.arrays.layout import Array
+from mgresnet.layers.handwritten import parameters_from
 from mgresnet.layers.steps import Steps
 
 
@@ -193,32 +194,14 @@ def _of(steps: Steps, samples: Samples) -> Steps:
 state_shape = property(lambda layer: tuple(layer.written.state_shape))
 input_shape = property(lambda layer: getattr(layer.written, "input_shape", None))
 n_params = property(lambda layer: int(layer.written.n_params))
-sample_block = property(lambda layer: int(getattr(layer.written, "sample_block", 0)))
+sample_block = property(lambda layer: getattr(layer.written, "sample_block", 0))
 
 
 def init(layer: Any, rng: np.random.Generator, n_layers: int) -> Array:
     """Initial parameters, shape (n_layers, n_params)."""
-    theta: Array = layer.written.init(rng, n_layers)
-    return theta
+    return parameters_from(layer.written, rng, n_layers)
 
 
 def tape_shape(layer: Any, scheme: Any) -> tuple[int, ...]:
     """Nothing is noted."""
     return (0,)
-
-
-def check_methods(written: Any, kind: str, names: tuple[str, ...]) -> None:
-    """Refuse what lacks a method or attribute of a Rate or a Cell.
-
-    Raises
-    ------
-    TypeError
-        The message names all that is missing.
-    """
-    needed = ("state_shape", "n_params", *names)
-    missing = [name for name in needed if not hasattr(written, name)]
-    if missing:
-        raise TypeError(
-            f"the {kind} {written!r} has no {', '.join(missing)}; needed are "
-            f"{', '.join(needed)} (docs/write-a-layer.md)"
-        )

@@ -105,7 +105,10 @@ def probe_of(
 def require(kept: bool | np.bool_, layer: Any, identity: str, detail: str) -> None:
     """Raise also where Python runs without assert statements."""
     if not kept:
-        raise AssertionError(f"{type(layer).__name__} breaks: {identity}; {detail}")
+        name = type(layer).__name__
+        if hasattr(layer, "written"):
+            name = f"{name} of {type(layer.written).__name__}"
+        raise AssertionError(f"{name} breaks: {identity}; {detail}")
 
 
 def per_sample(x: Array, y: Array) -> Array:

@@ -245,17 +245,17 @@ class BSpline:
 def add_over_ranks(rows: Array, factors: Array, comm: TimeComm) -> Array:
     """``factors.T @ rows`` for the rows of all ranks, the same on every rank.
 
-    Every rank adds all rows, in their order, for its share of the columns; so the
-    result does not depend on who has which rows.  Columns come back the way they went,
+    Every rank adds all rows, (n_local, n), in their order, for its share of columns; so
+    nothing depends on who has which rows.  Columns come back the way they went,
     whichever way time runs: as if every rank had K steps, all with the same points.
-
-    Parameters
-    ----------
-    rows : ndarray, shape (n_local, n)
-    factors : ndarray, shape (n_total, K)
-    comm : TimeComm
     """
-    share = combine_transposed(factors, to_shares(rows, comm))
+    columns = to_shares(rows, comm)
+    if len(columns) != len(factors):  # before a kernel reads it
+        raise ValueError(
+            f"ranks have gradients of {len(columns)} blocks of layers, the network has "
+            f"{len(factors)}; give the comm of the solves"
+        )
+    share = combine_transposed(factors, columns)
     if comm.size == 1:
         return share
     points = np.concatenate([share] * comm.size + [share[:1]])

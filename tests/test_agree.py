@@ -425,3 +425,17 @@ def test_groups_answer_for_those_who_left_or_are_at_odds():
     assert row_of_group(odd)[0] == AT_ODDS
     assert not absent(row_of_group(odd)[None])
     assert not is_unanimous(row_of_group(odd)[None])
+
+
+def test_seeds_of_all_states_are_everybodys():
+    """One rank has a seed for its last state, the others one for each of theirs."""
+    net = mg.Network(mg.Dense(3), 24)
+    params, x = net.init(5), np.ones((4, 3))
+
+    def back(comm):
+        options = {"options": OPTIONS, "comm": comm}
+        states = mg.solve_forward(net, params, x, **options)
+        seed = np.ones((4, 3) if comm.rank == ODD else states.states[1:].shape)
+        return mg.solve_adjoint(net, params, states, seed, **options)
+
+    all_say(errors(back), "number of axes of the seed: 2 on rank 1, 3 on ranks 0, 2")

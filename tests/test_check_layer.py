@@ -325,7 +325,7 @@ def test_complex_steps_see_what_differences_cannot():
     mg.check_layer(ref.HandWritten(4, np.sin, nearly), np.random.default_rng(44028))
     layer = mg.Explicit(ref.Tanh(4, np.sin, nearly))
     with pytest.raises(
-        AssertionError, match=r"Explicit breaks.*on the step of 1 stage"
+        AssertionError, match=r"Explicit of Tanh breaks.*on the step of 1 stage"
     ):
         mg.check_layer(layer, np.random.default_rng(44028))
 

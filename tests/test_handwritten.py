@@ -113,7 +113,7 @@ def test_what_a_rate_returns_is_checked(mistake):
 def test_check_layer_says_the_same():
     rate = Slope()
     rate.pull_back = lambda *a: right.pull_back(*a)[::-1]
-    with pytest.raises(ValueError, match="d_theta of .* has shape"):
+    with pytest.raises(ValueError, match=r"d_theta of .* has shape"):
         mg.check_layer(mg.Explicit(rate), np.random.default_rng(43))
 
 

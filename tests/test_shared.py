@@ -142,3 +142,18 @@ def test_training_has_the_bits_of_one_rank(size):
             same = {"seconds": None, "params": None}
             assert found._replace(**same) == desired._replace(**same)
             np.testing.assert_array_equal(found.params.body, desired.params.body)
+
+
+@pytest.mark.parametrize("control", [mg.Shared(), mg.BSpline(5)])
+def test_a_sum_over_ranks_needs_their_communicator(control):
+    net = mg.Network(mg.Dense(3), 8, control=control)
+    params, x = net.init(seed=51), np.ones((4, 3))
+    options = {"options": mg.MGRITOptions((2,), max_iterations=1)}
+
+    def alone(comm):
+        forward = mg.solve_forward(net, params, x, comm=comm, **options)
+        adjoint = mg.solve_adjoint(net, params, forward, x, comm=comm, **options)
+        with pytest.raises(ValueError, match="give the comm of the solves"):
+            mg.parameter_gradient(net, params, forward, adjoint)
+
+    run_ranks(alone, 2)

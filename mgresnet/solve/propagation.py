@@ -161,8 +161,12 @@ def solve_adjoint(
         If shapes or dtypes do not fit, or the forward solution has other layers.
     """
     comm, solutions = as_time_comm(comm), per_stage(net, forward)
-    given: dict[str, Any] = {"net": net, "options": options}
-    with agreement(comm, "solve_adjoint", given | {"keep": keep}) as facts:
+    given: dict[str, Any] = {"net": net, "options": options, "keep": keep}
+    given |= {"gradient": gradient}
+    known: dict[str, Any] = {}
+    with agreement(comm, "solve_adjoint", given, known) as facts:
+        if seed is not None:
+            known["number of axes of the seed"] = np.ndim(seed)
         facts["params"] = columns(net, params)
         slabs, trees = slabs_of(net, options, comm), trees_of(net, params)
         for slab, tree, states in zip(slabs, trees, solutions, strict=True):
@@ -171,12 +175,12 @@ def solve_adjoint(
     guesses = per_stage(net, guess)
     stages = zip(slabs, solutions, guesses, strict=True)
     found: list[Solution] = []
-    for slab, states, known in reversed([*stages]):
+    for slab, states, start in reversed([*stages]):
         if found and seed is not None:
             seed = seed.reshape(states.final.shape)
         last, forcing = seeds(slab, states, seed)
         back, none = Back(slab, states, last, forcing), absent(last.dtype)
-        found.insert(0, back.propagate(known, keep, gradient, none))
+        found.insert(0, back.propagate(start, keep, gradient, none))
         seed = None  # but where the stage before ends
         if slab.is_first and slab is not slabs[0]:
             _, seed = open_back(slab.net, states.own, states, found[0])

@@ -95,6 +95,27 @@ def test_losses_at_several_depths(size):
     assert slope == pytest.approx(needed, rel=1e-6)
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_optimisers_fit_into_the_loop(size):
+    p = page()
+    optimiser = mg.chain(mg.clip_by_global_norm(0.1), mg.adam(0.01))
+    solvers = {"forward": p.options, "adjoint": p.options}
+
+    def both(comm):
+        own = mg.local_slab(p.net, p.net.init(seed=7), options=p.options, comm=comm)
+        rest = {"optimiser": optimiser, "objective": p.objective, "comm": comm}
+        *_, record = mg.train(p.net, own, [p.batch] * 2, **rest, **solvers)
+        state = optimiser.init(own)
+        for _ in range(2):
+            _, gradient = p.loss_and_gradient(own, *p.batch, comm)
+            step, state = optimiser.update(gradient, state, own, comm.gather)
+            own = mg.apply_updates(own, step)
+        return own, record.params
+
+    for own, needed in on_ranks(both, size):
+        assert_same(own, needed)
+
+
 def test_losses_fall():
     assert page().losses[-1] < 0.9 * page().losses[0]
     assert page().penalised_losses[-1] < 0.9 * page().penalised_losses[0]

@@ -135,10 +135,10 @@ def train(
     leaves by ``break``, at the end of its program or of its batches, others that go on
     get an error that names it.
 
-    A ``break`` out of ``for record in mg.train(...)`` closes the iterator at once, which
-    tells the others.  If a name still holds it, or what is around it (``enumerate``,
-    tqdm), nobody does: write ``it = mg.train(...)`` and call ``it.close()`` after the
-    loop, or the other ranks wait.
+    A ``break`` out of ``for record in mg.train(...)`` closes the iterator at once, and
+    so tells the others.  Where something holds it still, as a name for it does or for
+    ``enumerate`` or tqdm around it, nothing tells them and they wait: write
+    ``it = mg.train(...)``, and call ``it.close()`` after the loop.
 
     For a given number of data ranks all numbers are bitwise the same on any number of
     layer ranks.  Between numbers of data ranks they differ by rounding as long as the

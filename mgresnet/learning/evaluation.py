@@ -53,6 +53,8 @@ def predict(
     params : Params, or a tuple of them
         Whole network, or what this rank owns.
     inputs : ndarray, shape (batch, n_features)
+        Without an opening (batch, *state_shape); if every layer takes inputs,
+        (batch, depth, *input_shape).
     options : MGRITOptions, optional
         Serial propagation by default.
     comm : mpi4py communicator or TimeComm, optional
@@ -111,6 +113,8 @@ def evaluate(
     params : Params, or a tuple of them
         Whole network, or what this rank owns.
     inputs : ndarray, shape (batch, n_features)
+        Without an opening (batch, *state_shape); if every layer takes inputs,
+        (batch, depth, *input_shape).
     targets : ndarray
         Labels (batch,) or outputs (batch, n_outputs).
     objective : SoftmaxCrossEntropy or LeastSquares

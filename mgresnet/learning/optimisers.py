@@ -33,7 +33,19 @@ Output: TypeAlias = tuple[Tree, State]
 
 
 class Transform(NamedTuple):
-    """``init(params)`` and ``update(gradient, state, params, gather)``."""
+    """Two functions: ``init(params)`` makes the first state, and ``update`` a step.
+
+    Parameters
+    ----------
+    init : callable
+        ``state = init(params)``, of what this rank owns.
+    update : callable
+        ``step, state = update(gradient, state, params, gather)``.  The step is a tree
+        like `params` that is added to them, so it leads downhill; None stays None.
+        ``gather(values)`` joins the arrays of all ranks along axis 0 in layer order,
+        the same on every rank, and serially returns them as they are: all ranks call
+        it or none.  For a chain of networks it is a tuple with one for each stage.
+    """
 
     init: Callable[[Tree], State]
     update: Callable[[Tree, State, Tree, Gather], Output]

@@ -115,7 +115,6 @@ def train(
     check_every : int
         Steps from one estimate of the gradient's error to the next.  In between it is
         predicted from the residuals, and estimated at once should that be too large.
-
     keep : {"all", "c-points", "auto"}
         Which states are kept on the way; see `value_and_gradient`.
 
@@ -135,6 +134,11 @@ def train(
     the batches are not compared.  All ranks leave the loop in the same step: if one
     leaves by ``break``, at the end of its program or of its batches, others that go on
     get an error that names it.
+
+    A ``break`` out of ``for record in mg.train(...)`` closes the iterator at once, and
+    so tells the others.  Where something holds it still, as a name for it does or for
+    ``enumerate`` or tqdm around it, nothing tells them and they wait: write
+    ``it = mg.train(...)``, and call ``it.close()`` after the loop.
 
     For a given number of data ranks all numbers are bitwise the same on any number of
     layer ranks.  Between numbers of data ranks they differ by rounding as long as the

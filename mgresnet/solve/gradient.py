@@ -70,6 +70,8 @@ def value_and_gradient(
     params : Params, or a tuple of them
         Whole network, or what this rank owns.
     inputs : ndarray, shape (batch, n_features)
+        Without an opening (batch, *state_shape); if every layer takes inputs, (batch,
+        depth, *input_shape).
     targets : ndarray
         What the objective wants: labels (batch,) or outputs (batch, n_outputs).
     objective : SoftmaxCrossEntropy or LeastSquares

@@ -40,11 +40,22 @@ def integer(name: str, value: Any, least: int) -> int:
         number = operator.index(value)
     except TypeError:
         raise TypeError(
-            f"{name} must be an integer, got {_shown(value)}; try {least}"
+            f"{name} must be an integer, got {_shown(value)}; try "
+            f"{_nearest(value, least)}"
         ) from None
     if number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")
     return number
+
+
+def _nearest(value: Any, least: int) -> int:
+    """Integer that was meant by a float or a string, else the least allowed."""
+    try:
+        number = float(value) if isinstance(value, str | float | np.floating) else 0.0
+    except ValueError:
+        return least
+    meant = number.is_integer() and least <= number < 2**53
+    return int(number) if meant else least
 
 
 def real(name: str, value: Any) -> float:

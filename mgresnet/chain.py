@@ -7,6 +7,7 @@ back.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,13 @@ class Chain:
     networks: tuple[Network, ...]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.networks, Iterable):
+            one = isinstance(self.networks, Network)
+            raise TypeError(
+                "Chain takes a sequence of networks, got "
+                f"{'one Network' if one else repr(self.networks)}; try "
+                f"{'Chain([net])' if one else 'Chain([a, b])'}"
+            )
         object.__setattr__(self, "networks", tuple(self.networks))
         if not self.networks or not all(isinstance(n, Network) for n in self.networks):
             raise TypeError(

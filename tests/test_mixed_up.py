@@ -16,3 +16,65 @@ NET = mg.Network(mg.Dense(3), 8)
 def test_a_number_that_is_no_integer_is_hinted_at_as_one(given, hint):
     with pytest.raises(TypeError, match=f"depth must be an integer, .*; try {hint}$"):
         mg.Network(mg.Dense(3), given)
+
+
+@pytest.fixture(scope="module")
+def solved():
+    params = NET.init()
+    forward = mg.solve_forward(NET, params, np.ones((2, 3)))
+    adjoint = mg.solve_adjoint(NET, params, forward, np.ones((2, 3)), gradient=True)
+    return params, forward, adjoint
+
+
+ADJOINT = "adjoint is a Solution of solve_forward, needed one of solve_adjoint"
+FORWARD = "forward is a Solution of solve_adjoint, needed one of solve_forward"
+
+
+@pytest.mark.parametrize("function", [mg.parameter_gradient, mg.input_gradient])
+def test_solutions_in_each_others_place_are_refused(function, solved):
+    params, forward, adjoint = solved
+    with pytest.raises(TypeError, match=ADJOINT):
+        function(NET, params, forward, forward)
+    with pytest.raises(TypeError, match=FORWARD):
+        function(NET, params, adjoint, forward)
+    with pytest.raises(TypeError, match=FORWARD):
+        function(NET, params, adjoint, adjoint)
+    with pytest.raises(TypeError, match=r"adjoint is None, .* solve_adjoint returns"):
+        function(NET, params, forward, None)
+    with pytest.raises(TypeError, match=r"forward is None, .* solve_forward returns"):
+        function(NET, params, None, adjoint)
+
+
+def test_an_adjoint_solve_wants_a_forward_solution(solved):
+    params, _, adjoint = solved
+    with pytest.raises(TypeError, match=FORWARD):
+        mg.solve_adjoint(NET, params, adjoint, np.ones((2, 3)))
+
+
+def test_inputs_gradients_are_of_one_network(solved):
+    params, forward, adjoint = solved
+    chain = mg.Chain([NET, NET])
+    for solutions in ((forward, adjoint), ((forward,) * 2, (adjoint,) * 2)):
+        with pytest.raises(TypeError, match=r"net is a Chain, .*net\.networks\[0\]"):
+            mg.input_gradient(chain, (params, params), *solutions)
+
+
+def test_a_chain_is_made_of_a_sequence():
+    with pytest.raises(TypeError, match=r"sequence of networks.*try Chain\(\[net\]\)"):
+        mg.Chain(NET)
+    with pytest.raises(TypeError, match=r"sequence of networks, got 3"):
+        mg.Chain(3)
+
+
+@pytest.mark.parametrize("way", ["forward", "adjoint"])
+def test_training_has_one_set_of_options_for_all_stages(way):
+    chain, options = mg.Chain([NET, NET]), mg.MGRITOptions((4,))
+    with pytest.raises(TypeError, match=f"{way} is a list, needed one MGRITOptions"):
+        mg.train(
+            chain,
+            chain.init(),
+            [(np.ones((2, 3)), np.ones((2, 3)))],
+            optimiser=mg.adam(0.001),
+            objective=mg.LeastSquares(),
+            **{"forward": options, way: [options, options]},
+        )

@@ -157,6 +157,8 @@ def train(
         facts["params"] = columns(net, params)
         provides("optimiser", optimiser, ("init", "update"), "adam(0.001)")
         provides("batches", batches, ("__iter__",), "batches(split, 32)")
+        _check_one("forward", forward)
+        _check_one("adjoint", adjoint)
         slabs = slabs_of(net, forward, grid.layer, "forward")
         adjoint = slabs_back(net, slabs, adjoint)[0].options
         local = local_slab(net, params, options=forward, comm=grid.layer)
@@ -183,6 +185,15 @@ def train(
         net, batches, grid, partial(check, trees_of(net, local)[0])
     )
     return _steps(find, rules, local, together, optimiser, gather, check_every)
+
+
+def _check_one(name: str, options: Any) -> None:
+    """Refuse options for each stage."""
+    if isinstance(options, tuple | list):
+        raise TypeError(
+            f"{name} is a {type(options).__name__}, needed one MGRITOptions for all "
+            f"stages; try {name}=MGRITOptions((4,))"
+        )
 
 
 def _check_step(

@@ -16,6 +16,7 @@ from mgresnet.solve.slab import span
 
 Indices = NDArray[np.intp]
 KEEPS = ("all", "c-points", "auto")
+KNOWN = {"forward": "layers", "adjoint": "forcing"}  # what only this solve knows
 BUDGET = 2**26  # bytes of states up to which "auto" keeps all
 
 SHOWN = 8  # residuals that are printed at most
@@ -149,7 +150,13 @@ def check_solution(
 
 def _check_layers(name: str, solution: Any, net: Network, slab: range | None) -> None:
     """Refuse what is no solution, or one of another network or slab."""
-    provides(name, solution, ("states", "kept", "slab"), "what solve_forward returns")
+    maker, other = f"solve_{name}", {"forward": "adjoint", "adjoint": "forward"}[name]
+    provides(name, solution, ("states", "kept", "slab"), f"what {maker} returns")
+    if isinstance(solution, Solution) and getattr(solution, KNOWN[name]) is None:
+        raise TypeError(
+            f"{name} is a Solution of solve_{other}, needed one of {maker}; the order "
+            "is forward, adjoint"
+        )
     provides(f"{name}.states", solution.states, ("shape", "dtype"), "an array")
     own = solution.slab
     if own.stop > net.depth or slab not in (own, None):

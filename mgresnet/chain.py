@@ -38,14 +38,7 @@ class Chain:
     networks: tuple[Network, ...]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.networks, Iterable):
-            one = isinstance(self.networks, Network)
-            raise TypeError(
-                "Chain takes a sequence of networks, got "
-                f"{'one Network' if one else repr(self.networks)}; try "
-                f"{'Chain([net])' if one else 'Chain([a, b])'}"
-            )
-        object.__setattr__(self, "networks", tuple(self.networks))
+        object.__setattr__(self, "networks", _in_turn(self.networks))
         if not self.networks or not all(isinstance(n, Network) for n in self.networks):
             raise TypeError(
                 f"a chain needs networks, got {self.networks!r}; give at least one "
@@ -81,6 +74,18 @@ class Chain:
             net.draw(np.random.default_rng((seed, i)), dtype=dtype)
             for i, net in enumerate(self.networks)
         )
+
+
+def _in_turn(networks: Any) -> tuple[Any, ...]:
+    """Tuple of a sequence, or what to give."""
+    if isinstance(networks, Iterable):
+        return tuple(networks)
+    one = isinstance(networks, Network)
+    raise TypeError(
+        "Chain takes a sequence of networks, got "
+        f"{'one Network' if one else repr(networks)}; try "
+        f"{'Chain([net])' if one else 'Chain([a, b])'}"
+    )
 
 
 def networks_of(net: Network | Chain) -> tuple[Network, ...]:

@@ -10,8 +10,10 @@ NET = mg.Network(mg.Dense(3), 8)
 
 @pytest.mark.parametrize(
     ("given", "hint"),
-    [(8.0, 8), ("8", 8), (np.float64(6), 6), (8.5, 1), ("x", 1), (True, 1), (-2.0, 1)]
-    + [(None, 1), (float("nan"), 1), ("inf", 1), ("1e300", 1)],
+    [
+        *((8.0, 8), ("8", 8), (np.float64(6), 6), (8.5, 1), ("x", 1), (True, 1)),
+        *((-2.0, 1), (None, 1), (float("nan"), 1), ("inf", 1), ("1e300", 1)),
+    ],
 )
 def test_a_number_that_is_no_integer_is_hinted_at_as_one(given, hint):
     with pytest.raises(TypeError, match=f"depth must be an integer, .*; try {hint}$"):
@@ -78,3 +80,56 @@ def test_training_has_one_set_of_options_for_all_stages(way):
             objective=mg.LeastSquares(),
             **{"forward": options, way: [options, options]},
         )
+
+
+class Halve:
+    """A cell that has no matched step."""
+
+    state_shape, n_params = (3,), 1
+
+    def init(self, rng, n_layers):
+        return rng.standard_normal((n_layers, 1))
+
+    def step(self, theta, u, h):
+        return 0.5 * u
+
+    def pull_back(self, theta, u, d, h):
+        return np.zeros(1), 0.5 * d
+
+
+def test_a_default_that_a_layer_does_not_have_is_named_as_such():
+    net = mg.Network(mg.Stepwise(Halve()), 8)
+    with pytest.raises(
+        ValueError, match=r"no coarse_operator 'matched', the default"
+    ) as e:
+        mg.solve_forward(
+            net, net.init(), np.ones((2, 3)), options=mg.MGRITOptions((4,))
+        )
+    assert 'give coarse_operator="injection" or "mean"' in str(e.value)
+
+
+@pytest.mark.parametrize("given", [None, "x", 1e-8j, [1e-8], True])
+@pytest.mark.parametrize("name", ["tolerance", "relaxation_weight"])
+def test_options_that_are_no_numbers_are_named(name, given):
+    with pytest.raises(TypeError, match=f"{name} must be a real number, got .*; try "):
+        mg.MGRITOptions(**{name: given})
+
+
+def test_complex_inputs_are_not_to_lose_a_part_unseen():
+    inputs = np.ones((2, 3), complex)
+    with pytest.raises(TypeError, match=r"inputs has dtype complex128, .*inputs\.real"):
+        mg.solve_forward(NET, NET.init(), inputs)
+
+
+def test_the_dtype_of_odd_arrays_is_named():
+    for dtype in (object, "U3"):
+        needed = f"inputs is an array of dtype {np.dtype(dtype)}, needed"
+        with pytest.raises(TypeError, match=needed):
+            mg.solve_forward(NET, NET.init(), np.ones((2, 3)).astype(dtype))
+
+
+def test_a_first_state_that_would_be_ignored_is_refused():
+    net = mg.Network(mg.Dense(3), 8, opening=mg.Linear(2, 3))
+    loss = {"objective": mg.LeastSquares(), "first": np.ones((2, 3))}
+    with pytest.raises(ValueError, match=r"first is given, .* take no inputs"):
+        mg.value_and_gradient(net, net.init(), np.ones((2, 2)), np.ones((2, 3)), **loss)

@@ -58,10 +58,12 @@ def _nearest(value: Any, least: int) -> int:
     return int(number) if meant else least
 
 
-def real(name: str, value: Any) -> float:
+def real(name: str, value: Any, example: float = 1.0) -> float:
     """Return a real number as a float, or say that it is none."""
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a real number, got {_shown(value)}; try 1.0")
+        raise TypeError(
+            f"{name} must be a real number, got {_shown(value)}; try {example}"
+        )
     return float(value)
 
 
@@ -133,6 +135,12 @@ def floats(
     values: Array = value
     if type(value) is not np.ndarray or value.dtype.kind != "f":
         values = as_array(name, value, f"an array of floats, shape {_written(shape)}")
+    if values.dtype.kind == "c":
+        real_part = f"{name}.real" if values is value else f"np.real({name})"
+        raise TypeError(
+            f"{name} has dtype {values.dtype}, needed real numbers; try {real_part}, "
+            "which leaves out the imaginary parts"
+        )
     if values.dtype not in FLOATS or values.dtype != (dtype or values.dtype):
         needed = "needed float64 or float32" if dtype is None else f"{owner} {dtype}"
         convert = "np.asarray({}, {})" if values is not value else "{}.astype({})"
@@ -181,7 +189,10 @@ def as_array(name: str, value: Any, needed: str) -> NDArray[Any]:
             f"{name} has rows of different lengths, needed {needed}"
         ) from None
     if values.dtype.kind not in "biufc":
-        raise TypeError(f"{name} is {_shown(value)}, needed {needed}")
+        given = (
+            f"an array of dtype {values.dtype}" if values is value else _shown(value)
+        )
+        raise TypeError(f"{name} is {given}, needed {needed}")
     return values
 
 

@@ -84,6 +84,13 @@ def coarse_operator(name: str, known: Mapping[str, CoarseOperator]) -> CoarseOpe
     ValueError
         If there is none of this name.
     """
+    if name not in known and name in COARSE_OPERATORS:
+        default = ", the default of the options" if name == "matched" else ""
+        names = " or ".join(f'"{other}"' for other in known)
+        raise ValueError(
+            f"layers of this kind, such as Stepwise, have no coarse_operator {name!r}"
+            f"{default}; give coarse_operator={names}"
+        )
     if name not in known:
         raise ValueError(
             f"unknown coarse_operator {name!r}; choose from {', '.join(known)}"

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import InitVar, dataclass
 from typing import Self
 
-from mgresnet.arrays.checks import integer
+from mgresnet.arrays.checks import integer, real
 from mgresnet.mgrit.cycle import CYCLES
 
 INITIAL_GUESSES = ("coarse", "constant", "zero", "serial")
@@ -81,12 +81,12 @@ class MGRITOptions:
         _integers((self.max_iterations,), "max_iterations", 0)
         _choice("cycle", self.cycle, CYCLES)
         _choice("initial_guess", self.initial_guess, INITIAL_GUESSES)
-        if not (math.isfinite(self.tolerance) and self.tolerance >= 0.0):
+        if not 0.0 <= real("tolerance", self.tolerance, 1e-8) < math.inf:
             raise ValueError(
                 f"tolerance is {self.tolerance}, needed a finite number >= 0 (0: never "
                 "stop early)"
             )
-        if not 0.0 < self.relaxation_weight < 2.0:
+        if not 0.0 < real("relaxation_weight", self.relaxation_weight) < 2.0:
             raise ValueError(
                 f"relaxation_weight is {self.relaxation_weight}, needed a number "
                 "between 0 and 2; 1 is plain C-relaxation"

@@ -95,6 +95,15 @@ def checked_inputs(slab: Slab, own: Params, inputs: Array) -> Array:
     return inputs
 
 
+def check_first(slab: Slab, first: Array | None) -> None:
+    """Refuse a first state where the inputs of the first stage make it."""
+    if first is not None and slab.net.layer.input_shape is None:
+        raise ValueError(
+            "first is given, but the layers take no inputs of their own; leave it out: "
+            "inputs are the first state, or the opening makes it of them"
+        )
+
+
 def points_of(n_layers: int, state: Array) -> Array:
     """Room for the states of all layers."""
     return empty((n_layers + 1, *state.shape), state.dtype)

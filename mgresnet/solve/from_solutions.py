@@ -102,14 +102,19 @@ def input_gradient(
     d_first : ndarray, shape (batch, *state_shape)
         For the first state of this rank's layers.
     """
+    _refuse_chain(net)
+    check_solutions(forward, adjoint, net, params)
+    _, d_inputs = open_back(net, forward.own, forward, adjoint)
+    return d_inputs, adjoint.states[0]
+
+
+def _refuse_chain(net: Any) -> None:
+    """Refuse more than one network."""
     if isinstance(net, Chain):
         raise TypeError(
             "net is a Chain, needed a Network; give one stage: net.networks[0], its "
             "params[0], and the solutions forward[0] and adjoint[0]"
         )
-    check_solutions(forward, adjoint, net, params)
-    _, d_inputs = open_back(net, forward.own, forward, adjoint)
-    return d_inputs, adjoint.states[0]
 
 
 def _body_gradient(forward: Solution, adjoint: Solution) -> Array:

@@ -14,7 +14,7 @@ from mgresnet.chain import Chain
 from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.parallel.agree import agreement
-from mgresnet.solve.ahead import between, checked_inputs, pose
+from mgresnet.solve.ahead import between, check_first, checked_inputs, pose
 from mgresnet.solve.objectives import Objective, check_targets
 from mgresnet.solve.penalties import Regularisation
 from mgresnet.solve.roundtrip import Swept, Unswept, go_back, go_there
@@ -109,6 +109,7 @@ def value_and_gradient(
         facts["inputs"] = common_inputs(net, inputs)
         loss = targets, objective, regularisation
         problem = pose_gradient(net, params, inputs, *loss, *ways)
+        check_first(problem.slabs[0], first)
     owned = [tree_map(np.array, own) for own in problem.owned]  # solutions keep them
     problem = problem._replace(owned=owned, inputs=np.array(problem.inputs))
     return problem.find(guess, first, keep)

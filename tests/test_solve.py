@@ -165,7 +165,9 @@ BAD = {
         "communicator and one coarsening for both solves",
     ),
     "gradient of two batches": (
-        lambda: mg.parameter_gradient(NET, PARAMS, FORWARD, forward(INPUTS[:2])),
+        lambda: mg.parameter_gradient(
+            NET, PARAMS, FORWARD, adjoint(INPUTS[:2], forward(INPUTS[:2]))
+        ),
         ValueError,
         "forward states have shape (13, 3, 4), adjoints (13, 2, 4); both must come "
         "from one batch and one rank",

@@ -198,7 +198,7 @@ def test_load_problem_refuses(name, arguments, message):
 
 
 def test_numbers_must_be_integers():
-    expected = r"^n_train must be an integer, got 10\.0; try 1$"
+    expected = r"^n_train must be an integer, got 10\.0; try 10$"
     with pytest.raises(TypeError, match=expected):
         load_problem("sine", n_train=10.0)
     with pytest.raises(TypeError, match=r"^seed must be an integer, got None"):

@@ -126,5 +126,5 @@ def test_no_convergence_is_predicted_for_it():
 
 def test_misspelt_operators_and_missing_ones_are_told():
     net, params, inputs = problem(unit("implicit"))
-    with pytest.raises(ValueError, match="'matched'; choose from injection, mean"):
+    with pytest.raises(ValueError, match=r"'matched', the default of .* or"):
         mg.solve_forward(net, params, inputs, options=mg.MGRITOptions((4,)))

@@ -133,3 +133,5 @@ def test_a_first_state_that_would_be_ignored_is_refused():
     loss = {"objective": mg.LeastSquares(), "first": np.ones((2, 3))}
     with pytest.raises(ValueError, match=r"first is given, .* take no inputs"):
         mg.value_and_gradient(net, net.init(), np.ones((2, 2)), np.ones((2, 3)), **loss)
+    with pytest.raises(ValueError, match=r"first is given, .* take no inputs"):
+        mg.solve_forward(net, net.init(), np.ones((2, 2)), first=np.ones((2, 3)))

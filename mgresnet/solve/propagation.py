@@ -15,7 +15,13 @@ from mgresnet.chain import Chain
 from mgresnet.network import Network, Params
 from mgresnet.parallel import as_time_comm
 from mgresnet.parallel.agree import agreement
-from mgresnet.solve.ahead import between, checked_inputs, pose, propagate
+from mgresnet.solve.ahead import (
+    between,
+    check_first,
+    checked_inputs,
+    pose,
+    propagate,
+)
 from mgresnet.solve.back import Back, open_back, seeds
 from mgresnet.solve.slab import Slab
 from mgresnet.solve.solution import Solution, check_solution
@@ -92,6 +98,7 @@ def solve_forward(
         stages = zip(slabs, trees, strict=True)
         owned = [tree_map(np.array, slab.own(tree)) for slab, tree in stages]
         x = checked_inputs(slabs[0], owned[0], np.array(inputs))
+        check_first(slabs[0], first)
     guesses = per_stage(net, guess)
     return together(net, propagate_stages(slabs, owned, x, first, guesses, keep))
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mgresnet.arrays.checks import check_finite, check_states
+from mgresnet.arrays.checks import as_array, check_finite, check_states
 from mgresnet.arrays.layout import Array, samples_last
 from mgresnet.arrays.memory import empty
 from mgresnet.mgrit.solver import Outputs, Result, iterate
@@ -78,7 +78,7 @@ def propagate(batch: Posed, guess: Solution | Array | None, keep: str) -> Soluti
 def checked_inputs(slab: Slab, own: Params, inputs: Array) -> Array:
     """Inputs of the first stage, of this rank's layers where these take some."""
     net, n, dtype = slab.net, len(slab.layers), np.asarray(own.body).dtype
-    inputs = np.asarray(inputs)
+    inputs = as_array("inputs", inputs, "an array of floats")
     if net.layer.input_shape is None:
         inputs = check_states(inputs, "inputs", net.input_shape, dtype)
         check_finite(inputs, "inputs")

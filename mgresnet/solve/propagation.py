@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mgresnet.arrays.checks import as_array
 from mgresnet.arrays.layout import Array, absent
 from mgresnet.arrays.trees import tree_map
 from mgresnet.chain import Chain
@@ -97,7 +98,7 @@ def solve_forward(
         slabs, trees = slabs_of(net, options, comm), trees_of(net, params)
         stages = zip(slabs, trees, strict=True)
         owned = [tree_map(np.array, slab.own(tree)) for slab, tree in stages]
-        x = checked_inputs(slabs[0], owned[0], np.array(inputs))
+        x = np.array(checked_inputs(slabs[0], owned[0], inputs))
         check_first(slabs[0], first)
     guesses = per_stage(net, guess)
     return together(net, propagate_stages(slabs, owned, x, first, guesses, keep))
@@ -173,7 +174,8 @@ def solve_adjoint(
     known: dict[str, Any] = {}
     with agreement(comm, "solve_adjoint", given, known) as facts:
         if seed is not None:
-            known["number of axes of the seed"] = np.ndim(seed)
+            axes = as_array("seed", seed, "an array of floats").ndim
+            known["number of axes of the seed"] = axes
         facts["params"] = columns(net, params)
         slabs, trees = slabs_of(net, options, comm), trees_of(net, params)
         for slab, tree, states in zip(slabs, trees, solutions, strict=True):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mgresnet.arrays.checks import as_array
 from mgresnet.arrays.layout import Array
 from mgresnet.arrays.trees import Gather
 from mgresnet.chain import Chain, networks_of
@@ -120,7 +121,7 @@ def trees_of(net: Network | Chain, params: Any) -> tuple[Any, ...]:
 def columns(net: Network | Chain, params: Any) -> tuple[Any, ...]:
     """Dtype and length of rows of parameters, which all ranks have in common."""
     bodies = (getattr(tree, "body", tree) for tree in trees_of(net, params))
-    arrays = [np.asarray(body) for body in bodies]
+    arrays = [as_array("body", body, "rows of parameters") for body in bodies]
     return tuple((str(body.dtype), body.shape[1:]) for body in arrays)
 
 
@@ -129,7 +130,7 @@ def common_inputs(net: Network | Chain, inputs: Any) -> Any:
     first = networks_of(net)[0]
     if first.layer.input_shape is None:
         return inputs
-    values = np.asarray(inputs)
+    values = as_array("inputs", inputs, "an array of floats")
     return str(values.dtype), values.shape[:1], values.shape[2:]
 
 

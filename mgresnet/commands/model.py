@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mgresnet.arrays.checks import integer
-from mgresnet.commands.files import replacing, write_json
+from mgresnet.arrays.files import replacing, write_json
 from mgresnet.commands.report import say
 from mgresnet.control import BSpline, Free
 from mgresnet.layers import Dense

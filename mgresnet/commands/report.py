@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from mgresnet.arrays.files import replacing, write_json
 from mgresnet.arrays.layout import Array
 from mgresnet.arrays.trees import global_norm, tree_map
-from mgresnet.commands.files import replacing, write_json
 from mgresnet.commands.setup import Setup
 from mgresnet.data import peaks_class
 from mgresnet.kernels.threads import threads

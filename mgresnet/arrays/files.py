@@ -1,0 +1,88 @@
+"""Files that are whole or absent, also when a program is ended while it writes them.
+
+A file of arrays is a NumPy archive (.npz): no code is in it, none is run when it is
+read.  What is no array lies in it as JSON.
+"""
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mgresnet.arrays.layout import Array
+
+HEADER = "header.json"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the path of a hidden file to write, which then takes the place of `path`.
+
+    It has the suffix of `path`, and is on the disk before it takes that place.  An
+    exception removes it.
+    """
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        yield partial
+        to_disk(partial)
+        os.replace(partial, path)
+        to_disk(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would survive a loss of power."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, content: Any, indent: int = 2) -> None:
+    """Write a readable JSON file."""
+    text = json.dumps(content, indent=indent) + "\n"
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_arrays(path: Path, header: Any, arrays: Mapping[str, Array]) -> None:
+    """Write arrays by name, and a header that JSON can hold."""
+    text = json.dumps(header, allow_nan=False).encode()
+    members = {HEADER: np.frombuffer(text, np.uint8), **arrays}
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, **members)
+
+
+def read_arrays(path: Path) -> tuple[Any, dict[str, Array]]:
+    """Header and arrays that `write_arrays` has written.
+
+    Raises
+    ------
+    OSError
+        If there is no file, or it may not be read.
+    ValueError
+        If the file is something else, or damaged.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                claimed = sum(member.file_size for member in archive.infolist())
+            if claimed > size:
+                raise ValueError(f"{size} bytes that claim to be {claimed}")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            return json.loads(arrays.pop(HEADER).tobytes()), arrays
+        except Exception as error:  # whatever damaged bytes lead to
+            raise ValueError(
+                f"{path} cannot be read ({error}); needed a file that mgresnet has "
+                "written, as it was written: take a copy of it, or make it again"
+            ) from error

@@ -26,6 +26,8 @@ from mgresnet.layers.contract import check_layer as check_layer
 from mgresnet.learning.accurate import accurate as accurate
 from mgresnet.learning.bias import BiasBudget as BiasBudget
 from mgresnet.learning.bias import bias_budget as bias_budget
+from mgresnet.learning.checkpoint import load_checkpoint as load_checkpoint
+from mgresnet.learning.checkpoint import save_checkpoint as save_checkpoint
 from mgresnet.learning.evaluation import Evaluation as Evaluation
 from mgresnet.learning.evaluation import evaluate as evaluate
 from mgresnet.learning.evaluation import predict as predict

@@ -107,6 +107,19 @@ def test_same_run_on_three_ranks(peaks_run, tmp_path):
         np.testing.assert_array_equal(np.load(parallel / "params.npz")[name], serial)
 
 
+@pytest.mark.mpi
+def test_a_spline_is_written_once_by_two_ranks(tmp_path):
+    """All ranks hold all its rows."""
+    for ranks in (1, 2):
+        output = str(tmp_path / str(ranks))
+        spline = ["--control", "5", "--output", output]
+        result = run("train", "peaks", *QUICK, *spline, ranks=ranks)
+        assert result.returncode == 0, result.stderr
+    one, two = (np.load(tmp_path / ranks / "params.npz") for ranks in "12")
+    for name in ("opening", "body", "head"):
+        np.testing.assert_array_equal(two[name], one[name])
+
+
 def test_earlier_run_is_not_overwritten(peaks_run, capsys):
     _, folder = peaks_run
     before = (folder / "records.jsonl").read_bytes()

@@ -18,7 +18,7 @@ from mgresnet.learning.controller import Plan, planned_options
 from mgresnet.learning.evaluation import EpochRow, Evaluation, predict
 from mgresnet.learning.trainer import Record
 from mgresnet.mgrit.options import MGRITOptions
-from mgresnet.network import Params
+from mgresnet.network import Network, Params
 from mgresnet.parallel import ProcessGrid, TimeComm
 from mgresnet.parallel.blas import blas_threads
 from mgresnet.solve.gradient import Info, value_and_gradient
@@ -165,7 +165,7 @@ def _write_results(
     folder: Path | None,
 ) -> None:
     layer = setup.grid.layer
-    whole = _gather(params, layer)
+    whole = _gather(setup.net, params, layer)
     outputs = None
     if setup.problem.name == "peaks":
         x = np.linspace(-3.0, 3.0, 201)
@@ -208,13 +208,14 @@ def _history(solution: Solution) -> str:
     return " ".join(f"{residual:.1e}" for residual in history)
 
 
-def _gather(params: Params, comm: TimeComm) -> dict[str, Array]:
+def _gather(net: Network, params: Params, comm: TimeComm) -> dict[str, Array]:
     """Whole parameters on every rank; parts that the network lacks are empty."""
     ends = (params.opening, params.head)
     opening, head = (
         comm.gather(params.body[:0, 0] if part is None else part) for part in ends
     )
-    return {"opening": opening, "body": comm.gather(params.body), "head": head}
+    body = params.body if net.control.shared else comm.gather(params.body)
+    return {"opening": opening, "body": body, "head": head}
 
 
 def _row_fields(row: EpochRow) -> dict[str, Any]:

@@ -25,10 +25,10 @@ PUBLIC = """
     Record Regularisation SerialComm Shared SoftmaxCrossEntropy Solution Status
     Stepwise TimeComm Transform VirtualTimeComm Widen
     adam adamw apply_updates batches bias_budget chain check_layer
-    clip_by_global_norm constant cosine estimate_gradient_error evaluate global_norm
-    input_gradient inverse load_problem local_slab parameter_gradient predict
-    predict_convergence set_threads sgd solve_adjoint solve_forward step_decay train
-    value_and_gradient
+    clip_by_global_norm constant cosine estimate_gradient_error evaluate
+    from_state_dict global_norm input_gradient inverse load load_problem local_slab
+    parameter_gradient predict predict_convergence save set_threads sgd solve_adjoint
+    solve_forward state_dict step_decay train value_and_gradient
 """
 
 

@@ -55,10 +55,13 @@ def restore_network(description: Any, layer: Any = None) -> Network | Chain:
     ValueError, TypeError
         If this is no description of a network, or the layer is not the one described.
     """
-    if not isinstance(description, Mapping):
-        raise ValueError(f"a network is described by a dict, got {description!r}")
-    if description.get("record") != "Chain":
-        net: Network | Chain = _restored(_with_layer(description, layer, "layer"))
+    kind = description.get("record") if isinstance(description, Mapping) else None
+    if kind not in ("Network", "Chain"):
+        raise ValueError(
+            f"needed the description of a Network or a Chain, got {description!r}"
+        )
+    if kind == "Network":
+        net: Network = _restored(_with_layer(description, layer, "layer"))
         return net
     stages = description.get("networks")
     if not isinstance(stages, list) or not all(isinstance(s, dict) for s in stages):

@@ -227,7 +227,10 @@ def test_the_layer_is_asked_for_and_compared(path):
         (None, r"network\.npz: the layer is Explicit\(page\.Anti.*give the same again"),
         (LAYERS["convolution"], r"'state_shape': \[2, 5, 5\].*needed.*\[4\].*page\.An"),
         (LAYERS["gated"], r"'input_shape': \[2\].*needed"),
-        (mg.Linear(4, 4), r"has no state_shape, input_shape; needed something like"),
+        (
+            LAYERS["antisymmetric"].rate,
+            r"has no .*march.*something like Explicit\(rate",
+        ),
     ):
         with pytest.raises(ValueError, match=error):
             mg.load(path, layer=layer)

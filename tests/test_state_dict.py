@@ -6,6 +6,7 @@ The gold twin applies every torch.nn.Linear as torch does, ``x @ weight.T + bias
 import numpy as np
 import pytest
 from kinds import LAYERS, problem
+from wrong_arguments import ODD, Call, check
 
 import mgresnet as mg
 
@@ -190,3 +191,24 @@ def test_one_ranks_parameters_are_refused():
         ValueError, match=r"head is None and body has 3 of 9 rows.*comm\.gather"
     ):
         mg.state_dict(net, own)
+
+
+NAMED = {
+    "state_dict": lambda **parts: list(
+        mg.state_dict(dense(), mg.Params(**parts)).values()
+    ),
+    "from_state_dict": lambda **arrays: mg.from_state_dict(dense(), arrays),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("function", NAMED)
+def test_odd_arrays_are_refused_or_understood(function, odd):
+    params = drawn(dense())
+    clean = params._asdict()
+    if function == "from_state_dict":
+        clean = mg.state_dict(dense(), params)
+    call = Call(NAMED[function], clean, {}, {})
+    for name in clean:
+        if name.startswith(("opening", "body", "head")):
+            check(call, name, ODD[odd](clean[name]))

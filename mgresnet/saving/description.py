@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from mgresnet.arrays.checks import provides
+from mgresnet.arrays.checks import members, provides
 from mgresnet.chain import Chain, networks_of
 from mgresnet.control import BSpline, Free, Shared
 from mgresnet.layers import Dense, Linear, Widen
+from mgresnet.layers.protocol import Layer
 from mgresnet.network import Network
 
 RECORDS = {
@@ -66,11 +67,9 @@ def restore_network(description: Any, layer: Any = None) -> Network | Chain:
     stages = description.get("networks")
     if not isinstance(stages, list) or not all(isinstance(s, dict) for s in stages):
         raise ValueError(f"a chain is described by its networks, got {stages!r}")
+    layers = _one_each(layer, len(stages))
     filled = [
-        _with_layer(stage, one, f"layer[{i}]")
-        for i, (stage, one) in enumerate(
-            zip(stages, _one_each(layer, len(stages)), strict=True)
-        )
+        _with_layer(stage, layers[i], f"layer[{i}]") for i, stage in enumerate(stages)
     ]
     chain: Chain = _restored({**description, "networks": filled})
     return chain
@@ -138,7 +137,7 @@ def _with_layer(
             f"the layer is {own}, of the user's own, and no file holds its code; give "
             f"the same again, {name}={own}"
         )
-    provides(name, given, SHAPES, "Explicit(rate)")
+    provides(name, given, members(Layer), "Explicit(rate)")
     needed = {key: stored.get(key) for key in SHAPES}
     if _shapes(given) != needed:
         raise ValueError(

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from mgresnet.chain import Chain, networks_of
 from mgresnet.network import Network, Params
 from mgresnet.solve.stages import trees_of
@@ -44,7 +42,8 @@ def _lacking(net: Network, params: Params) -> list[str]:
     """What one of several ranks does not have."""
     ends = [name for name in ("opening", "head") if getattr(net, name) is not None]
     lacking = [f"{name} is None" for name in ends if getattr(params, name) is None]
-    held, needed = np.shape(params.body), (net.depth, net.layer.n_params)
+    held: tuple[int, ...] = getattr(params.body, "shape", ())
+    needed = net.depth, net.layer.n_params
     if not net.control.shared and held[1:] == needed[1:] and held < needed:
         lacking.append(f"body has {held[0]} of {needed[0]} rows")
     return lacking

@@ -23,24 +23,38 @@ from mgresnet.layers import Linear as Linear
 from mgresnet.layers import Stepwise as Stepwise
 from mgresnet.layers import Widen as Widen
 from mgresnet.layers.contract import check_layer as check_layer
+from mgresnet.learning.accurate import accurate as accurate
 from mgresnet.learning.bias import BiasBudget as BiasBudget
 from mgresnet.learning.bias import bias_budget as bias_budget
 from mgresnet.learning.evaluation import Evaluation as Evaluation
 from mgresnet.learning.evaluation import evaluate as evaluate
 from mgresnet.learning.evaluation import predict as predict
-from mgresnet.learning.optimisers import Transform as Transform
+from mgresnet.learning.layer_parallel import layer_parallel as layer_parallel
+from mgresnet.learning.masks import weights_only as weights_only
 from mgresnet.learning.optimisers import adam as adam
 from mgresnet.learning.optimisers import adamw as adamw
-from mgresnet.learning.optimisers import apply_updates as apply_updates
-from mgresnet.learning.optimisers import chain as chain
-from mgresnet.learning.optimisers import clip_by_global_norm as clip_by_global_norm
 from mgresnet.learning.optimisers import sgd as sgd
+from mgresnet.learning.oracle import FirstOrder as FirstOrder
+from mgresnet.learning.over_data import over_data as over_data
+from mgresnet.learning.record import Record as Record
 from mgresnet.learning.schedules import constant as constant
 from mgresnet.learning.schedules import cosine as cosine
 from mgresnet.learning.schedules import inverse as inverse
+from mgresnet.learning.schedules import joined as joined
 from mgresnet.learning.schedules import step_decay as step_decay
-from mgresnet.learning.trainer import Record as Record
+from mgresnet.learning.schedules import warm_up as warm_up
+from mgresnet.learning.state import TrainState as TrainState
 from mgresnet.learning.trainer import train as train
+from mgresnet.learning.transforms import Transform as Transform
+from mgresnet.learning.transforms import add_decayed_weights as add_decayed_weights
+from mgresnet.learning.transforms import apply_updates as apply_updates
+from mgresnet.learning.transforms import chain as chain
+from mgresnet.learning.transforms import clip_by_global_norm as clip_by_global_norm
+from mgresnet.learning.transforms import scale_by_adam as scale_by_adam
+from mgresnet.learning.transforms import (
+    scale_by_learning_rate as scale_by_learning_rate,
+)
+from mgresnet.learning.transforms import trace as trace
 from mgresnet.mgrit.options import MGRITOptions as MGRITOptions
 from mgresnet.mgrit.solver import Status as Status
 from mgresnet.network import Network as Network
@@ -65,4 +79,5 @@ from mgresnet.solve.propagation import solve_adjoint as solve_adjoint
 from mgresnet.solve.propagation import solve_forward as solve_forward
 from mgresnet.solve.solution import Solution as Solution
 from mgresnet.solve.stages import local_slab as local_slab
+from mgresnet.solve.stages import space as space
 from mgresnet.version import __version__ as __version__

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from mgresnet.arrays.files import replacing, write_json
-from mgresnet.arrays.trees import global_norm, tree_map
+from mgresnet.arrays.trees import tree_map
 from mgresnet.commands.saved import NETWORK
 from mgresnet.commands.setup import Setup
 from mgresnet.data import peaks_class
 from mgresnet.kernels.threads import threads
 from mgresnet.learning.controller import Plan, planned_options
 from mgresnet.learning.evaluation import EpochRow, Evaluation, predict
-from mgresnet.learning.trainer import Record
+from mgresnet.learning.record import Record
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import ProcessGrid, TimeComm
@@ -24,7 +24,7 @@ from mgresnet.parallel.blas import blas_threads
 from mgresnet.saving.files import save
 from mgresnet.solve.gradient import Info, value_and_gradient
 from mgresnet.solve.solution import Solution
-from mgresnet.solve.stages import own_gather
+from mgresnet.solve.stages import space
 
 COLUMNS = "{:>5}  {:>8} {:>8} {:>8}  {:>8} {:>8} {:>8}  {:>8} {:>8} {:>8}  {:>7}"
 
@@ -142,16 +142,15 @@ def gradient_error(setup: Setup, params: Params, last: Record) -> tuple[float, I
         )
     ]
     (_, inexact, info), (_, exact, _) = results
-    gather = own_gather(setup.net, setup.grid.layer)
-    error = global_norm(tree_map(np.subtract, inexact, exact), gather)
-    return error / global_norm(exact, gather), info
+    norm = space(setup.net, setup.forward, setup.grid.layer).norm
+    return norm(tree_map(np.subtract, inexact, exact)) / norm(exact), info
 
 
 def append_record(folder: Path | None, record: Record) -> None:
     """Add a line to records.jsonl."""
     if folder:
         fields = record._asdict()
-        del fields["params"]
+        del fields["state"]
         fields["status"] = record.status.name
         with (folder / "records.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(fields) + "\n")

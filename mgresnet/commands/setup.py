@@ -13,7 +13,7 @@ from mgresnet.kernels.threads import set_threads
 from mgresnet.layers import Dense, Linear, Widen
 from mgresnet.layers.coarse import COARSE_OPERATORS
 from mgresnet.learning import optimisers, schedules
-from mgresnet.learning.optimisers import Transform
+from mgresnet.learning.transforms import Transform, chain, clip_by_global_norm
 from mgresnet.mgrit.options import INITIAL_GUESSES, MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import ProcessGrid, TimeComm
@@ -200,7 +200,7 @@ def build_optimiser(a: argparse.Namespace, n_samples: int) -> Transform:
     optimiser: Transform = choose("optimiser", a.optimiser, OPTIMISERS)(schedule)
     if a.clip is None:
         return optimiser
-    return optimisers.chain(optimisers.clip_by_global_norm(a.clip), optimiser)
+    return chain(clip_by_global_norm(a.clip), optimiser)
 
 
 def choose(name: str, key: str, table: Mapping[str, Any]) -> Any:

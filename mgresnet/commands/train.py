@@ -14,10 +14,10 @@ from mgresnet.commands.setup import prepare as prepare
 from mgresnet.data import Split
 from mgresnet.learning.controller import Plan, planned_options
 from mgresnet.learning.evaluation import EpochRow, Evaluation, evaluate
-from mgresnet.learning.trainer import Record, train
+from mgresnet.learning.record import Record
+from mgresnet.learning.trainer import train
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Status
-from mgresnet.network import Params
 from mgresnet.parallel import TimeComm
 
 DIVERGED = 1  # exit code
@@ -34,7 +34,7 @@ def run(setup: Setup, comm: TimeComm) -> int:
     started = time.perf_counter()
     for record in with_progress(setup, steps, comm):
         params = record.params
-        records.append(record._replace(params=Params(None, params.body[:0], None)))
+        records.append(record._replace(state=None))
         report.append_record(folder, record)
         if record.status is Status.NON_FINITE:
             report.say(comm, f"step {record.step} diverged: {record.status.value}")

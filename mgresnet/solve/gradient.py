@@ -17,6 +17,7 @@ from mgresnet.parallel.agree import agreement
 from mgresnet.solve.ahead import between, check_first, checked_inputs, pose
 from mgresnet.solve.objectives import Objective, check_targets
 from mgresnet.solve.penalties import Regularisation
+from mgresnet.solve.propagation import propagate_stages
 from mgresnet.solve.roundtrip import Swept, Unswept, go_back, go_there
 from mgresnet.solve.slab import Slab
 from mgresnet.solve.solution import Solution
@@ -152,7 +153,10 @@ class GradientProblem(NamedTuple):
             for (_, w), d in zip(solved, openings, strict=True)
         ]
         parts[-1] = parts[-1]._replace(head=d_head)
-        value = loss + self._penalise(parts)
+        penalties = self._penalties()
+        for i, (_, d_penalty) in enumerate(penalties):
+            parts[i] = tree_map(np.add, parts[i], d_penalty)
+        value = loss + sum(penalty for penalty, _ in penalties)
         for i, slab in enumerate(self.slabs):
             parts[i] = parts[i]._replace(body=slab.pull_back(parts[i].body))
         clock.append(time.perf_counter())
@@ -160,16 +164,21 @@ class GradientProblem(NamedTuple):
         info = Info(both[0], both[1], loss, _seconds(clock, solved))
         return value, together(self.net, parts), info
 
-    def _penalise(self, parts: list[Params]) -> float:
-        """Add the penalties' gradients to those of layers and maps; their sum."""
+    @np.errstate(over="ignore", invalid="ignore")  # shows in the value
+    def value(self) -> float:
+        """The value that `find` returns first."""
+        guesses = [None] * len(self.slabs)
+        given = self.slabs, self.owned, self.inputs, None, guesses, "c-points"
+        last = propagate_stages(*given)[-1].final
+        far = self.slabs[-1], self.owned[-1], last, self.targets, self.objective
+        return close(*far)[0] + sum(penalty for penalty, _ in self._penalties())
+
+    def _penalties(self) -> list[tuple[float, Params]]:
+        """Penalty of every stage, and its gradient for layers and maps."""
         if self.regularisation is None:
-            return 0.0
-        total = 0.0
-        for i, (slab, own) in enumerate(zip(self.slabs, self.owned, strict=True)):
-            penalty, d_penalty = self.regularisation.of_slab(slab, own)
-            parts[i] = tree_map(np.add, parts[i], d_penalty)
-            total += penalty
-        return total
+            return []
+        stages = zip(self.slabs, self.owned, strict=True)
+        return [self.regularisation.of_slab(slab, own) for slab, own in stages]
 
 
 def pose_gradient(

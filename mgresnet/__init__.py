@@ -66,6 +66,10 @@ from mgresnet.parallel import ProcessGrid as ProcessGrid
 from mgresnet.parallel import SerialComm as SerialComm
 from mgresnet.parallel import TimeComm as TimeComm
 from mgresnet.parallel import VirtualTimeComm as VirtualTimeComm
+from mgresnet.saving.files import load as load
+from mgresnet.saving.files import save as save
+from mgresnet.saving.state_dict import from_state_dict as from_state_dict
+from mgresnet.saving.state_dict import state_dict as state_dict
 from mgresnet.solve.from_solutions import input_gradient as input_gradient
 from mgresnet.solve.from_solutions import parameter_gradient as parameter_gradient
 from mgresnet.solve.gradient import Info as Info
@@ -78,5 +82,4 @@ from mgresnet.solve.propagation import solve_forward as solve_forward
 from mgresnet.solve.solution import Solution as Solution
 from mgresnet.solve.stages import local_slab as local_slab
 from mgresnet.solve.stages import space as space
-
-__version__ = "0.1.0"
+from mgresnet.version import __version__ as __version__

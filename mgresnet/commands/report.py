@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mgresnet.arrays.files import replacing, write_json
-from mgresnet.arrays.layout import Array
 from mgresnet.arrays.trees import tree_map
+from mgresnet.commands.saved import NETWORK
 from mgresnet.commands.setup import Setup
 from mgresnet.data import peaks_class
 from mgresnet.kernels.threads import threads
@@ -18,9 +18,10 @@ from mgresnet.learning.controller import Plan, planned_options
 from mgresnet.learning.evaluation import EpochRow, Evaluation, predict
 from mgresnet.learning.record import Record
 from mgresnet.mgrit.options import MGRITOptions
-from mgresnet.network import Params
+from mgresnet.network import Network, Params
 from mgresnet.parallel import ProcessGrid, TimeComm
 from mgresnet.parallel.blas import blas_threads
+from mgresnet.saving.files import save
 from mgresnet.solve.gradient import Info, value_and_gradient
 from mgresnet.solve.solution import Solution
 from mgresnet.solve.stages import space
@@ -164,7 +165,7 @@ def _write_results(
     folder: Path | None,
 ) -> None:
     layer = setup.grid.layer
-    whole = _gather(params, layer)
+    whole = _gather(setup.net, params, layer)
     outputs = None
     if setup.problem.name == "peaks":
         x = np.linspace(-3.0, 3.0, 201)
@@ -174,8 +175,7 @@ def _write_results(
         outputs = predict(setup.net, params, grid, options=options, comm=layer)
     if not folder:
         return
-    with replacing(folder / "params.npz") as path:
-        np.savez(path, allow_pickle=False, **whole)
+    save(folder / NETWORK, setup.net, whole)
     write_json(folder / "epochs.json", [_row_fields(row) for row in rows])
     try:
         from mgresnet import plotting
@@ -207,13 +207,17 @@ def _history(solution: Solution) -> str:
     return " ".join(f"{residual:.1e}" for residual in history)
 
 
-def _gather(params: Params, comm: TimeComm) -> dict[str, Array]:
-    """Whole parameters on every rank; parts that the network lacks are empty."""
-    ends = (params.opening, params.head)
+def _gather(net: Network, params: Params, comm: TimeComm) -> Params:
+    """Whole parameters on every rank."""
+    own = (params.opening, params.head)
     opening, head = (
-        comm.gather(params.body[:0, 0] if part is None else part) for part in ends
+        comm.gather(params.body[:0, 0] if part is None else part) for part in own
     )
-    return {"opening": opening, "body": comm.gather(params.body), "head": head}
+    return Params(
+        opening=None if net.opening is None else opening,
+        body=params.body if net.control.shared else comm.gather(params.body),
+        head=None if net.head is None else head,
+    )
 
 
 def _row_fields(row: EpochRow) -> dict[str, Any]:

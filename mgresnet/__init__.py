@@ -82,4 +82,5 @@ from mgresnet.solve.propagation import solve_forward as solve_forward
 from mgresnet.solve.solution import Solution as Solution
 from mgresnet.solve.stages import local_slab as local_slab
 from mgresnet.solve.stages import space as space
+from mgresnet.solve.stages import whole_params as whole_params
 from mgresnet.version import __version__ as __version__

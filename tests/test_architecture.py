@@ -34,7 +34,7 @@ PUBLIC = """
     load_checkpoint load_problem local_slab over_data parameter_gradient predict
     predict_convergence save save_checkpoint scale_by_adam scale_by_learning_rate
     set_threads sgd solve_adjoint solve_forward space state_dict step_decay trace
-    train value_and_gradient warm_up weights_only
+    train value_and_gradient warm_up weights_only whole_params
 """
 
 

@@ -360,3 +360,26 @@ def test_only_states_are_saved(tmp_path):
     with pytest.raises(TypeError, match=r"state is a Record, needed a TrainState"):
         mg.save_checkpoint(tmp_path, serial_run("free")[0])
     assert not list(tmp_path.iterdir())
+
+
+def test_later_ones_go_if_that_is_said(tmp_path):
+    states = [record.state for record in serial_run("free")]
+    for state in (states[1], states[4], states[5]):
+        mg.save_checkpoint(tmp_path, state)
+    mg.save_checkpoint(tmp_path, states[2], overwrite=True)
+    assert steps_saved(tmp_path) == [3]
+    assert bits(load("free", tmp_path)) == bits(states[2])
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_whole_parameters_come_back_from_all_ranks(name, size):
+    net = NETS[name]
+    params = net.init(3)
+
+    def work(comm):
+        own = mg.local_slab(net, params, options=HOW, comm=comm)
+        return bits(mg.whole_params(net, own, options=HOW, comm=comm))
+
+    assert run_ranks(work, size) == [bits(params)] * size

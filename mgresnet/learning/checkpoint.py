@@ -51,7 +51,12 @@ RECORDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*KINDS, Params
 
 
 def save_checkpoint(
-    folder: str | Path, state: TrainState, comm: Any = None, *, keep: int = 2
+    folder: str | Path,
+    state: TrainState,
+    comm: Any = None,
+    *,
+    keep: int = 2,
+    overwrite: bool = False,
 ) -> Path:
     """Write a state of training to disk; all ranks call this together.
 
@@ -66,6 +71,9 @@ def save_checkpoint(
         That of the training.
     keep : int
         Number of checkpoints to keep; older ones are removed.
+    overwrite : bool
+        Whether to remove checkpoints of later steps, once this one is there; they are
+        otherwise an error.
 
     Returns
     -------
@@ -90,7 +98,8 @@ def save_checkpoint(
         integer("keep", keep, 1)
         if grid.rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
-            refuse_later(folder, state.step)
+            if not overwrite:
+                refuse_later(folder, state.step)
     line = json.dumps(_write_own(folder, state, grid)).encode() + b"\n"
     lines = grid.gather(np.frombuffer(line, np.uint8)).tobytes().splitlines()
     path = folder / f"{step_name(state.step)}.json"
@@ -99,7 +108,7 @@ def save_checkpoint(
             files = [Written(*json.loads(line)) for line in lines]
             write_manifest(path, state, grid, files)
     if grid.rank == 0:
-        _tidy(folder, keep)
+        _tidy(folder, state.step, keep)
     return path
 
 
@@ -169,17 +178,18 @@ def _write_own(folder: Path, state: TrainState, grid: ProcessGrid) -> Written:
         raise
 
 
-def _tidy(folder: Path, keep: int) -> None:
-    """Remove old checkpoints, and files that belong to none.
+def _tidy(folder: Path, step: int, keep: int) -> None:
+    """Remove old checkpoints and later ones, and files that belong to none.
 
     What cannot be removed does no harm.
     """
     with suppress(OSError):
-        for step in steps_saved(folder)[:-keep]:
-            (folder / f"{step_name(step)}.json").unlink()
+        kept = [number for number in steps_saved(folder) if number <= step][-keep:]
+        for number in set(steps_saved(folder)) - set(kept):
+            (folder / f"{step_name(number)}.json").unlink()
         wanted = set()
-        for step in steps_saved(folder):
-            text = (folder / f"{step_name(step)}.json").read_text(encoding="utf-8")
+        for number in kept:
+            text = (folder / f"{step_name(number)}.json").read_text(encoding="utf-8")
             wanted |= {file["name"] for file in json.loads(text)["checkpoint"]["files"]}
         for path in (*folder.glob("step-*.npz"), *folder.glob(".partial-step-*")):
             if path.name not in wanted:

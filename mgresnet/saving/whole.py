@@ -32,8 +32,7 @@ def _whole(prefix: str, net: Network, params: Any) -> Params:
         parts = " and ".join(f"{prefix}{part}" for part in lacking)
         raise ValueError(
             f"of the parameters {parts}, needed all: a rank has only those of its own "
-            "layers; first join those of all ranks, body=comm.gather(params.body) and "
-            "opening and head likewise"
+            "layers; first join those of all ranks by whole_params"
         )
     return net.own(params, range(net.depth))
 

@@ -43,6 +43,7 @@ def test_run_writes_what_it_says(peaks_run):
     out, folder = peaks_run
     names = {file.name for file in folder.iterdir()}
     assert names == {
+        "checkpoints",
         "config.json",
         "records.jsonl",
         "epochs.json",

@@ -41,7 +41,7 @@ def test_several_ranks_save_what_one_has(page, control):
 
     def save(comm):
         own = mg.local_slab(net, params, options=options, comm=comm)
-        page.save_once("ranks.npz", net, own, comm)
+        page.save_once("ranks.npz", net, own, options, comm)
 
     run_ranks(save, 3)
     for found, needed in zip(mg.load("ranks.npz")[1], params, strict=True):

@@ -45,9 +45,7 @@ def carry_out(
     with stopping() as stop:
         for record in with_progress(setup, state, comm):
             if record.status is Status.NON_FINITE:
-                report.say(
-                    comm, f"step {record.step} diverged: {record.lost}: not finite"
-                )
+                report.say(comm, f"step {record.step} diverged: {record.lost}")
                 keep(setup, good, comm)
                 return DIVERGED
             good, state = state, record.state

@@ -36,7 +36,7 @@ def where_lost(
         back = [*zip(slabs, per_stage(net, info.adjoint), strict=True)]
         if found := _first_of_all(back, grid):
             return f"the adjoint, but no state, behind {found}"
-    return "the loss"
+    return "the loss is not finite"
 
 
 def _first_of_all(stages: list[tuple[Slab, Solution]], grid: ProcessGrid) -> str:
@@ -56,4 +56,5 @@ def _first_of_all(stages: list[tuple[Slab, Solution]], grid: ProcessGrid) -> str
         return ""
     network = f"network {i}, " if len(stages) > 1 else ""
     layer = f"layer {n - 1}" if n else "the opening"
-    return f"{network}{layer}{'' if exact or not n else ' or before'}, on rank {rank}"
+    place = f"{network}{layer}{'' if exact or not n else ' or before'}"
+    return f"{place} is not finite, on rank {rank}"

@@ -149,7 +149,7 @@ def test_a_run_goes_on_from_an_earlier_checkpoint(uninterrupted, tmp_path, capsy
 
 
 def test_a_divergence_keeps_the_last_good_state(tmp_path, capsys):
-    options = ["--activation", "relu", "--optimiser", "sgd", "--learning-rate", "100"]
+    options = ["--activation", "relu", "--optimiser", "sgd", "--learning-rate", "1e5"]
     options += ["--schedule", "constant", "--final-time", "40", "--epochs", "2"]
     options += ["--clip", "1e9", "--checkpoint-every", "1", "--seed", "11"]
     folder = tmp_path / "run"

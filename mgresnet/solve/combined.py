@@ -163,9 +163,9 @@ class Combined:
 
     def of_samples(self, outputs: Array, targets: Any) -> tuple[Array, Array]:
         """Sum of the terms' losses for every sample, and its gradient."""
-        losses, gradients = np.zeros(len(outputs)), []
-        for term, y, t in self._parts(outputs, np.asarray(targets)):
-            of_term, slopes = term.objective.of_samples(y, t)
+        columns, losses, gradients = np.asarray(targets), np.zeros(len(outputs)), []
+        for term, y, t in self._parts():
+            of_term, slopes = term.objective.of_samples(outputs[:, y], columns[:, t])
             losses += term.weight * of_term
             gradients.append(term.weight * slopes)
         return losses, np.concatenate(gradients, axis=1)
@@ -176,8 +176,11 @@ class Combined:
 
     def scores(self, outputs: Array, targets: Any) -> tuple[float, ...]:
         """Score of every term."""
-        parts = self._parts(outputs, np.asarray(targets))
-        return tuple(term.objective.score(y, t) for term, y, t in parts)
+        columns = np.asarray(targets)
+        return tuple(
+            term.objective.score(outputs[:, y], columns[:, t])
+            for term, y, t in self._parts()
+        )
 
     def score(self, outputs: Array, targets: Any) -> float:
         """Mean of the terms' scores, whatever their weights."""
@@ -198,22 +201,18 @@ class Combined:
                 f"targets have {columns.shape[1]} column(s), the terms need {needed}; "
                 "put them together by numpy.column_stack, in the order of the terms"
             )
-        outputs = np.empty((n_samples, n_outputs))
-        for k, (term, _, t) in enumerate(self._parts(outputs, columns)):
+        for k, (term, _, t) in enumerate(self._parts()):
             try:
-                term.objective.check(term.n_outputs, t, n_samples)
+                term.objective.check(term.n_outputs, columns[:, t], n_samples)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"terms[{k}]: {error}") from error
 
-    def _parts(
-        self, outputs: Array, targets: Any
-    ) -> Iterator[tuple[Term, Array, Array]]:
+    def _parts(self) -> Iterator[tuple[Term, slice, slice]]:
         """Every term with its columns of outputs and of targets."""
         y, t = 0, 0
         for term in self.terms:
-            after = y + term.n_outputs, t + term.n_targets
-            yield term, outputs[:, y : after[0]], targets[:, t : after[1]]
-            y, t = after
+            yield term, slice(y, y + term.n_outputs), slice(t, t + term.n_targets)
+            y, t = y + term.n_outputs, t + term.n_targets
 
 
 def _columns(targets: Any, n_samples: int) -> Array:

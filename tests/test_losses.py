@@ -93,6 +93,8 @@ def test_small_chances_keep_their_digits():
     losses, slopes = BCE.of_samples(np.array([[40.0]]), np.array([1]))
     assert losses[0] == pytest.approx(np.exp(-40.0), rel=1e-14)
     assert slopes[0, 0] == pytest.approx(-np.exp(-40.0), rel=1e-14)
+    losses, slopes = BCE.of_samples(np.array([[-40.0]]), np.array([0]))
+    assert losses[0] == slopes[0, 0] == pytest.approx(np.exp(-40.0), rel=1e-14)
 
 
 def test_one_binary_output_is_a_softmax_of_two():

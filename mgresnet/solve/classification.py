@@ -129,7 +129,8 @@ class BinaryCrossEntropy:
 
     def of_samples(self, outputs: Array, targets: Any) -> tuple[Array, Array]:
         r"""Loss of every sample, and its gradient (1 - t) sigma(z) - a t sigma(-z)."""
-        no, yes = np.logaddexp(0.0, outputs), np.logaddexp(0.0, -outputs)
+        rest = np.log1p(np.exp(-np.abs(outputs)))
+        no, yes = rest + np.maximum(outputs, 0.0), rest + np.maximum(-outputs, 0.0)
         positive = column(targets).astype(outputs.dtype)
         negative, positive = 1.0 - positive, positive * self._weights(outputs)
         losses = negative * no + positive * yes

@@ -30,11 +30,11 @@ PUBLIC = """
     VirtualTimeComm Weighted Widen
     accurate adam adamw add_decayed_weights apply_updates batches bias_budget chain
     check_layer check_objective clip_by_global_norm constant cosine
-    estimate_gradient_error evaluate global_norm input_gradient inverse joined
-    layer_parallel load_problem local_slab over_data parameter_gradient predict
-    predict_convergence scale_by_adam scale_by_learning_rate set_threads sgd
-    solve_adjoint solve_forward space step_decay trace train value_and_gradient warm_up
-    weights_only
+    estimate_gradient_error evaluate from_state_dict global_norm input_gradient inverse
+    joined layer_parallel load load_checkpoint load_problem local_slab over_data
+    parameter_gradient predict predict_convergence save save_checkpoint scale_by_adam
+    scale_by_learning_rate set_threads sgd solve_adjoint solve_forward space state_dict
+    step_decay trace train value_and_gradient warm_up weights_only whole_params
 """
 
 

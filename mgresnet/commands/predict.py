@@ -23,7 +23,9 @@ from mgresnet.learning.evaluation import predict
 from mgresnet.network import Network
 from mgresnet.parallel import TimeComm
 from mgresnet.solve.ahead import checked_inputs
-from mgresnet.solve.objectives import LeastSquares, Objective, SoftmaxCrossEntropy
+from mgresnet.solve.classification import SoftmaxCrossEntropy
+from mgresnet.solve.objectives import Objective, check_targets
+from mgresnet.solve.regression import LeastSquares
 from mgresnet.solve.slab import Slab
 from mgresnet.solve.stages import trees_of
 
@@ -86,7 +88,7 @@ def as_targets(net: Network | Chain, targets: Array, inputs: Array) -> Array:
         values: Array = rows[:, 0].astype(np.int64)
     else:
         values = rows.astype(inputs.dtype)
-    objective_of(values).check(net.n_outputs, values, len(inputs))
+    check_targets(objective_of(values), net.n_outputs, values, len(inputs))
     return values
 
 

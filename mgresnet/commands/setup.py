@@ -20,8 +20,10 @@ from mgresnet.mgrit.options import INITIAL_GUESSES, MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import ProcessGrid, TimeComm
 from mgresnet.parallel.grid import layer_ranks
-from mgresnet.solve.objectives import LeastSquares, Objective, SoftmaxCrossEntropy
+from mgresnet.solve.classification import SoftmaxCrossEntropy
+from mgresnet.solve.objectives import Objective
 from mgresnet.solve.penalties import Regularisation
+from mgresnet.solve.regression import LeastSquares
 from mgresnet.solve.stages import local_slab
 
 OPTIMISERS = {

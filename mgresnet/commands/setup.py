@@ -147,14 +147,9 @@ def build(a: argparse.Namespace, comm: TimeComm) -> Setup:
     for name, value in PRESETS.get(a.problem, {}).items():
         if getattr(a, name) is None:
             setattr(a, name, value)
-    problem = load_problem(
-        a.problem,
-        n_train=a.n_train,
-        n_validation=a.n_validation,
-        seed=a.seed,
-        data_dir=a.data_dir,
-        dtype=a.dtype,
-    )
+    if a.checkpoint_every is not None:
+        integer("--checkpoint-every", a.checkpoint_every, 0)
+    problem = build_problem(a)
     stream = batches(problem.train, a.batch_size, a.epochs, a.seed)
     check_shards(len(problem.train.inputs), a.batch_size, a.data_ranks)
     net = build_network(a, problem)
@@ -175,8 +170,6 @@ def build(a: argparse.Namespace, comm: TimeComm) -> Setup:
         regularisation=Regularisation(a.tikhonov, a.smoothness, a.head_tikhonov),
         batches=stream,
     )
-    if a.checkpoint_every is not None:
-        integer("--checkpoint-every", a.checkpoint_every, 0)
     set_threads(a.threads)
     return setup
 
@@ -193,7 +186,7 @@ def options_of(
     """
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    names = [action.dest for action in parser._actions if action.dest != "help"]
+    names = [*vars(parser.parse_args([config.get("problem", "")]))]
     if missing := set(names) - set(config):
         raise ValueError(
             f"{output / CONFIG} has no {', '.join(sorted(missing))}; needed what "
@@ -203,6 +196,18 @@ def options_of(
     for name in ("coarsening", "relaxations"):
         given[name] = tuple(given[name])
     return argparse.Namespace(**given | {"output": output, "progress": progress})
+
+
+def build_problem(a: argparse.Namespace) -> Problem:
+    """Samples to learn from, and to judge by."""
+    return load_problem(
+        a.problem,
+        n_train=a.n_train,
+        n_validation=a.n_validation,
+        seed=a.seed,
+        data_dir=a.data_dir,
+        dtype=a.dtype,
+    )
 
 
 def check_shards(n_samples: int, batch_size: int, data_ranks: int) -> None:

@@ -56,5 +56,5 @@ def _first_of_all(stages: list[tuple[Slab, Solution]], grid: ProcessGrid) -> str
         return ""
     network = f"network {i}, " if len(stages) > 1 else ""
     layer = f"layer {n - 1}" if n else "the opening"
-    place = f"{network}{layer}{'' if exact or not n else ' or before'}"
-    return f"{place} is not finite, on rank {rank}"
+    where = f"{network}{layer}{'' if exact or not n else ' or before'}"
+    return f"{where} is not finite, on rank {rank}"

@@ -122,6 +122,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tikhonov", type=float, default=0.0, help="penalty on the size of parameters")
     add("--smoothness", type=float, default=0.0, help="penalty on change over depth")
     add("--head-tikhonov", type=float, default=0.0, help="penalty on the head")
+    _add_folder(parser)
+
+
+def _add_folder(parser: argparse.ArgumentParser) -> None:
+    """Declare what decides which run it is, and where it is kept."""
+    add = parser.add_argument
     add("--seed", type=int, default=7, help="of data, weights and batches")
     add("--progress", action="store_true", help="show the bar also under mpiexec")
     add("--output", type=Path, metavar="DIR", help="write config, records and figures")

@@ -35,7 +35,7 @@ import mgresnet as mg
 from convergence.cases import WEIGHTS, WIDTH, Solver, make_case
 from convergence.defects import defects, fit
 from convergence.tanh_steps import TanhStep, mean_and_map, mean_and_variance
-from harness.command import run
+from harness.command import answer, parser
 from harness.machine import stamp
 from harness.problem import Problem, corrections, gradient
 from harness.table import Rows, geometric_mean, rounded, select, short, table
@@ -176,4 +176,5 @@ def figures(results: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def main() -> None:
     """Answer."""
-    run("coarse_operators", __doc__, measure, report, figures)
+    a = parser(__doc__).parse_args()
+    answer("coarse_operators", a, lambda: measure(a.quick), report, figures)

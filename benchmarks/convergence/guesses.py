@@ -169,8 +169,8 @@ def tasks(
         params = [*params[-2:], record.params]
         if step in CHECKED:
             earlier = [solved(net, p, stream[step - 1]) for p in params[:-1]]
-            x, y, _ = stream[step]
-            yield step, Task(net, params[-1], x, y, earlier[-1], earlier[0])
+            now = stream[step].inputs, stream[step].targets
+            yield step, Task(net, params[-1], *now, earlier[-1], earlier[0])
 
 
 def solved(net: mg.Network, params: mg.Params, batch: mg.Batch) -> Last:

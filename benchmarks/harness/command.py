@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from harness.machine import stamp
 from harness.results import load, path_of, save
 
 Results = Any
@@ -16,7 +17,6 @@ def run(
     description: str,
     measure: Callable[[bool], Results],
     report: Callable[[Results], str],
-    figures: Callable[[Results], Figures] = lambda results: (),
 ) -> None:
     """Answer a question that has no options of its own.
 
@@ -27,12 +27,17 @@ def run(
     description : str
         Its first line is shown by ``--help``.
     measure : callable
-        From whether to be quick to results that fit into JSON.
-    report, figures : callable
-        From stored results to text, and to suffixes of file names with figures.
+        From whether to be quick to results that fit into JSON; what they were
+        measured with is added.
+    report : callable
+        From stored results to text.
     """
     a = parser(description).parse_args()
-    answer(name, a, lambda: measure(a.quick), report, figures)
+
+    def stamped() -> Results:
+        return {"machine": stamp(), **measure(a.quick)}
+
+    answer(name, a, stamped, report)
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -51,7 +56,10 @@ def answer(
     report: Callable[[Results], str],
     figures: Callable[[Results], Figures] = lambda results: (),
 ) -> Results:
-    """Measure unless the results are stored; print and draw; the results."""
+    """Measure unless the results are stored; print and draw; the results.
+
+    Figures come with suffixes of their file names.
+    """
     path = path_of(name, a.quick)
     if not a.stored:
         save(path, measure())

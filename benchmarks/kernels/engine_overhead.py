@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 import mgresnet as mg
 from harness.command import run
-from harness.machine import stamp
 from harness.problem import Problem, corrections, forward, gradient
 from harness.table import Rows, table
 from harness.timing import Run, Times, take_turns
@@ -81,7 +80,7 @@ def measure(quick: bool) -> dict[str, Any]:
     budget = 5.0 if quick else 40.0
     rows = [row for size in tqdm(SIZES) for row in measure_size(*size, budget)]
     setting = {"depth": DEPTH, "m": M, "coarse_operator": OPERATOR}
-    return {"machine": stamp(), **setting, "cases": rows}
+    return {**setting, "cases": rows}
 
 
 def report(results: dict[str, Any]) -> str:

@@ -14,7 +14,6 @@ import numpy as np
 
 import mgresnet as mg
 from harness.command import run
-from harness.machine import stamp
 from harness.problem import Problem, corrections, dense, forward
 from harness.results import load, path_of
 from harness.table import table
@@ -76,7 +75,7 @@ def measure(quick: bool) -> dict[str, Any]:
     """Both programs on all sizes."""
     cases = itertools.product(WIDTHS, BATCHES, RELAXATIONS)
     rows = [measure_case(*case, 1.0 if quick else 5.0) for case in cases]
-    return {"machine": stamp(), "depth": DEPTH, "m": M, "cases": rows}
+    return {"depth": DEPTH, "m": M, "cases": rows}
 
 
 def report(results: dict[str, Any]) -> str:

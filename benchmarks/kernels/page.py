@@ -37,8 +37,6 @@ def _parts(results: dict[str, Any]) -> Iterator[str]:
     yield _comparison(cases)
     yield "What the processor can do on one thread:"
     yield _ceilings(results["ceilings"])
-    yield "Where others are faster for a whole gradient (w width, B batch, N depth):"
-    yield "\n".join(_faster(cases))
     yield "Per layer, feature, sample in `solve_forward` and `value_and_gradient`:"
     yield _depths(results["depths"])
     yield "A second thread, whole gradient, by the clock:"
@@ -79,16 +77,6 @@ def _ceilings(rows: Rows) -> str:
     form = "{dtype} {flops_per_ns:.0f} {gemm_flops_per_ns:.0f} {tanh_ns:.2f} "
     form += "{numpy_tanh_ns:.2f}"
     return table(head, (form.format(**row).split() for row in rows))
-
-
-def _faster(cases: list[Case]) -> Iterator[str]:
-    for name in NAMES:
-        found = [
-            "w{width} B{batch} N{depth} {dtype}".format(**case)
-            for case in cases
-            if name in frameworks(case) and ratio(case, "gradient", name) < 1
-        ]
-        yield f"- {NAMES[name]}: {', '.join(found) or 'nowhere'}"
 
 
 def _depths(rows: Rows) -> str:

@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from harness.command import run
 from harness.job import call
-from harness.machine import stamp
 from harness.problem import corrections, dense, gradient
 from harness.table import Rows, table
 from harness.timing import take_turns
@@ -47,7 +46,7 @@ def measure(quick: bool) -> dict[str, Any]:
     cases = [*product(FACTORS[:1] if quick else FACTORS, CORRECTIONS)]
     rows = [row for c in tqdm(cases) for row in compare(*c, 3.0 if quick else 30.0)]
     sizes = {"depth": DEPTH, "width": WIDTH, "batch": BATCH}
-    return {"machine": stamp(), **sizes, "cases": rows}
+    return {**sizes, "cases": rows}
 
 
 def report(results: dict[str, Any]) -> str:

@@ -17,7 +17,6 @@ import numpy as np
 import mgresnet as mg
 from harness.command import run
 from harness.job import call
-from harness.machine import stamp
 from harness.problem import corrections
 from harness.table import table
 from harness.timing import summary
@@ -93,7 +92,7 @@ def measure(quick: bool) -> dict[str, Any]:
         rows.append({"what": name, "seconds": spread, "of a step": share})
     setting = {"depth": DEPTH, "width": WIDTH, "batch": BATCH, "coarsening": M}
     setting |= {"corrections": CORRECTIONS, "ranks": RANKS, "seed": SEED}
-    return {"machine": stamp(), "setting": setting, "rows": rows}
+    return {"setting": setting, "rows": rows}
 
 
 def report(results: dict[str, Any]) -> str:

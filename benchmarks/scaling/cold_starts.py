@@ -20,7 +20,6 @@ import mgresnet as mg
 from harness.command import run
 from harness.job import command
 from harness.launch import launch
-from harness.machine import stamp
 from harness.problem import Problem, corrections
 from harness.problem import gradient as gradient_of
 from harness.table import table
@@ -81,7 +80,7 @@ def measure(quick: bool) -> dict[str, Any]:
     """All starts."""
     needed = digest(mg.SerialComm())
     rows = [start(number, needed) for number in tqdm(range(2 if quick else 12))]
-    return {"machine": stamp(), "ranks": RANKS, "starts": rows}
+    return {"ranks": RANKS, "starts": rows}
 
 
 def report(results: dict[str, Any]) -> str:

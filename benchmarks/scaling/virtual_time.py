@@ -8,21 +8,14 @@ steps each.  The ratio of their medians counts, round by round.  Takes 8 minutes
 import json
 import statistics
 import tempfile
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import numpy as np
-from matplotlib.figure import Figure
-
 import mgresnet as mg
 from harness.command import run
 from harness.job import call
-from harness.machine import stamp
 from harness.table import Rows, distinct, select, table
-from mgresnet.plotting.style import STYLE
 from scaling.machines import calibrate, machine
 from scaling.methods import train
 from scaling.task import Task
@@ -72,7 +65,7 @@ def measure(quick: bool) -> dict[str, Any]:
         found = [call(n, settings, profile, 8 if quick else 1) for n in RANKS]
         network = json.loads(Path(profile).read_text())
     rows = [row for rows in found for row in rows]
-    return {"machine": stamp(), "network": network, "rows": rows}
+    return {"network": network, "rows": rows}
 
 
 def report(results: dict[str, Any]) -> str:
@@ -98,26 +91,6 @@ def _ends(row: dict[str, Any]) -> tuple[float, float]:
     return min(row["ratios"]), max(row["ratios"])
 
 
-def figures(results: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
-    """Median ratio of every setting, and the least and largest of its rounds."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.0, 3.2), layout="constrained")
-        axes = figure.add_subplot()
-        axes.axhspan(0.9, 1.1, color="0.9", lw=0, label="within 10 %")
-        axes.axhline(1.0, color="k", lw=0.8)
-        for ranks in distinct(results["rows"], "ranks"):
-            rows = select(results["rows"], ranks=ranks)
-            x = [row["milliseconds"] for row in rows]
-            middle = np.array([statistics.median(row["ratios"]) for row in rows])
-            bars = np.abs(np.array([_ends(row) for row in rows]).T - middle)
-            label = f"{ranks} rank{'s' * (ranks > 1)}"
-            axes.errorbar(x, middle, bars, fmt="o", capsize=2, label=label)
-        axes.set(xscale="log", xlabel="ms per step by the wall")
-        axes.set_ylabel("virtual / wall time")
-        axes.legend()
-    yield "", figure
-
-
 def main() -> None:
     """Answer."""
-    run("virtual_time", __doc__, measure, report, figures)
+    run("virtual_time", __doc__, measure, report)

@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 import mgresnet as mg
 from harness.command import run
-from harness.machine import stamp
 from harness.problem import norm, relative_error
 from harness.table import Rows, distinct, select, table
 
@@ -85,7 +84,7 @@ def measure(quick: bool) -> dict[str, Any]:
     cases = [(coarse, seed) for coarse in LAYERS for seed in seeds]
     rows = [row for case in tqdm(cases) for row in compare(*case)]
     setting = {"depth": DEPTH, "batch": BATCH, "coarsening": 4, "steps": STEPS}
-    return {"machine": stamp(), "setting": setting | {"rate": RATE}, "rows": rows}
+    return {"setting": setting | {"rate": RATE}, "rows": rows}
 
 
 def report(results: dict[str, Any]) -> str:

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch
 
 import mgresnet as mg
 from harness.problem import gradient, relative_error
-from rivals.with_torch import march, torch
+from rivals.with_torch import march
 from scaling.task import RATE, Task
 
 

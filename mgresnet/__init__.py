@@ -26,6 +26,8 @@ from mgresnet.layers.contract import check_layer as check_layer
 from mgresnet.learning.accurate import accurate as accurate
 from mgresnet.learning.bias import BiasBudget as BiasBudget
 from mgresnet.learning.bias import bias_budget as bias_budget
+from mgresnet.learning.checkpoint import load_checkpoint as load_checkpoint
+from mgresnet.learning.checkpoint import save_checkpoint as save_checkpoint
 from mgresnet.learning.evaluation import Evaluation as Evaluation
 from mgresnet.learning.evaluation import evaluate as evaluate
 from mgresnet.learning.evaluation import predict as predict
@@ -64,17 +66,27 @@ from mgresnet.parallel import ProcessGrid as ProcessGrid
 from mgresnet.parallel import SerialComm as SerialComm
 from mgresnet.parallel import TimeComm as TimeComm
 from mgresnet.parallel import VirtualTimeComm as VirtualTimeComm
+from mgresnet.saving.files import load as load
+from mgresnet.saving.files import save as save
+from mgresnet.saving.state_dict import from_state_dict as from_state_dict
+from mgresnet.saving.state_dict import state_dict as state_dict
+from mgresnet.solve.classification import BinaryCrossEntropy as BinaryCrossEntropy
+from mgresnet.solve.classification import SoftmaxCrossEntropy as SoftmaxCrossEntropy
+from mgresnet.solve.combined import Combined as Combined
+from mgresnet.solve.combined import Term as Term
+from mgresnet.solve.combined import Weighted as Weighted
+from mgresnet.solve.contract import check_objective as check_objective
 from mgresnet.solve.from_solutions import input_gradient as input_gradient
 from mgresnet.solve.from_solutions import parameter_gradient as parameter_gradient
 from mgresnet.solve.gradient import Info as Info
 from mgresnet.solve.gradient import value_and_gradient as value_and_gradient
-from mgresnet.solve.objectives import LeastSquares as LeastSquares
-from mgresnet.solve.objectives import SoftmaxCrossEntropy as SoftmaxCrossEntropy
 from mgresnet.solve.penalties import Regularisation as Regularisation
 from mgresnet.solve.propagation import solve_adjoint as solve_adjoint
 from mgresnet.solve.propagation import solve_forward as solve_forward
+from mgresnet.solve.regression import Huber as Huber
+from mgresnet.solve.regression import LeastSquares as LeastSquares
 from mgresnet.solve.solution import Solution as Solution
 from mgresnet.solve.stages import local_slab as local_slab
 from mgresnet.solve.stages import space as space
-
-__version__ = "0.1.0"
+from mgresnet.solve.stages import whole_params as whole_params
+from mgresnet.version import __version__ as __version__

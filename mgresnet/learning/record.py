@@ -1,9 +1,15 @@
 """One row about a step of training."""
 
-from typing import Any, NamedTuple
+import math
+from typing import Any, NamedTuple, Self
 
+from mgresnet.accuracy.gradient_error import GradientError
 from mgresnet.learning.controller import SERIAL
+from mgresnet.learning.oracle import Both, FirstOrder
+from mgresnet.learning.state import TrainState
 from mgresnet.mgrit.solver import Status
+
+NOT_ESTIMATED: Any = GradientError(*[None] * 3)  # type: ignore[arg-type]
 
 
 class Record(NamedTuple):
@@ -40,6 +46,8 @@ class Record(NamedTuple):
         By phase; relax and coarse are within forward and adjoint.
     state : TrainState
         All that is needed to go on from here; never modified.
+    lost : str
+        What is not finite any more if the status is NON_FINITE: layer and rank.
     """
 
     step: int
@@ -57,6 +65,36 @@ class Record(NamedTuple):
     status: Status
     seconds: dict[str, float]
     state: Any
+    lost: str = ""
+
+    @classmethod
+    def of(cls, found: FirstOrder, epoch: int, state: TrainState) -> Self:
+        """What an oracle has found, with the norm, and the state after the update."""
+        info, residuals = found.info, Both(None, None)
+        error, loss = found.error or NOT_ESTIMATED, found.value
+        finite = math.isfinite(found.value)
+        status = Status.CONVERGED if finite else Status.NON_FINITE
+        if info is not None:
+            ways = (info.forward, info.adjoint)
+            residuals, loss = Both(*(way.final_residual for way in ways)), info.loss
+            status = max((way.status for way in ways), key=list(Status).index)
+        return cls(
+            step=state.step - 1,
+            epoch=epoch,
+            value=found.value,
+            loss=loss,
+            gradient_norm=math.nan if found.norm is None else found.norm,
+            gradient_error=error.total,
+            forward_error=error.forward,
+            adjoint_error=error.adjoint,
+            forward_residual=residuals.forward,
+            adjoint_residual=residuals.adjoint,
+            forward_iterations=found.iterations.forward,
+            adjoint_iterations=found.iterations.adjoint,
+            status=status,
+            seconds=dict(found.seconds),
+            state=state,
+        )
 
     @property
     def params(self) -> Any:
@@ -68,8 +106,9 @@ class Record(NamedTuple):
         forward, adjoint = ("serial" if n == SERIAL else str(n) for n in counts)
         error = self.gradient_error
         estimated = "" if error is None else f"error {error:.1e}  "
+        lost = f": {self.lost}" if self.lost else ""
         return (
             f"step {self.step}  epoch {self.epoch}  loss {self.loss:.3e}  "
             f"gradient {self.gradient_norm:.1e}  {estimated}"
-            f"iterations {forward} + {adjoint}  {self.status.name}"
+            f"iterations {forward} + {adjoint}  {self.status.name}{lost}"
         )

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from mgresnet.accuracy.gradient_error import GradientError
 from mgresnet.arrays.checks import integer, provides
-from mgresnet.arrays.space import Space
 from mgresnet.chain import Chain, networks_of
 from mgresnet.learning.accurate import accurate
+from mgresnet.learning.divergence import where_lost
 from mgresnet.learning.layer_parallel import layer_parallel
-from mgresnet.learning.oracle import Both, FirstOrder, Oracle, check_oracle
+from mgresnet.learning.oracle import Oracle, check_oracle
 from mgresnet.learning.over_data import over_data
 from mgresnet.learning.record import Record
 from mgresnet.learning.rounds import AgreedBatch, common_batches, known_facts
@@ -29,8 +28,6 @@ from mgresnet.solve.objectives import Objective
 from mgresnet.solve.penalties import Regularisation
 from mgresnet.solve.slab import Slab
 from mgresnet.solve.stages import columns, own_parts, slabs_of, space
-
-NOT_ESTIMATED: Any = GradientError(*[None] * 3)  # type: ignore[arg-type]
 
 
 def train(
@@ -150,9 +147,8 @@ def train(
         else:
             state = own_state(net, slabs, state)
             facts |= {"params": columns(net, state.params), "steps": state.step}
-        over = space(net, oracle.options, grid.layer)
     together = common_batches(oracle, net, state.params, batches, grid)
-    return _steps(oracle, state, together, optimiser, over)
+    return _steps(net, oracle, state, together, optimiser, grid)
 
 
 def _plain_oracle(
@@ -223,12 +219,14 @@ def _first_state(
 
 
 def _steps(
+    net: Network | Chain,
     oracle: Oracle,
     state: TrainState,
     batches: Iterable[AgreedBatch],
     optimiser: Transform,
-    space: Space,
+    grid: ProcessGrid,
 ) -> Iterator[Record]:
+    over = space(net, oracle.options, grid.layer)
     for batch in batches:
         params, memory = state.params, state.memory
         found = oracle.evaluate(params, batch, memory)
@@ -237,7 +235,7 @@ def _steps(
             found.gradient,
             state.optimiser,
             params,
-            space=space,
+            space=over,
             value=partial(_value, oracle, batch, memory),
         )
         state = state._replace(
@@ -246,45 +244,18 @@ def _steps(
             optimiser=moments,
             memory=found.memory,
         )
-        norm = space.norm(found.gradient) if found.norm is None else found.norm
+        norm = over.norm(found.gradient) if found.norm is None else found.norm
         spent = {**found.seconds, "update": time.perf_counter() - started}
-        record = _record(state, batch, found._replace(seconds=spent), norm)
-        yield record
+        known = found._replace(norm=norm, seconds=spent)
+        record = Record.of(known, batch.epoch, state)
         if record.status is Status.NON_FINITE:
+            slabs = slabs_of(net, oracle.options, grid.layer)
+            lost = where_lost(net, found.info, slabs, grid)
+            yield record._replace(lost=lost)
             return
+        yield record
 
 
 def _value(oracle: Oracle, batch: AgreedBatch, memory: Any, params: Any) -> float:
     """Objective at other parameters."""
     return oracle.value(params, batch, memory)
-
-
-def _record(
-    state: TrainState, batch: AgreedBatch, found: FirstOrder, norm: float
-) -> Record:
-    """What a step has found."""
-    info, residuals = found.info, Both(None, None)
-    error, loss = found.error or NOT_ESTIMATED, found.value
-    finite = math.isfinite(found.value)
-    status = Status.CONVERGED if finite else Status.NON_FINITE
-    if info is not None:
-        ways = (info.forward, info.adjoint)
-        residuals, loss = Both(*(way.final_residual for way in ways)), info.loss
-        status = max((way.status for way in ways), key=list(Status).index)
-    return Record(
-        step=state.step - 1,
-        epoch=batch.epoch,
-        value=found.value,
-        loss=loss,
-        gradient_norm=norm,
-        gradient_error=error.total,
-        forward_error=error.forward,
-        adjoint_error=error.adjoint,
-        forward_residual=residuals.forward,
-        adjoint_residual=residuals.adjoint,
-        forward_iterations=found.iterations.forward,
-        adjoint_iterations=found.iterations.adjoint,
-        status=status,
-        seconds=dict(found.seconds),
-        state=state,
-    )

@@ -258,10 +258,8 @@ def global_norm(c: Course, rows: Ints) -> None:
 
 
 def train(c: Course) -> None:
-    """A step of `learning.trainer.train` with plain rules: gradient, error, update."""
+    """A step of `learning.trainer.train` with a plain oracle: gradient, update."""
     value_and_gradient(c)
-    if not c.config.serial:
-        estimate_gradient_error(c)
     c.ranks.compute(c.rates.update.at(c.layers))
     global_norm(c, c.layers)
     c.ranks.charge("update")

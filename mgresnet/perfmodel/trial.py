@@ -23,8 +23,8 @@ from mgresnet.parallel import SerialComm
 from mgresnet.parallel.shares import cut
 from mgresnet.perfmodel.steps import Configuration
 from mgresnet.solve.gradient import value_and_gradient
-from mgresnet.solve.objectives import LeastSquares
 from mgresnet.solve.propagation import solve_adjoint, solve_forward
+from mgresnet.solve.regression import LeastSquares
 from mgresnet.solve.roundtrip import leaves_sweep
 from mgresnet.solve.slab import Slab
 from mgresnet.solve.solution import Solution

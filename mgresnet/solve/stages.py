@@ -16,6 +16,7 @@ from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Status
 from mgresnet.network import Network
 from mgresnet.parallel import TimeComm, as_time_comm
+from mgresnet.parallel.agree import agreement
 from mgresnet.solve.slab import Slab, span
 from mgresnet.solve.solution import Solution
 
@@ -220,6 +221,32 @@ def space(net: Network | Chain, options: Any = None, comm: Any = None) -> Space:
     gathers = tuple(_gather(slab.net, slab.comm) for slab in slabs)
     gather: Any = gathers if isinstance(net, Chain) else gathers[0]
     return Space(gather, partial(own_parts, net, tuple(slabs)))
+
+
+def whole_params(
+    net: Network | Chain, params: Any, *, options: Any = None, comm: Any = None
+) -> Any:
+    """Undo `local_slab`: the whole of what every rank has a part of, on all ranks.
+
+    Parameters
+    ----------
+    net : Network or Chain
+    params : Params, or a tuple of them
+        What this rank owns, of parameters, gradients and the like.
+    options : MGRITOptions
+        As for `local_slab`.
+    comm : mpi4py communicator or TimeComm, optional
+        All of its ranks call this together.
+    """
+    ranks = as_time_comm(comm)
+    given: dict[str, Any] = {"net": net, "options": options}
+    with agreement(ranks, "whole_params", given) as facts:
+        facts["params"] = columns(net, params)
+        slabs = slabs_of(net, options, ranks)
+        own = [
+            slab.own(t) for slab, t in zip(slabs, trees_of(net, params), strict=True)
+        ]
+    return together(net, [slab.whole(p) for slab, p in zip(slabs, own, strict=True)])
 
 
 def own_parts(net: Network | Chain, slabs: tuple[Slab, ...], tree: Any) -> Any:

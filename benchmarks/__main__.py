@@ -30,6 +30,7 @@ QUESTIONS = {
     "cold_starts": "scaling.cold_starts",
     "training_bias": "training.bias",
     "recurrent_estimates": "training.recurrent_estimates",
+    "interruptions": "training.interruptions",
 }
 
 

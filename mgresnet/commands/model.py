@@ -17,17 +17,14 @@ from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network
 from mgresnet.parallel import Machine, TimeComm
 from mgresnet.parallel.machine import MACHINES
+from mgresnet.perfmodel.configuration import Configuration
 from mgresnet.perfmodel.cost import Rates
 from mgresnet.perfmodel.measure import about, measure_rates
 from mgresnet.perfmodel.memory import memory
+from mgresnet.perfmodel.predict import predict, serial_seconds
 from mgresnet.perfmodel.rivals import data_parallel, pipeline
 from mgresnet.perfmodel.search import best_coarsening, break_even
-from mgresnet.perfmodel.steps import (
-    TASKS,
-    Configuration,
-    predict,
-    serial_seconds,
-)
+from mgresnet.perfmodel.tasks import TASKS
 
 COLUMNS = "{:>6}  {:>9} {:>8} {:>10} {:>8}  {:>14} {:>8}  {:>8} {:>7}  {:>8}"
 POWERS = ",".join(str(2**k) for k in range(17))
@@ -155,7 +152,7 @@ def read_rates(path: Path, config: Configuration) -> Rates:
         )
     try:
         rates, needed = Rates.read(found["rates"]), about(config)
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"--rates {path} has costs of another version of mgresnet; leave --rates "
             "out to measure again"

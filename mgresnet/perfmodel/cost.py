@@ -1,5 +1,6 @@
-"""Seconds that operations of one rank take, as functions of how many layers they do."""
+"""Seconds that one rank computes: marches, and everything around them."""
 
+import itertools
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 
 class Cost(NamedTuple):
-    """Seconds of an operation, piecewise linear between sizes at which it was timed.
+    """Seconds, piecewise linear between sizes for which they were measured.
 
     The first piece goes on to size 0, never below zero; from the last size on the slope
     is that from the first size to the last.
@@ -18,7 +19,7 @@ class Cost(NamedTuple):
 
     @classmethod
     def rate(cls, each: float, call: float = 0.0) -> Self:
-        """So many seconds for each layer, and for the call."""
+        """So many seconds for each of what is counted, and for the call."""
         return cls((0, 1), (call, call + each))
 
     @classmethod
@@ -64,51 +65,66 @@ class BatchCost(NamedTuple):
         return float(Cost(self.batches, seconds).at(batch))
 
 
-class Costs(NamedTuple):
-    """What a solve in one direction is made of; sizes count what the comment says."""
+class Around(NamedTuple):
+    """Everything in a task but its marches and messages, on one rank.
 
-    march: BatchCost  # coarse steps: all, for a share of the samples
-    serial: Cost  # layers: a whole serial solve
-    rest: Cost  # layers: all of a parallel solve that is not listed below
-    sweep: Cost  # layers: F-relaxation of the finest level
-    last: Cost  # layers: the last sweep; backwards it also finds the gradient
-    coarse: Cost  # coarse steps: F-relaxation of a level between
-    restrict: Cost  # coarse steps: pose the coarse problem
-    relax: Cost  # C-points: C-relaxation
-    correct: Cost  # C-points: coarse-grid correction
-    measure: Cost  # C-points: norms of residuals and states
-    copy: Cost  # states: to a message, or from one
+    What a rank of many does more than one alone it pays by the number of its events,
+    marches and calls of a communicator, at the price they have in a small slab.
+    """
+
+    events: int
+    seconds: Cost  # layers of the rank
 
     @classmethod
     def read(cls, found: Any) -> Self:
         """From JSON."""
-        march, *costs = found
-        return cls(BatchCost.read(march), *map(Cost.read, costs))
+        events, seconds = found
+        return cls(events, Cost.read(seconds))
+
+    def at(self, layers: int, events: int) -> float:
+        """Seconds of a rank with so many layers and events."""
+        more = (events - self.events) * self.seconds.seconds[0] / self.events
+        return max(float(self.seconds.at(layers)) + more, 0.0)
 
 
 class Rates(NamedTuple):
-    """Costs of everything in a training step, for one width, batch, dtype and store."""
+    """What computing costs, for one width, batch, dtype and coarsening."""
 
     about: dict[str, Any]  # what they were measured for
-    forward: Costs
-    adjoint: Costs
-    ends: Cost  # layers: all of a gradient but its two solves and `collect`
-    collect: Cost  # layers: add to the gradient for the coefficients of a control
-    estimate: Cost  # coarsest intervals: estimate of the gradient's error, no marches
-    update: Cost  # layers: norms, optimiser, and what else is between gradients
-    serial: BatchCost  # layers: best serial step
+    marches: dict[str, BatchCost]  # by kind
+    around: dict[str, Around]  # by task
+    copy: Cost  # bytes: to a message, or from one
 
     @classmethod
     def read(cls, found: Any) -> Self:
         """From JSON."""
-        about, forward, adjoint, ends, collect, estimate, update, serial = found
+        about, marches, around, copy = found
         return cls(
             about,
-            Costs.read(forward),
-            Costs.read(adjoint),
-            Cost.read(ends),
-            Cost.read(collect),
-            Cost.read(estimate),
-            Cost.read(update),
-            BatchCost.read(serial),
+            {kind: BatchCost.read(cost) for kind, cost in marches.items()},
+            {task: Around.read(other) for task, other in around.items()},
+            Cost.read(copy),
         )
+
+    def march(self, kind: str, steps: float, samples: float) -> float:
+        """Seconds of a march; of its own kind, or else of the one most like it.
+
+        Raises
+        ------
+        ValueError
+            If there is none of its level and name.
+        """
+        known = {other: _common_words(kind, other) for other in self.marches}
+        best = max(known, key=known.__getitem__, default="")
+        if known.get(best, 0) < 2:
+            raise ValueError(
+                f"the rates have no cost of a {kind!r}; needed those that were "
+                "measured for this configuration"
+            )
+        return self.marches[best].at(steps, samples)
+
+
+def _common_words(one: str, other: str) -> int:
+    """Number of words that both begin with."""
+    pairs = zip(one.split(), other.split(), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -1,38 +1,43 @@
-"""Time on the spot what the model's costs are: the engine's own functions, one rank.
+"""Time on the spot what computing costs: the package's own tasks, on one rank.
 
-Nothing here runs on several ranks, and nothing is fitted to runs that do.  Functions
-are timed in turns, at a few numbers of intervals, in CPU seconds; medians count.  What
-a solve or a step does beyond the functions timed one by one is the difference from a
-whole one.
+A layer hands its marches on and holds the watch; what else a task takes is the cost of
+what is around them.  Nothing here runs on several ranks, and nothing is fitted to runs
+that do.  Tasks are timed in turns, at a few numbers of intervals, in CPU seconds;
+medians count.
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from mgresnet.perfmodel.cost import FREE, BatchCost, Cost, Costs, Rates
-from mgresnet.perfmodel.steps import Configuration
-from mgresnet.perfmodel.trial import Runs, Trial
+from mgresnet.parallel import SerialComm
+from mgresnet.parallel.shares import cut
+from mgresnet.perfmodel.configuration import Configuration
+from mgresnet.perfmodel.cost import Around, BatchCost, Cost, Rates
+from mgresnet.perfmodel.layer import March, Watched
+from mgresnet.perfmodel.predict import KEEPS
+from mgresnet.perfmodel.tasks import TASKS, Call, Problem, key_of
+from mgresnet.perfmodel.trace import trace
 
-LARGEST = 2**22  # numbers in the states of a network that is timed in full
+LARGEST = 2**21  # numbers in the states of a network that is timed
 FEWEST, MOST = 5, 21  # rounds
-BUDGET = 0.04  # seconds after which no further round starts
+BUDGET = 0.05  # seconds of a task after which no further round starts
 SHARES = 4  # batches that are timed beside the whole, each half of the last
-PER_LAYER = ("serial", "rest", "sweep", "last")
-WAYS = ("forward", "adjoint")
-Times = dict[str, float]
+COPIED = (2**12, 2**16, 2**20)  # bytes of states that are cut into shares
+Seconds = defaultdict[March, list[float]]
 
 
 def measure_rates(config: Configuration) -> Rates:
-    """Time what a training step of a configuration consists of.
+    """Time what the tasks of a configuration consist of.
 
     Parameters
     ----------
     config : Configuration
-        At least its first coarsening factor must be in use.  Coarser levels are taken
-        to cost what the second does.
+        At least its first coarsening factor must be in use.
 
     Raises
     ------
@@ -44,32 +49,18 @@ def measure_rates(config: Configuration) -> Rates:
             f"coarsening {config.forward.coarsening} leaves depth {config.net.depth} "
             "without a coarse level, needed a factor of at most the depth"
         )
-    m = config.grid.factors[0]
-    batches = _batches(config.batch)
-    shares = [_marches(config, batch) for batch in batches[:-1]]
-    counts = list(_counts(config, config.batch))
-    trials = [Trial.draw(config, m * n, config.batch) for n in counts]
-    found = [_parts(_times(trial), trial.fused) for trial in trials]
-
-    def cost(name: str, each: int) -> Cost:
-        return _cost([n * each for n in counts], [t[name] for t in found])
-
-    def costs(way: str) -> Costs:
-        march = *(share[way] for share in shares), cost(f"{way} coarse", 1)
-        fields = Costs._fields[1:]
-        parts = [cost(f"{way} {f}", m if f in PER_LAYER else 1) for f in fields]
-        return Costs(BatchCost(batches, march), *parts)
-
-    return Rates(
-        about=about(config),
-        forward=costs("forward"),
-        adjoint=costs("adjoint"),
-        ends=cost("ends", m),
-        collect=cost("collect", m) if config.net.control.shared else FREE,
-        estimate=cost("estimate", 1),
-        update=cost("update", m),
-        serial=_serial_steps(config, batches, (m * counts[0], m * counts[-1])),
-    )
+    marches: Seconds = defaultdict(list)
+    around: dict[str, dict[int, float]] = defaultdict(dict)
+    events: dict[str, int] = {}
+    for batch in _batches(config.batch):
+        for depth in _depths(config, batch):
+            runs = [*_runs(config, depth, batch, marches)]
+            _take_turns(runs)
+            for run in runs if batch == config.batch else ():
+                around[run.key][depth] = float(np.median(run.around))
+                events.setdefault(run.key, run.events)
+    others = {key: Around(events[key], _cost(found)) for key, found in around.items()}
+    return Rates(about(config), _by_kind(marches), others, _copying(config))
 
 
 def about(config: Configuration) -> dict[str, Any]:
@@ -86,19 +77,59 @@ def about(config: Configuration) -> dict[str, Any]:
     }
 
 
-def take_turns(runs: Runs) -> Times:
-    """Median CPU seconds of every run, in turns, after one that may compile."""
-    for run in runs.values():
-        run()
-    started, rounds = time.thread_time(), 0
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    while rounds < FEWEST or (rounds < MOST and time.thread_time() - started < BUDGET):
-        for name, run in runs.items():
-            before = time.thread_time()
+class Timed(NamedTuple):
+    """A task on one rank whose marches are timed."""
+
+    key: str
+    call: Call
+    events: int
+    marches: Seconds  # of every march of this task and others
+    own: list[float]  # seconds of marches
+    around: list[float]  # of everything else, call by call
+
+    @classmethod
+    def of(cls, task: str, config: Configuration, marches: Seconds) -> Self:
+        """Random numbers for a configuration."""
+        own: list[float] = []
+
+        def act(march: March, run: Call, _: Any) -> None:
+            started = time.thread_time()
             run()
-            times[name].append(time.thread_time() - before)
+            own.append(time.thread_time() - started)
+            marches[march].append(own[-1])
+
+        net, params = config.net, config.net.init(dtype=config.dtype)
+        layer: Any = Watched(net.layer, act)
+        problem = Problem(config, replace(net, layer=layer), params, SerialComm())
+        call, events = TASKS[task](problem), trace(task, config, 1).events[0]
+        return cls(key_of(task, config), call, len(events), marches, own, [])
+
+    def run(self) -> None:
+        """Make the call."""
+        self.own.clear()
+        started = time.thread_time()
+        self.call()
+        self.around.append(time.thread_time() - started - sum(self.own))
+
+
+def _runs(
+    config: Configuration, depth: int, batch: int, marches: Seconds
+) -> Iterator[Timed]:
+    """Tasks at another depth and batch size; for parts of a batch those with most."""
+    trial = replace(config, net=replace(config.net, depth=depth), batch=batch)
+    for way in (trial, *map(trial.serially, KEEPS)):
+        for task in TASKS if batch == config.batch else ("step",):
+            yield Timed.of(task, way, marches)
+
+
+def _take_turns(runs: Sequence[Timed]) -> None:
+    """Make every call in turns; the first, which may compile, is one of many."""
+    started, rounds = time.thread_time(), 0
+    budget = BUDGET * len(runs)
+    while rounds < FEWEST or (rounds < MOST and time.thread_time() - started < budget):
+        for run in runs:
+            run.run()
         rounds += 1
-    return {name: float(np.median(found)) for name, found in times.items()}
 
 
 def _batches(batch: int) -> tuple[int, ...]:
@@ -107,68 +138,45 @@ def _batches(batch: int) -> tuple[int, ...]:
     return tuple(sorted({1, *shares}))
 
 
-def _counts(config: Configuration, batch: int) -> Iterator[int]:
-    """Numbers of intervals to time: powers of four, up to all or as memory allows."""
-    numbers = config.grid.factors[0] * batch * config.sample // config.itemsize
+def _depths(config: Configuration, batch: int) -> Iterator[int]:
+    """Depths to time: few intervals, more, and as many as there are or may be."""
+    m = config.grid.factors[0]
+    numbers = m * batch * config.sample // config.itemsize
     most = max(min(config.grid.steps[1], LARGEST // numbers), 2)
-    n = 1
-    while 2 * n < most:
-        yield n
-        n *= 4
-    yield most
+    yield from (m * n for n in sorted({1, max(most // 8, 1), most}))
 
 
-def _cost(sizes: Sequence[int], seconds: Sequence[float]) -> Cost:
+def _cost(found: dict[int, float]) -> Cost:
     """Cost that never falls."""
-    rising = np.maximum.accumulate([max(t, 0.0) for t in seconds])
+    sizes = sorted(found)
+    rising = np.maximum.accumulate([max(found[n], 0.0) for n in sizes])
+    if len(sizes) == 1:
+        sizes, rising = [0, *sizes], np.append(0.0, rising)
     return Cost(tuple(sizes), tuple(rising.tolist()))
 
 
-def _marches(config: Configuration, batch: int) -> dict[str, Cost]:
-    """Marches through a coarsest level for so many samples, by way."""
-    m, counts = config.grid.factors[0], list(_counts(config, batch))
-    trials = [Trial.draw(config, m * n, batch) for n in counts]
-    found = [take_turns(trial.marches()) for trial in trials]
-    return {way: _cost(counts, [t[way] for t in found]) for way in WAYS}
+def _by_kind(marches: Seconds) -> dict[str, BatchCost]:
+    """Costs of marches, by what they have done."""
+    found: dict[str, dict[int, dict[int, float]]] = {}
+    for (kind, steps, samples), seconds in marches.items():
+        sizes = found.setdefault(kind, {}).setdefault(samples, {})
+        sizes[steps] = float(np.median(seconds))
+    return {
+        kind: BatchCost(tuple(sorted(b)), tuple(_cost(b[n]) for n in sorted(b)))
+        for kind, b in found.items()
+    }
 
 
-def _times(trial: Trial) -> Times:
-    times: Times = {}
-    for group in trial.runs():
-        times.update(take_turns(group))
-    return times
-
-
-def _parts(times: Times, fused: bool) -> Times:
-    """Costs from times: whole runs without what is known of them."""
-    parts = dict(times)
-    gradient = times["gradient"] - times["collect"] + fused * times["forward last"]
-    for way in WAYS:
-        sweep, last, restrict, coarse = (
-            times[f"{way} {part}"] for part in ("sweep", "last", "restrict", "coarse")
-        )
-        iteration = 0.5 * (times[f"{way} 2"] - times[f"{way} 0"])
-        parts[f"{way} relax"] = times[f"{way} relax"] - sweep
-        parts[f"{way} measure"] = iteration - sweep - restrict - coarse
-        parts[f"{way} rest"] = times[f"{way} 0"] - coarse - last
-        gradient -= times[f"{way} 0"]
-    marches = times["forward coarse"] + 2 * times["adjoint coarse"]
-    parts["ends"] = gradient
-    parts["estimate"] = times["estimate"] - marches
-    parts["update"] = times["step"] - times["gradient"] - times["estimate"]
-    return parts
-
-
-def _serial_steps(
-    config: Configuration, batches: tuple[int, ...], depths: tuple[int, int]
-) -> BatchCost:
-    """Best serial steps for the batch and shares of it."""
-    costs, keeps = [], ("all", "c-points")
-    for batch in batches:
-        trials = [Trial.draw(config, depth, batch) for depth in depths]
-        best = [
-            min(take_turns({k: t.step(t.serial, k) for k in keeps}).values())
-            for t in trials
-        ]
-        costs.append(Cost(depths, tuple(best)))
-    return BatchCost(batches, tuple(costs))
+def _copying(config: Configuration) -> Cost:
+    """Cutting the states of a batch into shares, by bytes."""
+    found = {}
+    for n_bytes in COPIED:
+        n = max(n_bytes // config.state, 1)
+        rows = np.zeros((n, *config.net.layer.state_shape, config.batch), config.dtype)
+        seconds = []
+        for _ in range(MOST):
+            started = time.thread_time()
+            cut(rows, SHARES)
+            seconds.append(time.thread_time() - started)
+        found[rows.nbytes] = float(np.median(seconds))
+    return _cost(found)

@@ -1,0 +1,77 @@
+"""A layer whose marches are watched, whoever does them, or nobody."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from mgresnet.arrays.layout import Array
+from mgresnet.layers.protocol import Layer
+from mgresnet.layers.steps import Steps
+
+# Arrays behind the starts that the marches of a `Layer` take, and some of those fill.
+ARRAYS = {
+    "march": ("u", "forcing", "tape"),
+    "march_back": ("w", "forcing", "states", "tape", "d_theta", "d_inputs"),
+    "retrace": ("w", "forcing", "points", "ends", "d_theta", "d_inputs"),
+}
+FILLED = {"march": (0,), "march_back": (0, 4, 5), "retrace": (0, 3, 4, 5)}
+
+
+class March(NamedTuple):
+    """Consecutive steps that a rank marches through in one go."""
+
+    kind: str  # what tells it from marches whose steps cost something else
+    steps: int
+    samples: int
+
+    @property
+    def level(self) -> str:
+        """Fine or coarse."""
+        return self.kind.partition(" ")[0]
+
+
+Act = Callable[[March, Callable[[], None], list[Array]], None]
+
+
+class Watched:
+    """A layer whose marches are handed to somebody else.
+
+    Parameters
+    ----------
+    layer : Layer
+    act : callable
+        ``act(march, run, outputs)``: `run` marches, and fills the outputs.
+    """
+
+    def __init__(self, layer: Layer, act: Act) -> None:
+        self._layer, self._act = layer, act
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ARRAYS:
+            return partial(self._watch, name)
+        return getattr(self._layer, name)
+
+    def _watch(self, name: str, steps: Steps, starts: Array, *arrays: Array) -> None:
+        march = March(_kind(name, steps, arrays), steps.n, starts.shape[-1])
+        run = partial(getattr(self._layer, name), steps, starts, *arrays)
+        self._act(march, run, [arrays[i] for i in FILLED[name]])
+
+
+def _kind(name: str, steps: Steps, arrays: tuple[Array, ...]) -> str:
+    """Level and name of a march, and which arrays are there; forcing costs nothing."""
+    first = arrays[0]
+    there = [n for n, a in zip(ARRAYS[name], arrays, strict=True) if a.size]
+    if first.size and first.shape[0] * first.shape[1] == steps.n:
+        there.insert(0, "every")
+    level = "coarse" if steps.span > 1 else "fine"
+    return " ".join((level, name, *(n for n in there if n != "forcing")))
+
+
+def pretend(march: March, number: float, outputs: list[Array]) -> None:
+    """Fill outputs with a number, but for states that only the next march reads."""
+    first, *others = outputs
+    if first.size:
+        between = march.kind.startswith("fine") and " every " in march.kind
+        (first[:, -1:] if between else first)[:] = number
+    for array in others:
+        array[:] = number

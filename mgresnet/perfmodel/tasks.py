@@ -1,0 +1,103 @@
+"""What is predicted: calls of the package, for one rank, and ready to be made."""
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from mgresnet.arrays.layout import Array
+from mgresnet.learning.optimisers import adam
+from mgresnet.learning.trainer import train
+from mgresnet.network import Network, Params
+from mgresnet.parallel import TimeComm
+from mgresnet.perfmodel.configuration import Configuration
+from mgresnet.solve.gradient import value_and_gradient
+from mgresnet.solve.objectives import LeastSquares
+from mgresnet.solve.propagation import solve_adjoint, solve_forward
+
+Call = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A configuration on one rank, with numbers.
+
+    Parameters
+    ----------
+    config : Configuration
+    net : Network
+        Of the configuration, or the same with another layer.
+    params : Params
+        What this rank owns.
+    comm : TimeComm
+    """
+
+    config: Configuration
+    net: Network
+    params: Params
+    comm: TimeComm
+
+    @property
+    def batch(self) -> tuple[Array, Array]:
+        """Inputs and targets."""
+        shape = (self.config.batch, *self.net.input_shape)
+        values = np.linspace(-1.0, 1.0, math.prod(shape), dtype=self.config.dtype)
+        targets = np.zeros((shape[0], self.net.n_outputs), self.config.dtype)
+        return values.reshape(shape), targets
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """Options of a gradient."""
+        ways = {"forward": self.config.forward, "adjoint": self.config.adjoint}
+        about = {"objective": LeastSquares(), "keep": self.config.keep}
+        return ways | about | {"comm": self.comm}
+
+
+def forward(problem: Problem) -> Call:
+    """`solve_forward`."""
+    p, config = problem, problem.config
+    how: Any = {"options": config.forward, "comm": p.comm, "keep": config.keep}
+    return partial(solve_forward, p.net, p.params, p.batch[0], **how)
+
+
+def adjoint(problem: Problem) -> Call:
+    """`solve_adjoint` with the gradient for the layers, behind a forward solve."""
+    p, config, states = problem, problem.config, forward(problem)()
+    how: Any = {"options": config.adjoint, "comm": p.comm, "keep": config.keep}
+    given = p.net, p.params, states, np.ones_like(states.final)
+    return partial(solve_adjoint, *given, **how, gradient=True)
+
+
+def gradient(problem: Problem) -> Call:
+    """`value_and_gradient`."""
+    p = problem
+    return partial(value_and_gradient, p.net, p.params, *p.batch, **p.how)
+
+
+def step(problem: Problem) -> Call:
+    """Steps of `train`, one with each call."""
+    p, batches = problem, itertools.repeat(problem.batch)
+    return train(p.net, p.params, batches, optimiser=adam(1e-9), **p.how).__next__
+
+
+TASKS: dict[str, Callable[[Problem], Call]] = {
+    "forward": forward,
+    "adjoint": adjoint,
+    "gradient": gradient,
+    "step": step,
+}
+
+
+def check_task(task: str) -> None:
+    """Refuse what is no task."""
+    if task not in TASKS:
+        raise ValueError(f"unknown task {task!r}; choose from {', '.join(TASKS)}")
+
+
+def key_of(task: str, config: Configuration) -> str:
+    """Name for all runs of a task that do alike around their marches."""
+    return f"serial {task} {config.keep}" if config.serial else task

@@ -1,0 +1,103 @@
+"""What ranks do in a task: run the package, and march nothing."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mgresnet.arrays.layout import Array
+from mgresnet.network import Params
+from mgresnet.perfmodel.comm import Meeting, TraceComm, Verb
+from mgresnet.perfmodel.configuration import Configuration, Ints, slabs
+from mgresnet.perfmodel.layer import Act, March, Watched, pretend
+from mgresnet.perfmodel.tasks import TASKS, Problem, check_task
+from mgresnet.solve.slab import Slab
+
+Events = tuple[March | Verb, ...]
+
+
+class Trace(NamedTuple):
+    """What every rank does, in order."""
+
+    events: tuple[Events, ...]  # of ranks that differ
+    layers: Ints  # that these have
+    roles: Ints  # (size,): which of them every rank is like
+
+
+@lru_cache(maxsize=1024)
+def trace(task: str, config: Configuration, size: int) -> Trace:
+    """Run a task on ranks that stand for all.
+
+    All ``max_iterations`` are done.
+
+    Parameters
+    ----------
+    task : str
+        Key of `TASKS`.
+    config : Configuration
+    size : int
+        Number of ranks.
+
+    Raises
+    ------
+    ValueError
+        If the network has too few intervals for the ranks.
+    """
+    check_task(task)
+    layers = slabs(config.grid, size)
+    ranks = np.arange(size)
+    ends = (ranks == 0) + 2 * (ranks == size - 1)
+    alike = np.stack([layers, ends], axis=1)
+    _, firsts, roles = np.unique(alike, axis=0, return_index=True, return_inverse=True)
+    roles = roles.reshape(-1)
+    meeting = Meeting(np.bincount(roles))
+    follow = partial(_follow, task, patient(config), size, meeting)
+    with ThreadPoolExecutor(len(firsts)) as threads:
+        events = threads.map(follow, range(len(firsts)), firsts.tolist())
+    return Trace(tuple(events), layers[firsts], roles)
+
+
+def _follow(
+    task: str, config: Configuration, size: int, meeting: Meeting, place: int, rank: int
+) -> Events:
+    """Events of one rank."""
+    events: list[Any] = []
+
+    def act(march: March, _: Any, outputs: list[Array]) -> None:
+        events.append(march)
+        pretend(march, float(len(events)), outputs)
+
+    try:
+        comm = TraceComm(rank, size, meeting, place, events)
+        call = TASKS[task](toy(config, act, comm))
+        events.clear()
+        call()
+    except BaseException:
+        meeting.leave()
+        raise
+    return tuple(events)
+
+
+def toy(config: Configuration, act: Act, comm: TraceComm) -> Problem:
+    """A problem with a watched layer, and numbers of which none counts."""
+    net = config.net
+    own = Slab.of(net, config.forward, comm)
+    rows = net.control.n_rows(net.depth) if net.control.shared else len(own.layers)
+    opening, head = (
+        np.zeros(part.n_params, config.dtype) if part and there else None
+        for part, there in ((net.opening, own.is_first), (net.head, own.is_last))
+    )
+    body = np.zeros((rows, net.layer.n_params), config.dtype)
+    watched: Any = Watched(net.layer, act)
+    net = replace(net, layer=watched)
+    return Problem(config, net, Params(opening, body, head), comm)
+
+
+def patient(config: Configuration) -> Configuration:
+    """The same without a tolerance: all iterations are done."""
+    forward, adjoint = (
+        replace(o, tolerance=0.0) for o in (config.forward, config.adjoint)
+    )
+    return replace(config, forward=forward, adjoint=adjoint)

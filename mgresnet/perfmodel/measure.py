@@ -10,6 +10,8 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache, partial
+from types import SimpleNamespace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -26,6 +28,7 @@ from mgresnet.perfmodel.trace import trace
 LARGEST = 2**21  # numbers in the states of a network that is timed
 FEWEST, MOST = 5, 21  # rounds
 BUDGET = 0.05  # seconds of a task after which no further round starts
+WATCHED = 101  # marches of nothing, to time the watch itself
 SHARES = 4  # batches that are timed beside the whole, each half of the last
 COPIED = (2**12, 2**16, 2**20)  # bytes of states that are cut into shares
 Seconds = defaultdict[March, list[float]]
@@ -49,18 +52,18 @@ def measure_rates(config: Configuration) -> Rates:
             f"coarsening {config.forward.coarsening} leaves depth {config.net.depth} "
             "without a coarse level, needed a factor of at most the depth"
         )
-    marches: Seconds = defaultdict(list)
+    watch = Watch(defaultdict(list), [])
     around: dict[str, dict[int, float]] = defaultdict(dict)
     events: dict[str, int] = {}
     for batch in _batches(config.batch):
         for depth in _depths(config, batch):
-            runs = [*_runs(config, depth, batch, marches)]
+            runs = [*_runs(config, depth, batch, watch)]
             _take_turns(runs)
             for run in runs if batch == config.batch else ():
                 around[run.key][depth] = float(np.median(run.around))
                 events.setdefault(run.key, run.events)
     others = {key: Around(events[key], _cost(found)) for key, found in around.items()}
-    return Rates(about(config), _by_kind(marches), others, _copying(config))
+    return Rates(about(config), _by_kind(watch.marches), others, _copying(config))
 
 
 def about(config: Configuration) -> dict[str, Any]:
@@ -77,49 +80,69 @@ def about(config: Configuration) -> dict[str, Any]:
     }
 
 
+class Watch(NamedTuple):
+    """Times marches, when it is the one who has them done."""
+
+    marches: Seconds  # of every march so far
+    own: list[float]  # of those since this was cleared
+
+    def act(self, march: March, run: Call, _: Any) -> None:
+        """Have a march done."""
+        started = time.thread_time()
+        run()
+        self.own.append(time.thread_time() - started)
+        self.marches[march].append(self.own[-1])
+
+    def around(self, call: Call) -> float:
+        """Seconds that a call takes apart from its marches."""
+        self.own.clear()
+        started = time.thread_time()
+        call()
+        return time.thread_time() - started - sum(self.own)
+
+
 class Timed(NamedTuple):
     """A task on one rank whose marches are timed."""
 
     key: str
     call: Call
     events: int
-    marches: Seconds  # of every march of this task and others
-    own: list[float]  # seconds of marches
-    around: list[float]  # of everything else, call by call
+    watch: Watch
+    around: list[float]  # seconds, call by call
 
     @classmethod
-    def of(cls, task: str, config: Configuration, marches: Seconds) -> Self:
+    def of(cls, task: str, config: Configuration, watch: Watch) -> Self:
         """Random numbers for a configuration."""
-        own: list[float] = []
-
-        def act(march: March, run: Call, _: Any) -> None:
-            started = time.thread_time()
-            run()
-            own.append(time.thread_time() - started)
-            marches[march].append(own[-1])
-
         net, params = config.net, config.net.init(dtype=config.dtype)
-        layer: Any = Watched(net.layer, act)
+        layer: Any = Watched(net.layer, watch.act)
         problem = Problem(config, replace(net, layer=layer), params, SerialComm())
         call, events = TASKS[task](problem), trace(task, config, 1).events[0]
-        return cls(key_of(task, config), call, len(events), marches, own, [])
+        return cls(key_of(task, config), call, len(events), watch, [])
 
     def run(self) -> None:
         """Make the call."""
-        self.own.clear()
-        started = time.thread_time()
-        self.call()
-        self.around.append(time.thread_time() - started - sum(self.own))
+        seconds = self.watch.around(self.call)
+        self.around.append(seconds - len(self.watch.own) * _watching())
+
+
+@cache
+def _watching() -> float:
+    """Seconds that it takes to watch a march, which is not around it without."""
+    watch, none = Watch(defaultdict(list), []), np.zeros((1, 1))
+    nothing: Any = SimpleNamespace(march=lambda *_: None, span=2, n=1)
+    march = partial(Watched(nothing, watch.act).march, nothing, *[none] * 4)
+    found = [watch.around(march) for _ in range(WATCHED)]
+    return float(np.median(found))
 
 
 def _runs(
-    config: Configuration, depth: int, batch: int, marches: Seconds
+    config: Configuration, depth: int, batch: int, watch: Watch
 ) -> Iterator[Timed]:
     """Tasks at another depth and batch size; for parts of a batch those with most."""
     trial = replace(config, net=replace(config.net, depth=depth), batch=batch)
     for way in (trial, *map(trial.serially, KEEPS)):
         for task in TASKS if batch == config.batch else ("step",):
-            yield Timed.of(task, way, marches)
+            yield Timed.of(task, way, watch)
 
 
 def _take_turns(runs: Sequence[Timed]) -> None:

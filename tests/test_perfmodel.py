@@ -47,7 +47,7 @@ def rates(sweep=LAYER, coarse=FREE, around=NOTHING):
     costs["coarse"] = BatchCost((BATCH,), (coarse,))
     names = "march", "march_back", "retrace"
     marches = {f"{level} {name}": costs[level] for level in costs for name in names}
-    return Rates({}, marches, dict.fromkeys([*TASKS, *SERIAL], around), FREE)
+    return Rates({}, marches, dict.fromkeys([*TASKS, *SERIAL], around), 0.0, FREE)
 
 
 def configuration(
@@ -213,7 +213,8 @@ def test_what_is_around_marches_costs_each_rank_what_it_costs_one_of_its_layers(
 
 def test_events_that_one_rank_does_not_have_cost_extra():
     around = Around(10, Cost((4, 8), (1.0, 3.0)))
-    assert around.at(8, 15) == pytest.approx(3.0 + 5 * 0.1)
+    found = rates(around=around)._replace(event=0.1)
+    assert found.around("step", 8, 15) == pytest.approx(3.0 + 5 * 0.1, rel=1e-14)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
@@ -382,7 +383,7 @@ def test_measured_rates_are_positive_and_survive_json():
     assert found.marches["coarse march every u"].batches == (1, BATCH // 2, BATCH)
     for kind, cost in found.marches.items():
         assert cost.at(8, BATCH) > 0.0, kind
-    assert all(around.at(8, around.events) > 0.0 for around in found.around.values())
+    assert all(other.seconds.at(8) > 0.0 for other in found.others.values())
     assert Rates.read(json.loads(json.dumps(found))) == found
     with pytest.raises(ValueError, match="without a coarse level"):
         measure_rates(configuration(8, (16,)))

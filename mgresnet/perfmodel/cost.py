@@ -66,14 +66,10 @@ class BatchCost(NamedTuple):
 
 
 class Around(NamedTuple):
-    """Everything in a task but its marches and messages, on one rank.
+    """Everything in a task but its marches and messages, on one rank."""
 
-    What a rank of many does more than one alone it pays by the number of its events,
-    marches and calls of a communicator, at the price they have in a small slab.
-    """
-
-    events: int
-    seconds: Cost  # layers of the rank
+    events: int  # marches, and calls of a communicator
+    seconds: Cost  # layers
 
     @classmethod
     def read(cls, found: Any) -> Self:
@@ -81,30 +77,33 @@ class Around(NamedTuple):
         events, seconds = found
         return cls(events, Cost.read(seconds))
 
-    def at(self, layers: int, events: int) -> float:
-        """Seconds of a rank with so many layers and events."""
-        more = (events - self.events) * self.seconds.seconds[0] / self.events
-        return max(float(self.seconds.at(layers)) + more, 0.0)
-
 
 class Rates(NamedTuple):
     """What computing costs, for one width, batch, dtype and coarsening."""
 
     about: dict[str, Any]  # what they were measured for
     marches: dict[str, BatchCost]  # by kind
-    around: dict[str, Around]  # by task
+    others: dict[str, Around]  # by task
+    event: float  # around each event that a rank has more than one alone
     copy: Cost  # bytes: to a message, or from one
 
     @classmethod
     def read(cls, found: Any) -> Self:
         """From JSON."""
-        about, marches, around, copy = found
+        about, marches, others, event, copy = found
         return cls(
             about,
             {kind: BatchCost.read(cost) for kind, cost in marches.items()},
-            {task: Around.read(other) for task, other in around.items()},
+            {task: Around.read(other) for task, other in others.items()},
+            event,
             Cost.read(copy),
         )
+
+    def around(self, task: str, layers: int, events: int) -> float:
+        """Seconds around the marches and messages of a rank with so many layers."""
+        alone = self.others[task]
+        more = self.event * (events - alone.events)
+        return max(float(alone.seconds.at(layers)) + more, 0.0)
 
     def march(self, kind: str, steps: float, samples: float) -> float:
         """Seconds of a march; of its own kind, or else of the one most like it.

@@ -29,6 +29,7 @@ LARGEST = 2**21  # numbers in the states of a network that is timed
 FEWEST, MOST = 5, 21  # rounds
 BUDGET = 0.05  # seconds of a task after which no further round starts
 WATCHED = 101  # marches of nothing, to time the watch itself
+FEW_AND_MORE = (0, 3)  # iterations, to time one by one
 SHARES = 4  # batches that are timed beside the whole, each half of the last
 COPIED = (2**12, 2**16, 2**20)  # bytes of states that are cut into shares
 Seconds = defaultdict[March, list[float]]
@@ -60,10 +61,11 @@ def measure_rates(config: Configuration) -> Rates:
             runs = [*_runs(config, depth, batch, watch)]
             _take_turns(runs)
             for run in runs if batch == config.batch else ():
-                around[run.key][depth] = float(np.median(run.around))
+                around[run.key][depth] = run.seconds
                 events.setdefault(run.key, run.events)
     others = {key: Around(events[key], _cost(found)) for key, found in around.items()}
-    return Rates(about(config), _by_kind(watch.marches), others, _copying(config))
+    marches, event = _by_kind(watch.marches), _event(config)
+    return Rates(about(config), marches, others, event, _copying(config))
 
 
 def about(config: Configuration) -> dict[str, Any]:
@@ -119,6 +121,11 @@ class Timed(NamedTuple):
         call, events = TASKS[task](problem), trace(task, config, 1).events[0]
         return cls(key_of(task, config), call, len(events), watch, [])
 
+    @property
+    def seconds(self) -> float:
+        """Median of those around marches."""
+        return float(np.median(self.around))
+
     def run(self) -> None:
         """Make the call."""
         seconds = self.watch.around(self.call)
@@ -143,6 +150,23 @@ def _runs(
     for way in (trial, *map(trial.serially, KEEPS)):
         for task in TASKS if batch == config.batch else ("step",):
             yield Timed.of(task, way, watch)
+
+
+def _event(config: Configuration) -> float:
+    """Seconds for each event of a gradient that iterations bring, around marches."""
+    m = config.grid.factors[0]
+    config = replace(config, net=replace(config.net, depth=2 * m))
+    found = []
+    for k in FEW_AND_MORE:
+        forward, adjoint = (
+            replace(o, initial_guess="coarse", max_iterations=k)
+            for o in (config.forward, config.adjoint)
+        )
+        way = replace(config, forward=forward, adjoint=adjoint)
+        found.append(Timed.of("gradient", way, Watch(defaultdict(list), [])))
+    _take_turns(found)
+    few, more = found
+    return max(more.seconds - few.seconds, 0.0) / (more.events - few.events)
 
 
 def _take_turns(runs: Sequence[Timed]) -> None:

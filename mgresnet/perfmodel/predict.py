@@ -51,9 +51,9 @@ def predict(
     ValueError
         If the network has too few intervals for the ranks, or the task is unknown.
     """
-    found, around = trace(task, config, size), rates.around[key_of(task, config)]
+    found, key = trace(task, config, size), key_of(task, config)
     courses = [
-        Course.of(events, rates, around.at(layers, len(events)), size)
+        Course.of(events, rates, rates.around(key, layers, len(events)), size)
         for events, layers in zip(found.events, found.layers.tolist(), strict=True)
     ]
     ranks = Ranks.start(size, machine)
@@ -145,7 +145,7 @@ def serial_parts(
     for keep in KEEPS:
         way = config.serially(keep)
         (events,), layers = trace("step", way, 1).events, config.net.depth
-        around = rates.around[key_of("step", way)].at(layers, len(events))
+        around = rates.around(key_of("step", way), layers, len(events))
         some = [e for e in events if isinstance(e, March)]
         part = depth / layers
         ways.append(

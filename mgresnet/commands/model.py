@@ -106,14 +106,14 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
     )
     itemsize = {"float64": 8, "float32": 4}[a.dtype]
     config = Configuration(net, a.batch_size, itemsize, forward, adjoint, a.keep)
-    rates = read_rates(a.rates, config) if a.rates else None
+    rates = read_rates(a.rates, a.task, config) if a.rates else None
     return Setup(a.task, config, _machine(a.machine), ranks, rates, a.output)
 
 
 def run(setup: Setup, comm: TimeComm) -> int:
     """Predict, print, write; return the exit code."""
     task, config, machine = setup.task, setup.config, setup.machine
-    rates = setup.rates or measure_rates(config)
+    rates = setup.rates or measure_rates(task, config)
     serial = serial_seconds(task, config, rates)
     rows = [_row(setup, rates, size, serial) for size in setup.ranks]
     even = break_even(task, config, rates, machine)
@@ -142,7 +142,7 @@ def run(setup: Setup, comm: TimeComm) -> int:
     return 0
 
 
-def read_rates(path: Path, config: Configuration) -> Rates:
+def read_rates(path: Path, task: str, config: Configuration) -> Rates:
     """Costs that an earlier run has written, if they fit."""
     found = json.loads(path.read_text(encoding="utf-8"))
     if "rates" not in found:
@@ -151,7 +151,7 @@ def read_rates(path: Path, config: Configuration) -> Rates:
             "--output has written; a file from mgresnet scale is for --machine"
         )
     try:
-        rates, needed = Rates.read(found["rates"]), about(config)
+        rates, needed = Rates.read(found["rates"]), about(task, config)
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"--rates {path} has costs of another version of mgresnet; leave --rates "

@@ -1,10 +1,9 @@
 """Seconds that one rank computes: marches, and everything around them."""
 
 import itertools
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
-
-import numpy as np
-from numpy.typing import NDArray
 
 
 class Cost(NamedTuple):
@@ -14,29 +13,22 @@ class Cost(NamedTuple):
     is that from the first size to the last.
     """
 
-    sizes: tuple[int, ...]  # increasing, at least two
-    seconds: tuple[float, ...]
+    sizes: Sequence[int]  # increasing, at least two
+    seconds: Sequence[float]
 
     @classmethod
     def rate(cls, each: float, call: float = 0.0) -> Self:
         """So many seconds for each of what is counted, and for the call."""
         return cls((0, 1), (call, call + each))
 
-    @classmethod
-    def read(cls, found: Any) -> Self:
-        """From JSON."""
-        sizes, seconds = found
-        return cls(tuple(sizes), tuple(seconds))
-
-    def at(self, n: Any) -> NDArray[np.float64]:
-        """Seconds at any sizes."""
-        x, y = np.asarray(self.sizes), np.asarray(self.seconds)
-        right = np.clip(np.searchsorted(x, n), 1, len(x) - 1)
+    def at(self, n: float) -> float:
+        """Seconds at any size."""
+        x, y = self.sizes, self.seconds
+        right = min(max(bisect_left(x, n), 1), len(x) - 1)
         left = right - 1
         slope = (y[right] - y[left]) / (x[right] - x[left])
-        beyond = np.maximum(n - x[-1], 0) * (y[-1] - y[0]) / (x[-1] - x[0])
-        inside = y[left] + slope * (np.minimum(n, x[-1]) - x[left])
-        return np.asarray(np.maximum(inside, 0.0) + beyond)
+        beyond = max(n - x[-1], 0) * (y[-1] - y[0]) / (x[-1] - x[0])
+        return max(y[left] + slope * (min(n, x[-1]) - x[left]), 0.0) + beyond
 
 
 FREE = Cost.rate(0.0)
@@ -48,21 +40,15 @@ class BatchCost(NamedTuple):
     Of one batch size alone it is proportional to the batch.
     """
 
-    batches: tuple[int, ...]  # increasing
-    costs: tuple[Cost, ...]
-
-    @classmethod
-    def read(cls, found: Any) -> Self:
-        """From JSON."""
-        batches, costs = found
-        return cls(tuple(batches), tuple(map(Cost.read, costs)))
+    batches: Sequence[int]  # increasing
+    costs: Sequence[Cost]
 
     def at(self, n: float, batch: float) -> float:
         """Seconds at a size and a number of samples."""
-        seconds = tuple(float(cost.at(n)) for cost in self.costs)
+        seconds = [cost.at(n) for cost in self.costs]
         if len(seconds) == 1:
             return seconds[0] * batch / self.batches[0]
-        return float(Cost(self.batches, seconds).at(batch))
+        return Cost(self.batches, seconds).at(batch)
 
 
 class Around(NamedTuple):
@@ -70,12 +56,6 @@ class Around(NamedTuple):
 
     events: int  # marches, and calls of a communicator
     seconds: Cost  # layers
-
-    @classmethod
-    def read(cls, found: Any) -> Self:
-        """From JSON."""
-        events, seconds = found
-        return cls(events, Cost.read(seconds))
 
 
 class Rates(NamedTuple):
@@ -85,25 +65,24 @@ class Rates(NamedTuple):
     marches: dict[str, BatchCost]  # by kind
     others: dict[str, Around]  # by task
     event: float  # around each event that a rank has more than one alone
-    copy: Cost  # bytes: to a message, or from one
+    copy: float  # for each byte to a message, or from one
 
     @classmethod
     def read(cls, found: Any) -> Self:
         """From JSON."""
         about, marches, others, event, copy = found
-        return cls(
-            about,
-            {kind: BatchCost.read(cost) for kind, cost in marches.items()},
-            {task: Around.read(other) for task, other in others.items()},
-            event,
-            Cost.read(copy),
-        )
+        costs = {
+            kind: BatchCost(batches, [Cost(*cost) for cost in some])
+            for kind, (batches, some) in marches.items()
+        }
+        around = {task: Around(n, Cost(*cost)) for task, (n, cost) in others.items()}
+        return cls(about, costs, around, event, float(copy))
 
     def around(self, task: str, layers: int, events: int) -> float:
         """Seconds around the marches and messages of a rank with so many layers."""
         alone = self.others[task]
         more = self.event * (events - alone.events)
-        return max(float(alone.seconds.at(layers)) + more, 0.0)
+        return max(alone.seconds.at(layers) + more, 0.0)
 
     def march(self, kind: str, steps: float, samples: float) -> float:
         """Seconds of a march; of its own kind, or else of the one most like it.

@@ -6,6 +6,7 @@ that do.  Tasks are timed in turns, at a few numbers of intervals, in CPU second
 medians count.
 """
 
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -31,15 +32,17 @@ BUDGET = 0.05  # seconds of a task after which no further round starts
 WATCHED = 101  # marches of nothing, to time the watch itself
 FEW_AND_MORE = (0, 3)  # iterations, to time one by one
 SHARES = 4  # batches that are timed beside the whole, each half of the last
-COPIED = (2**12, 2**16, 2**20)  # bytes of states that are cut into shares
+COPIED = 2**18  # bytes of states that are cut into shares
 Seconds = defaultdict[March, list[float]]
 
 
-def measure_rates(config: Configuration) -> Rates:
-    """Time what the tasks of a configuration consist of.
+def measure_rates(task: str, config: Configuration) -> Rates:
+    """Time what a task consists of.
 
     Parameters
     ----------
+    task : str
+        Key of `TASKS`.
     config : Configuration
         At least its first coarsening factor must be in use.
 
@@ -58,20 +61,21 @@ def measure_rates(config: Configuration) -> Rates:
     events: dict[str, int] = {}
     for batch in _batches(config.batch):
         for depth in _depths(config, batch):
-            runs = [*_runs(config, depth, batch, watch)]
+            runs = [*_runs(task, config, depth, batch, watch)]
             _take_turns(runs)
             for run in runs if batch == config.batch else ():
                 around[run.key][depth] = run.seconds
                 events.setdefault(run.key, run.events)
     others = {key: Around(events[key], _cost(found)) for key, found in around.items()}
     marches, event = _by_kind(watch.marches), _event(config)
-    return Rates(about(config), marches, others, event, _copying(config))
+    return Rates(about(task, config), marches, others, event, _copying(config))
 
 
-def about(config: Configuration) -> dict[str, Any]:
+def about(task: str, config: Configuration) -> dict[str, Any]:
     """What rates depend on."""
     control = config.net.control
     return {
+        "task": task,
         "width": config.net.layer.state_shape[0],
         "batch_size": config.batch,
         "itemsize": config.itemsize,
@@ -82,6 +86,13 @@ def about(config: Configuration) -> dict[str, Any]:
     }
 
 
+def _seconds(call: Call) -> float:
+    """CPU seconds of a call."""
+    started = time.thread_time()
+    call()
+    return time.thread_time() - started
+
+
 class Watch(NamedTuple):
     """Times marches, when it is the one who has them done."""
 
@@ -90,17 +101,13 @@ class Watch(NamedTuple):
 
     def act(self, march: March, run: Call, _: Any) -> None:
         """Have a march done."""
-        started = time.thread_time()
-        run()
-        self.own.append(time.thread_time() - started)
+        self.own.append(_seconds(run))
         self.marches[march].append(self.own[-1])
 
     def around(self, call: Call) -> float:
         """Seconds that a call takes apart from its marches."""
         self.own.clear()
-        started = time.thread_time()
-        call()
-        return time.thread_time() - started - sum(self.own)
+        return _seconds(call) - sum(self.own)
 
 
 class Timed(NamedTuple):
@@ -143,13 +150,12 @@ def _watching() -> float:
 
 
 def _runs(
-    config: Configuration, depth: int, batch: int, watch: Watch
+    task: str, config: Configuration, depth: int, batch: int, watch: Watch
 ) -> Iterator[Timed]:
-    """Tasks at another depth and batch size; for parts of a batch those with most."""
+    """A task at another depth and batch size, also layer after layer."""
     trial = replace(config, net=replace(config.net, depth=depth), batch=batch)
     for way in (trial, *map(trial.serially, KEEPS)):
-        for task in TASKS if batch == config.batch else ("step",):
-            yield Timed.of(task, way, watch)
+        yield Timed.of(task, way, watch)
 
 
 def _event(config: Configuration) -> float:
@@ -196,10 +202,8 @@ def _depths(config: Configuration, batch: int) -> Iterator[int]:
 def _cost(found: dict[int, float]) -> Cost:
     """Cost that never falls."""
     sizes = sorted(found)
-    rising = np.maximum.accumulate([max(found[n], 0.0) for n in sizes])
-    if len(sizes) == 1:
-        sizes, rising = [0, *sizes], np.append(0.0, rising)
-    return Cost(tuple(sizes), tuple(rising.tolist()))
+    rising = [*itertools.accumulate((max(found[n], 0.0) for n in sizes), max)]
+    return Cost(sizes, rising) if len(sizes) > 1 else Cost([0, *sizes], [0.0, *rising])
 
 
 def _by_kind(marches: Seconds) -> dict[str, BatchCost]:
@@ -209,21 +213,14 @@ def _by_kind(marches: Seconds) -> dict[str, BatchCost]:
         sizes = found.setdefault(kind, {}).setdefault(samples, {})
         sizes[steps] = float(np.median(seconds))
     return {
-        kind: BatchCost(tuple(sorted(b)), tuple(_cost(b[n]) for n in sorted(b)))
+        kind: BatchCost(sorted(b), [_cost(b[n]) for n in sorted(b)])
         for kind, b in found.items()
     }
 
 
-def _copying(config: Configuration) -> Cost:
-    """Cutting the states of a batch into shares, by bytes."""
-    found = {}
-    for n_bytes in COPIED:
-        n = max(n_bytes // config.state, 1)
-        rows = np.zeros((n, *config.net.layer.state_shape, config.batch), config.dtype)
-        seconds = []
-        for _ in range(MOST):
-            started = time.thread_time()
-            cut(rows, SHARES)
-            seconds.append(time.thread_time() - started)
-        found[rows.nbytes] = float(np.median(seconds))
-    return _cost(found)
+def _copying(config: Configuration) -> float:
+    """Seconds for each byte of states that are cut into shares."""
+    n = max(COPIED // config.state, 1)
+    rows = np.zeros((n, *config.net.layer.state_shape, config.batch), config.dtype)
+    cutting = [_seconds(partial(cut, rows, SHARES)) for _ in range(MOST)]
+    return float(np.median(cutting)) / rows.nbytes

@@ -78,7 +78,7 @@ class Course(NamedTuple):
             if isinstance(event, March):
                 seconds[place, LEVELS.index(event.level)] += rates.march(*event)
             else:
-                copied = float(rates.copy.at(size * event.bytes))
+                copied = rates.copy * size * event.bytes
                 seconds[place, OTHER] += copied * (event.name == "to_shares")
                 place += 1
                 seconds[place, OTHER] += copied * (event.name == "from_shares")

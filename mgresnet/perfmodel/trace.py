@@ -82,17 +82,15 @@ def _follow(
 
 def toy(config: Configuration, act: Act, comm: TraceComm) -> Problem:
     """A problem with a watched layer, and numbers of which none counts."""
-    net = config.net
-    own = Slab.of(net, config.forward, comm)
-    rows = net.control.n_rows(net.depth) if net.control.shared else len(own.layers)
+    net, dtype = config.net, config.dtype
     opening, head = (
-        np.zeros(part.n_params, config.dtype) if part and there else None
-        for part, there in ((net.opening, own.is_first), (net.head, own.is_last))
+        None if part is None else np.zeros(part.n_params, dtype)
+        for part in (net.opening, net.head)
     )
-    body = np.zeros((rows, net.layer.n_params), config.dtype)
-    watched: Any = Watched(net.layer, act)
-    net = replace(net, layer=watched)
-    return Problem(config, net, Params(opening, body, head), comm)
+    body = np.zeros((net.control.n_rows(net.depth), net.layer.n_params), dtype)
+    own = Slab.of(net, config.forward, comm).own(Params(opening, body, head))
+    layer: Any = Watched(net.layer, act)
+    return Problem(config, replace(net, layer=layer), own, comm)
 
 
 def patient(config: Configuration) -> Configuration:

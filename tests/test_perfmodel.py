@@ -47,6 +47,9 @@ def rates(sweep=LAYER, coarse=FREE, around=NOTHING):
     costs["coarse"] = BatchCost((BATCH,), (coarse,))
     names = "march", "march_back", "retrace"
     marches = {f"{level} {name}": costs[level] for level in costs for name in names}
+    marches |= dict.fromkeys(
+        ("fine prepare", "coarse prepare"), BatchCost((1,), [FREE])
+    )
     return Rates({}, marches, dict.fromkeys([*TASKS, *SERIAL], around), 0.0, 0.0)
 
 

@@ -18,7 +18,7 @@ FILLED = {"march": (0,), "march_back": (0, 4, 5), "retrace": (0, 3, 4, 5)}
 
 
 class March(NamedTuple):
-    """Consecutive steps that a rank marches through in one go."""
+    """Consecutive steps that a rank marches through, or prepares, in one go."""
 
     kind: str  # what tells it from marches whose steps cost something else
     steps: int
@@ -51,6 +51,13 @@ class Watched:
             return partial(self._watch, name)
         return getattr(self._layer, name)
 
+    def prepare(self, steps: Steps) -> Steps:
+        """Prepare steps, as if that were a march of one sample; or leave it."""
+        prepared: list[Steps] = []
+        march = March(f"{_level(steps)} prepare", steps.n, 1)
+        self._act(march, lambda: prepared.append(self._layer.prepare(steps)), [])
+        return prepared[0] if prepared else steps
+
     def _watch(self, name: str, steps: Steps, starts: Array, *arrays: Array) -> None:
         march = March(_kind(name, steps, arrays), steps.n, starts.shape[-1])
         run = partial(getattr(self._layer, name), steps, starts, *arrays)
@@ -63,15 +70,15 @@ def _kind(name: str, steps: Steps, arrays: tuple[Array, ...]) -> str:
     there = [n for n, a in zip(ARRAYS[name], arrays, strict=True) if a.size]
     if first.size and first.shape[0] * first.shape[1] == steps.n:
         there.insert(0, "every")
-    level = "coarse" if steps.span > 1 else "fine"
-    return " ".join((level, name, *(n for n in there if n != "forcing")))
+    return " ".join((_level(steps), name, *(n for n in there if n != "forcing")))
+
+
+def _level(steps: Steps) -> str:
+    return "coarse" if steps.span > 1 else "fine"
 
 
 def pretend(march: March, number: float, outputs: list[Array]) -> None:
     """Fill outputs with a number, but for states that only the next march reads."""
-    first, *others = outputs
-    if first.size:
-        between = march.kind.startswith("fine") and " every " in march.kind
-        (first[:, -1:] if between else first)[:] = number
-    for array in others:
-        array[:] = number
+    between = march.level == "fine" and " every " in march.kind
+    for i, array in enumerate(outputs):
+        (array[:, -1:] if between and i == 0 else array)[:] = number

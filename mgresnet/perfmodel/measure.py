@@ -28,7 +28,7 @@ from mgresnet.perfmodel.trace import trace
 
 LARGEST = 2**21  # numbers in the states of a network that is timed
 FEWEST, MOST = 5, 21  # rounds
-BUDGET = 0.05  # seconds of a task after which no further round starts
+BUDGET = 0.03  # seconds of a task after which no further round starts
 WATCHED = 101  # marches of nothing, to time the watch itself
 FEW_AND_MORE = (0, 3)  # iterations, to time one by one
 SHARES = 4  # batches that are timed beside the whole, each half of the last

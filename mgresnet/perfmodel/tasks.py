@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -51,25 +51,33 @@ class Problem:
 
     @property
     def how(self) -> dict[str, Any]:
-        """Options of a gradient."""
-        ways = {"forward": self.config.forward, "adjoint": self.config.adjoint}
-        about = {"objective": LeastSquares(), "keep": self.config.keep}
-        return ways | about | {"comm": self.comm}
+        """Options of a gradient; without tolerance, so that no solve stops early."""
+        config = self.config
+        return {
+            "forward": replace(config.forward, tolerance=0.0),
+            "adjoint": replace(config.adjoint, tolerance=0.0),
+            "objective": LeastSquares(),
+            "keep": config.keep,
+            "comm": self.comm,
+        }
+
+    def solve(self, way: str) -> dict[str, Any]:
+        """Options of one of its solves."""
+        return {"options": self.how[way], "keep": self.config.keep, "comm": self.comm}
 
 
 def forward(problem: Problem) -> Call:
     """`solve_forward`."""
-    p, config = problem, problem.config
-    how: Any = {"options": config.forward, "comm": p.comm, "keep": config.keep}
-    return partial(solve_forward, p.net, p.params, p.batch[0], **how)
+    p = problem
+    given = p.net, p.params, p.batch[0]
+    return partial(solve_forward, *given, **p.solve("forward"))
 
 
 def adjoint(problem: Problem) -> Call:
     """`solve_adjoint` with the gradient for the layers, behind a forward solve."""
-    p, config, states = problem, problem.config, forward(problem)()
-    how: Any = {"options": config.adjoint, "comm": p.comm, "keep": config.keep}
+    p, states = problem, forward(problem)()
     given = p.net, p.params, states, np.ones_like(states.final)
-    return partial(solve_adjoint, *given, **how, gradient=True)
+    return partial(solve_adjoint, *given, **p.solve("adjoint"), gradient=True)
 
 
 def gradient(problem: Problem) -> Call:
@@ -90,12 +98,6 @@ TASKS: dict[str, Callable[[Problem], Call]] = {
     "gradient": gradient,
     "step": step,
 }
-
-
-def check_task(task: str) -> None:
-    """Refuse what is no task."""
-    if task not in TASKS:
-        raise ValueError(f"unknown task {task!r}; choose from {', '.join(TASKS)}")
 
 
 def key_of(task: str, config: Configuration) -> str:

@@ -12,7 +12,7 @@ from mgresnet.network import Params
 from mgresnet.perfmodel.comm import Meeting, TraceComm, Verb
 from mgresnet.perfmodel.configuration import Configuration, Ints, slabs
 from mgresnet.perfmodel.layer import Act, March, Watched, pretend
-from mgresnet.perfmodel.tasks import TASKS, Problem, check_task
+from mgresnet.perfmodel.tasks import TASKS, Problem
 from mgresnet.solve.slab import Slab
 
 Events = tuple[March | Verb, ...]
@@ -30,8 +30,6 @@ class Trace(NamedTuple):
 def trace(task: str, config: Configuration, size: int) -> Trace:
     """Run a task on ranks that stand for all.
 
-    All ``max_iterations`` are done.
-
     Parameters
     ----------
     task : str
@@ -43,9 +41,10 @@ def trace(task: str, config: Configuration, size: int) -> Trace:
     Raises
     ------
     ValueError
-        If the network has too few intervals for the ranks.
+        If the task is unknown, or the network has too few intervals for the ranks.
     """
-    check_task(task)
+    if task not in TASKS:
+        raise ValueError(f"unknown task {task!r}; choose from {', '.join(TASKS)}")
     layers = slabs(config.grid, size)
     ranks = np.arange(size)
     ends = (ranks == 0) + 2 * (ranks == size - 1)
@@ -53,7 +52,7 @@ def trace(task: str, config: Configuration, size: int) -> Trace:
     _, firsts, roles = np.unique(alike, axis=0, return_index=True, return_inverse=True)
     roles = roles.reshape(-1)
     meeting = Meeting(np.bincount(roles))
-    follow = partial(_follow, task, patient(config), size, meeting)
+    follow = partial(_follow, task, config, size, meeting)
     with ThreadPoolExecutor(len(firsts)) as threads:
         events = threads.map(follow, range(len(firsts)), firsts.tolist())
     return Trace(tuple(events), layers[firsts], roles)
@@ -91,11 +90,3 @@ def toy(config: Configuration, act: Act, comm: TraceComm) -> Problem:
     own = Slab.of(net, config.forward, comm).own(Params(opening, body, head))
     layer: Any = Watched(net.layer, act)
     return Problem(config, replace(net, layer=layer), own, comm)
-
-
-def patient(config: Configuration) -> Configuration:
-    """The same without a tolerance: all iterations are done."""
-    forward, adjoint = (
-        replace(o, tolerance=0.0) for o in (config.forward, config.adjoint)
-    )
-    return replace(config, forward=forward, adjoint=adjoint)

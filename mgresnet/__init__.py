@@ -23,24 +23,40 @@ from mgresnet.layers import Linear as Linear
 from mgresnet.layers import Stepwise as Stepwise
 from mgresnet.layers import Widen as Widen
 from mgresnet.layers.contract import check_layer as check_layer
+from mgresnet.learning.accurate import accurate as accurate
 from mgresnet.learning.bias import BiasBudget as BiasBudget
 from mgresnet.learning.bias import bias_budget as bias_budget
+from mgresnet.learning.checkpoint import load_checkpoint as load_checkpoint
+from mgresnet.learning.checkpoint import save_checkpoint as save_checkpoint
 from mgresnet.learning.evaluation import Evaluation as Evaluation
 from mgresnet.learning.evaluation import evaluate as evaluate
 from mgresnet.learning.evaluation import predict as predict
-from mgresnet.learning.optimisers import Transform as Transform
+from mgresnet.learning.layer_parallel import layer_parallel as layer_parallel
+from mgresnet.learning.masks import weights_only as weights_only
 from mgresnet.learning.optimisers import adam as adam
 from mgresnet.learning.optimisers import adamw as adamw
-from mgresnet.learning.optimisers import apply_updates as apply_updates
-from mgresnet.learning.optimisers import chain as chain
-from mgresnet.learning.optimisers import clip_by_global_norm as clip_by_global_norm
 from mgresnet.learning.optimisers import sgd as sgd
+from mgresnet.learning.oracle import FirstOrder as FirstOrder
+from mgresnet.learning.over_data import over_data as over_data
+from mgresnet.learning.record import Record as Record
 from mgresnet.learning.schedules import constant as constant
 from mgresnet.learning.schedules import cosine as cosine
 from mgresnet.learning.schedules import inverse as inverse
+from mgresnet.learning.schedules import joined as joined
 from mgresnet.learning.schedules import step_decay as step_decay
-from mgresnet.learning.trainer import Record as Record
+from mgresnet.learning.schedules import warm_up as warm_up
+from mgresnet.learning.state import TrainState as TrainState
 from mgresnet.learning.trainer import train as train
+from mgresnet.learning.transforms import Transform as Transform
+from mgresnet.learning.transforms import add_decayed_weights as add_decayed_weights
+from mgresnet.learning.transforms import apply_updates as apply_updates
+from mgresnet.learning.transforms import chain as chain
+from mgresnet.learning.transforms import clip_by_global_norm as clip_by_global_norm
+from mgresnet.learning.transforms import scale_by_adam as scale_by_adam
+from mgresnet.learning.transforms import (
+    scale_by_learning_rate as scale_by_learning_rate,
+)
+from mgresnet.learning.transforms import trace as trace
 from mgresnet.mgrit.options import MGRITOptions as MGRITOptions
 from mgresnet.mgrit.solver import Status as Status
 from mgresnet.network import Network as Network
@@ -50,16 +66,27 @@ from mgresnet.parallel import ProcessGrid as ProcessGrid
 from mgresnet.parallel import SerialComm as SerialComm
 from mgresnet.parallel import TimeComm as TimeComm
 from mgresnet.parallel import VirtualTimeComm as VirtualTimeComm
+from mgresnet.saving.files import load as load
+from mgresnet.saving.files import save as save
+from mgresnet.saving.state_dict import from_state_dict as from_state_dict
+from mgresnet.saving.state_dict import state_dict as state_dict
+from mgresnet.solve.classification import BinaryCrossEntropy as BinaryCrossEntropy
+from mgresnet.solve.classification import SoftmaxCrossEntropy as SoftmaxCrossEntropy
+from mgresnet.solve.combined import Combined as Combined
+from mgresnet.solve.combined import Term as Term
+from mgresnet.solve.combined import Weighted as Weighted
+from mgresnet.solve.contract import check_objective as check_objective
 from mgresnet.solve.from_solutions import input_gradient as input_gradient
 from mgresnet.solve.from_solutions import parameter_gradient as parameter_gradient
 from mgresnet.solve.gradient import Info as Info
 from mgresnet.solve.gradient import value_and_gradient as value_and_gradient
-from mgresnet.solve.objectives import LeastSquares as LeastSquares
-from mgresnet.solve.objectives import SoftmaxCrossEntropy as SoftmaxCrossEntropy
 from mgresnet.solve.penalties import Regularisation as Regularisation
 from mgresnet.solve.propagation import solve_adjoint as solve_adjoint
 from mgresnet.solve.propagation import solve_forward as solve_forward
+from mgresnet.solve.regression import Huber as Huber
+from mgresnet.solve.regression import LeastSquares as LeastSquares
 from mgresnet.solve.solution import Solution as Solution
 from mgresnet.solve.stages import local_slab as local_slab
-
-__version__ = "0.1.0"
+from mgresnet.solve.stages import space as space
+from mgresnet.solve.stages import whole_params as whole_params
+from mgresnet.version import __version__ as __version__

@@ -8,7 +8,7 @@ from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
-from mgresnet.commands import model, scale, train, warmup
+from mgresnet.commands import export, model, predict, resume, scale, train, warmup
 from mgresnet.parallel import TimeComm, launched_ranks
 
 BAD_INPUT = 2  # exit code
@@ -31,6 +31,9 @@ class Command(Protocol):
 
 COMMANDS: dict[str, Command] = {
     "train": train,
+    "resume": resume,
+    "predict": predict,
+    "export": export,
     "scale": scale,
     "model": model,
     "warmup": warmup,

@@ -2,7 +2,7 @@
 
     mpiexec -n 3 python tests/mpi_mishap.py fail adjoint 1
     mpiexec -n 3 python tests/mpi_mishap.py ranks FOLDER train peaks --output OUT
-    python tests/mpi_mishap.py halfway params.npz train peaks --output OUT
+    python tests/mpi_mishap.py halfway network.npz train peaks --output OUT
 
 The first trains two steps, with an exception on rank 1 in the second.  The others are
 ``mgresnet train``: the second puts the process number of every rank into a file, the

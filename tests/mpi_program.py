@@ -159,11 +159,12 @@ def run(case, comm=None):
         optimiser=case.optimiser,
         gradient_tolerance=case.gradient_tolerance,
         ranks=16,
+        check_every=1,
         **options,
     )
     for record in islice(records, case.n_steps):
         numbers = record._asdict()
-        for name in ("seconds", "params"):
+        for name in ("seconds", "state"):
             del numbers[name]
         _keep_params(part, f"step {record.step}", case, record.params)
         _keep(part, f"step {record.step}", **numbers)
@@ -304,6 +305,7 @@ def training(case, comm=None):
         regularisation=case.regularisation,
         gradient_tolerance=case.gradient_tolerance,
         ranks=16,
+        check_every=1,
         comm=comm,
     )
 

@@ -119,6 +119,7 @@ def test_descent_of_a_linear_network_is_within_its_bound():
         [(x, t, epoch) for epoch in range(60)],
         optimiser=mg.sgd(rate),
         objective=mg.LeastSquares(),
+        check_every=1,
     )
     records = list(records)
     budget = mg.bias_budget(records, rate, smoothness=curvature, minimum=best)

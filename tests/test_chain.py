@@ -213,7 +213,7 @@ def test_training_is_the_same_on_any_number_of_ranks(name, size, tolerance):
     ranks = run_ranks(partial(training, name, tolerance=tolerance), size)
     for records in ranks:
         for found, needed in zip(records, serial, strict=True):
-            same = {"seconds": None, "params": None}
+            same = {"seconds": None, "state": None}
             assert found._replace(**same) == needed._replace(**same)
     last = [records[-1].params for records in ranks]
     assert_parts_of(last, serial[-1].params, CHAINS[name]()[0].networks)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from launch import ENVIRONMENT, mpiexec
 
+import mgresnet as mg
 from mgresnet.__main__ import main
 
 QUICK = ["--depth", "20", "--coarsening", "4", "--epochs", "2", "--width", "4"]
@@ -42,10 +43,11 @@ def test_run_writes_what_it_says(peaks_run):
     out, folder = peaks_run
     names = {file.name for file in folder.iterdir()}
     assert names == {
+        "checkpoints",
         "config.json",
         "records.jsonl",
         "epochs.json",
-        "params.npz",
+        "network.npz",
         "curves.png",
         "regions.png",
     }
@@ -75,24 +77,31 @@ def test_report_has_error_histories_and_times(peaks_run):
 
 
 def test_saved_parameters_have_the_reported_loss(peaks_run):
-    import mgresnet as mg
-
     _, folder = peaks_run
-    saved = np.load(folder / "params.npz", allow_pickle=False)
-    problem = mg.load_problem("peaks")
-    net = mg.Network(
+    net, params = mg.load(folder / "network.npz")
+    assert net == mg.Network(
         mg.Dense(4),
         20,
         5.0,
         opening=mg.Linear(2, 4, "tanh"),
-        head=mg.Linear(4, problem.n_outputs),
+        head=mg.Linear(4, 5),
     )
-    params = mg.Params(saved["opening"], saved["body"], saved["head"])
+    problem = mg.load_problem("peaks")
     found = mg.evaluate(
         net, params, *problem.validation, objective=mg.SoftmaxCrossEntropy()
     )
     reported = json.loads((folder / "epochs.json").read_text())[-1]["validation"]
     assert found._asdict() == reported
+
+
+def assert_same_network(folder, other):
+    """Two runs have left the same."""
+    (net, params), (needed_net, needed) = (
+        mg.load(path / "network.npz") for path in (folder, other)
+    )
+    assert net == needed_net
+    for part, needed_part in zip(params, needed, strict=True):
+        np.testing.assert_array_equal(part, needed_part, strict=True)
 
 
 @pytest.mark.mpi
@@ -102,9 +111,18 @@ def test_same_run_on_three_ranks(peaks_run, tmp_path):
     result = run("train", "peaks", *QUICK, "--output", str(parallel), ranks=3)
     assert result.returncode == 0, result.stderr
     assert (parallel / "epochs.json").exists()
-    for name in ("opening", "body", "head"):
-        serial = np.load(folder / "params.npz")[name]
-        np.testing.assert_array_equal(np.load(parallel / "params.npz")[name], serial)
+    assert_same_network(parallel, folder)
+
+
+@pytest.mark.mpi
+def test_a_spline_is_written_once_by_two_ranks(tmp_path):
+    """All ranks hold all its rows."""
+    for ranks in (1, 2):
+        output = str(tmp_path / str(ranks))
+        spline = ["--control", "5", "--output", output]
+        result = run("train", "peaks", *QUICK, *spline, ranks=ranks)
+        assert result.returncode == 0, result.stderr
+    assert_same_network(tmp_path / "2", tmp_path / "1")
 
 
 def test_earlier_run_is_not_overwritten(peaks_run, capsys):
@@ -147,6 +165,13 @@ def test_diverged_run_says_so(capsys):
         (["train", "peaks", "--data-ranks", "2"], "1 rank(s) cannot be arranged in 2"),
         (["train", "peaks", "--data-ranks", "0"], "needed a divisor of 1"),
         (["train", "peaks", "--threads", "0"], "number of threads must be at least 1"),
+        (["export", "/no/such/run", "--output", "x.npz"], "/no/such/run"),
+        (["export", "x.npz"], "--output"),
+        (["export", "x.npz", "--output", "x.pt"], "needed a file that ends in .npz"),
+        (["export", "x.npz", "--output", "/no/such/x.npz"], "no folder /no/such"),
+        (["predict", "x.npz", "x.csv"], "nothing to do; add --output FILE"),
+        (["predict", "x.npz", "x.csv", "--output", "x.txt"], "in .npz or .csv"),
+        (["predict", "/no/x.npz", "x.csv", "--output", "x.csv"], "/no/x.npz"),
         (["warmup", "--dtype", "int64"], "choose from float64, float32"),
         (["scale"], "add --calibrate"),
         (["scale", "--calibrate"], "on 1 rank(s), needed two"),
@@ -221,8 +246,6 @@ def test_data_ranks_that_do_not_fit(ranks, options, message):
 
 @pytest.mark.mpi
 def test_calibration_prints_and_writes_the_machine(tmp_path):
-    import mgresnet as mg
-
     path = tmp_path / "machine.json"
     arguments = ["--calibrate", "--width", "4", "--output", str(path)]
     result = run("scale", *arguments, ranks=2)

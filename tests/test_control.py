@@ -272,7 +272,7 @@ def test_training_on_several_ranks_is_bitwise_serial(size, dtype):
     ranks = run_ranks(lambda comm: training(*setting, comm), size)
     for records in ranks:
         for found, desired in zip(records, serial, strict=True):
-            same = {"seconds": None, "params": None}
+            same = {"seconds": None, "state": None}
             assert found._replace(**same) == desired._replace(**same)
             np.testing.assert_array_equal(found.params.body, desired.params.body)
     np.testing.assert_array_equal(

@@ -242,7 +242,7 @@ training_alone = cache(training)
 
 
 def numbers(records):
-    return [record._replace(seconds=None, params=None) for record in records]
+    return [record._replace(seconds=None, state=None) for record in records]
 
 
 @each_layer

@@ -263,6 +263,7 @@ def test_estimates_hold_through_training(task, weights):
             objective=objective,
             forward=solver(1),
             adjoint=solver(1),
+            check_every=1,
         ),
         batches,
         strict=True,

@@ -20,7 +20,7 @@ from mpi_program import (
 )
 
 import mgresnet as mg
-from mgresnet.learning.portions import take_portion
+from mgresnet.learning.over_data import portion_of
 from mgresnet.solve.slab import Slab
 
 NAMES = ("two levels", "three levels", "single precision", "control over depth")
@@ -56,7 +56,7 @@ def whole_body(case, results, portion):
 def numbers(record):
     """All but what depends on the rank."""
     fields = record._asdict()
-    del fields["seconds"], fields["params"]
+    del fields["seconds"], fields["state"]
     return fields
 
 
@@ -197,12 +197,13 @@ def test_shards_are_equal_shares_of_all_samples(n, size):
             self.rank, self.size = rank, size
 
     rows = np.arange(float(n))
-    portions = [take_portion(rows, rows, Place(rank)) for rank in range(size)]
-    together = np.concatenate([portion.inputs for portion in portions])
+    shares = [portion_of(rows, rows, Place(rank)) for rank in range(size)]
+    portions, weights = zip(*shares, strict=True)
+    together = np.concatenate([rows[portion] for portion in portions])
     assert together.tolist() == rows.tolist()
-    lengths = [len(portion.inputs) for portion in portions]
+    lengths = [len(rows[portion]) for portion in portions]
     assert 1 <= min(lengths) <= max(lengths) <= min(lengths) + 1
-    assert sum(portion.weight for portion in portions) == pytest.approx(1.0)
+    assert sum(weights) == pytest.approx(1.0)
 
 
 def test_ranks_of_one_shard_are_neighbours():
@@ -274,7 +275,7 @@ def test_too_few_samples_for_the_data_ranks():
 def test_inputs_and_targets_of_different_length():
     inputs, targets = np.zeros((4, 2)), np.zeros(5, int)
     with pytest.raises(ValueError, match=r"targets have shape \(5,\), needed 4 rows"):
-        take_portion(inputs, targets, mg.SerialComm())
+        portion_of(inputs, targets, mg.SerialComm())
 
 
 @pytest.mark.mpi

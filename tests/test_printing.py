@@ -57,7 +57,9 @@ def test_an_info_is_two_tables():
 
 def test_a_record_and_an_evaluation_are_lines():
     batches = [(INPUTS, LABELS)]
-    record = next(mg.train(NET, PARAMS, batches, optimiser=mg.sgd(0.1), **LEARN))
+    record = next(
+        mg.train(NET, PARAMS, batches, optimiser=mg.sgd(0.1), check_every=1, **LEARN)
+    )
     assert assert_short(record, 1, width=120) == (
         f"step 0  epoch 0  loss {record.loss:.3e}  gradient {record.gradient_norm:.1e}"
         f"  error {record.gradient_error:.1e}  iterations 3 + 0  MAX_ITERATIONS"

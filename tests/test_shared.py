@@ -139,7 +139,7 @@ def test_training_has_the_bits_of_one_rank(size):
     assert serial[-1].value < serial[0].value
     for records in run_ranks(partial(training, setting), size):
         for found, desired in zip(records, serial, strict=True):
-            same = {"seconds": None, "params": None}
+            same = {"seconds": None, "state": None}
             assert found._replace(**same) == desired._replace(**same)
             np.testing.assert_array_equal(found.params.body, desired.params.body)
 

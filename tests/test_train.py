@@ -17,7 +17,7 @@ NET = mg.Network(
 MATCHED = mg.MGRITOptions((8,), max_iterations=1, tolerance=0.0)
 
 
-def run(optimiser, epochs=15, **options):
+def run(optimiser, epochs=15, check_every=1, **options):
     batches = mg.batches(PROBLEM.train, 50, epochs, 913)
     return list(
         mg.train(
@@ -26,6 +26,7 @@ def run(optimiser, epochs=15, **options):
             batches,
             optimiser=optimiser,
             objective=mg.LeastSquares(),
+            check_every=check_every,
             **options,
         )
     )

@@ -105,15 +105,34 @@ def test_optimisers_fit_into_the_loop(size):
         own = mg.local_slab(p.net, p.net.init(seed=7), options=p.options, comm=comm)
         rest = {"optimiser": optimiser, "objective": p.objective, "comm": comm}
         *_, record = mg.train(p.net, own, [p.batch] * 2, **rest, **solvers)
-        state = optimiser.init(own)
+        space, state = mg.space(p.net, p.options, comm), optimiser.init(own)
         for _ in range(2):
             _, gradient = p.loss_and_gradient(own, *p.batch, comm)
-            step, state = optimiser.update(gradient, state, own, comm.gather)
+            step, state = optimiser.update(gradient, state, own, space=space)
             own = mg.apply_updates(own, step)
         return own, record.params
 
     for own, needed in on_ranks(both, size):
         assert_same(own, needed)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_the_loop_of_oracles_is_that_of_train(size):
+    p = page()
+    rest = {"forward": p.options, "adjoint": p.options, "objective": p.objective}
+    rest["optimiser"] = mg.chain(mg.clip_by_global_norm(0.1), mg.adam(0.01))
+
+    def both(comm):
+        given = p.spline, p.spline.init(seed=7), [p.batch] * 10
+        records = mg.train(*given, **rest, comm=comm, ranks=16, gradient_tolerance=1e-2)
+        *_, last = rows = list(records)
+        values, own = p.learn_spline([p.batch] * 10, comm)
+        return values, [row.value for row in rows], own, last.params
+
+    for values, needed, own, params in on_ranks(both, size):
+        assert values == needed
+        assert_same(own, params)
+        assert values == p.values
 
 
 def test_losses_fall():

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import mgresnet as mg
-from mgresnet.learning import accurate
-from mgresnet.learning.controller import Plan
+from mgresnet.learning import oracle
 from mgresnet.learning.watch import Watch
 
 N_STEPS = 40
@@ -53,13 +52,13 @@ def train(**options):
 
 @pytest.mark.parametrize("check_every", [1, 5])
 def test_errors_stay_small_between_estimates(check_every, monkeypatch):
-    estimates, estimate = [], accurate.estimate
+    estimates, estimate = [], oracle.estimate
 
     def counted(*arguments, **options):
         estimates.append(1)
         return estimate(*arguments, **options)
 
-    monkeypatch.setattr(accurate, "estimate", counted)
+    monkeypatch.setattr(oracle, "estimate", counted)
     solver = mg.MGRITOptions((8,), max_iterations=5)
     records = train(
         forward=solver,
@@ -84,25 +83,3 @@ def test_estimates_need_a_positive_distance():
 def test_a_negative_number_of_ranks_is_refused():
     with pytest.raises(ValueError, match=r"ranks.*-2"):
         train(ranks=-2)
-
-
-def test_what_cannot_be_foretold_is_estimated_before_more_is_done():
-    """After exact steps nothing is known of iterating: that is no reason to give up."""
-    rng = np.random.default_rng(71204)
-    net = mg.Network(mg.Dense(4), 64, 3.0, control=mg.BSpline(8))
-    params, batch = net.init(seed=71203), rng.standard_normal((2, 20, 4))
-    solver = mg.MGRITOptions((8,), max_iterations=5, tolerance=0.0)
-    found = accurate.accurate_gradient(
-        net,
-        params,
-        *batch,
-        rules=accurate.adaptive_rules(solver, solver, 1e-2, 8, ranks=64),
-        plans=accurate.Both(Plan(2), Plan(2)),
-        objective=mg.LeastSquares(),
-        regularisation=None,
-        comm=None,
-        watch=Watch(mg.GradientError(0.0, 0.0, 0.0), 0.0, 0.0, age=0),
-    )
-    assert found.iterations == (2, 2)
-    assert found.watch.age == 0
-    assert 0.0 < found.error.total <= 1e-2

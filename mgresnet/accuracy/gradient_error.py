@@ -41,9 +41,9 @@ from mgresnet.solve.solution import Solution, check_solutions
 from mgresnet.solve.stages import (
     Solutions,
     columns,
-    own_gather,
     per_stage,
     slabs_of,
+    space,
     trees_of,
 )
 from mgresnet.timeline.adjoints import Adjoint
@@ -141,7 +141,7 @@ def estimate(
         d_both = d_alone
     if adjoint.final_residual == 0.0:
         d_alone = tree_map(np.zeros_like, d_alone)
-    gather = own_gather(net, comm)
+    gather = space(net, options[0], comm).gather  # parts may have rows of their own
     return GradientError(
         total=global_norm(d_both, gather),
         forward=global_norm(tree_map(np.subtract, d_both, d_alone), gather),

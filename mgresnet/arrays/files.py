@@ -54,7 +54,7 @@ def write_json(path: Path, content: Any, indent: int = 2) -> None:
 
 def write_arrays(path: Path, header: Any, arrays: Mapping[str, Array]) -> None:
     """Write arrays by name, and a header that JSON can hold."""
-    text = json.dumps(header, allow_nan=False).encode()
+    text = json.dumps([header, [*arrays]], allow_nan=False).encode()
     members = {HEADER: np.frombuffer(text, np.uint8), **arrays}
     with replacing(path) as partial, partial.open("wb") as file:
         np.savez(file, allow_pickle=False, **members)
@@ -75,12 +75,17 @@ def read_arrays(path: Path) -> tuple[Any, dict[str, Array]]:
         try:
             with zipfile.ZipFile(file) as archive:
                 claimed = sum(member.file_size for member in archive.infolist())
-            if claimed > size:
-                raise ValueError(f"{size} bytes that claim to be {claimed}")
+                if claimed > size:
+                    raise ValueError(f"{size} bytes that claim to be {claimed}")
+                if damaged := archive.testzip():  # NumPy may stop before a checksum
+                    raise ValueError(f"the checksum of {damaged} is wrong")
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
-            return json.loads(arrays.pop(HEADER).tobytes()), arrays
+            header, names = json.loads(arrays.pop(HEADER).tobytes())
+            if names != [*arrays]:
+                raise ValueError(f"{[*arrays]} in place of {names}")
+            return header, arrays
         except Exception as error:  # whatever damaged bytes lead to
             raise ValueError(
                 f"{path} cannot be read ({error}); needed a file that mgresnet has "

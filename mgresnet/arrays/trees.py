@@ -6,7 +6,7 @@ or a tuple of trees; None marks what this rank does not hold.
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,14 +41,19 @@ def tree_map(function: Callable[..., Array], first: T, *others: Tree) -> T:
 
 
 def row_squares(field: Array) -> Array:
-    """Return the squared 2-norm of every row, in double precision.
+    """Return the squared 2-norm of every row, in double precision."""
+    return _row_products(field, field)
 
-    The squares lie in a fresh array in C order, so the order of additions in a
+
+def _row_products(a: Array, b: Array) -> Array:
+    """Return the inner product of every two rows, in double precision.
+
+    The products lie in a fresh array in C order, so the order of additions in a
     row depends on its length alone, not on the slab or its place in memory.
     """
-    rows = np.atleast_2d(field)
-    squares = np.square(rows, dtype=np.float64, order="C")
-    sums: Array = squares.reshape(len(rows), math.prod(rows.shape[1:])).sum(axis=1)
+    a, b = np.atleast_2d(a), np.atleast_2d(b)
+    products = np.multiply(a, b, dtype=np.float64, order="C")
+    sums: Array = products.reshape(len(a), math.prod(a.shape[1:])).sum(axis=1)
     return sums
 
 
@@ -70,13 +75,36 @@ def global_norm(tree: Tree, gather: Any) -> float:
     A row held by several ranks counts as often: let `gather` drop the copies.
     """
     if type(tree) is tuple:
-        gathers = gather if isinstance(gather, tuple | list) else [gather] * len(tree)
-        norms = map(global_norm, tree, gathers)
+        pairs = zip(tree, _for_each(gather, tree), strict=True)
+        norms = [global_norm(part, one) for part, one in pairs]
         return math.sqrt(sum(norm * norm for norm in norms))
-    with np.errstate(over="ignore"):
-        squares = [row_squares(x) for x in _arrays(tree) if x is not None]
-        rows = gather(np.concatenate([np.zeros(0), *squares]))
-        return math.sqrt(np.sum(rows))
+    return math.sqrt(global_dot(tree, tree, gather))
+
+
+def global_dot(a: Tree, b: Tree, gather: Any) -> float:
+    """Return the inner product of two trees; see `global_norm`."""
+    if type(a) is tuple:
+        parts = zip(a, b, _for_each(gather, a), strict=True)
+        return sum(global_dot(*part) for part in parts)
+    with np.errstate(over="ignore", invalid="ignore"):
+        products = tree_map(_row_products, a, b)
+        held = [x for x in products if x is not None]
+        return float(np.sum(gather(np.concatenate([np.zeros(0), *held]))))
+
+
+def spread(tree: T, like: Tree) -> T:
+    """Repeat the entries of a tree until it has the shapes of another."""
+    make: Any = type(tree)
+    pairs = zip(tree, like, strict=True)
+    if make is tuple:
+        return cast(T, tuple(spread(*pair) for pair in pairs))
+    parts = [x if x is None else np.broadcast_to(m, x.shape) for m, x in pairs]
+    return cast(T, make(*parts))
+
+
+def _for_each(gather: Any, trees: Tree) -> Any:
+    """One gather for each tree."""
+    return gather if isinstance(gather, tuple | list) else [gather] * len(trees)
 
 
 def _arrays(tree: Any) -> list[Array | None]:

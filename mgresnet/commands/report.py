@@ -1,29 +1,28 @@
 """What a training run prints and writes: table, closing report, output folder."""
 
-import json
-import platform
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mgresnet.arrays.files import replacing, write_json
-from mgresnet.arrays.layout import Array
-from mgresnet.arrays.trees import global_norm, tree_map
+from mgresnet.arrays.files import replacing
+from mgresnet.arrays.trees import tree_map
+from mgresnet.commands.history import History
+from mgresnet.commands.saved import NETWORK
 from mgresnet.commands.setup import Setup
 from mgresnet.data import peaks_class
 from mgresnet.kernels.threads import threads
 from mgresnet.learning.controller import Plan, planned_options
-from mgresnet.learning.evaluation import EpochRow, Evaluation, predict
-from mgresnet.learning.trainer import Record
+from mgresnet.learning.evaluation import EpochRow, predict
+from mgresnet.learning.record import Record
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Params
 from mgresnet.parallel import ProcessGrid, TimeComm
 from mgresnet.parallel.blas import blas_threads
+from mgresnet.saving.files import save
 from mgresnet.solve.gradient import Info, value_and_gradient
 from mgresnet.solve.solution import Solution
-from mgresnet.solve.stages import own_gather
+from mgresnet.solve.stages import space, whole_params
 
 COLUMNS = "{:>5}  {:>8} {:>8} {:>8}  {:>8} {:>8} {:>8}  {:>8} {:>8} {:>8}  {:>7}"
 
@@ -34,8 +33,8 @@ def say(comm: TimeComm, text: str) -> None:
         print(text, flush=True)
 
 
-def start(setup: Setup, comm: TimeComm, folder: Path | None) -> None:
-    """Say what is about to happen, and write config.json."""
+def start(setup: Setup, comm: TimeComm) -> None:
+    """Say what is about to happen."""
     problem, net, a = setup.problem, setup.net, setup.arguments
     n_train, n_validation = len(problem.train.inputs), len(problem.validation.inputs)
     say(comm, f"problem   {problem.name}: {problem.source}")
@@ -58,13 +57,6 @@ def start(setup: Setup, comm: TimeComm, folder: Path | None) -> None:
     parts = ("training", "exact", "new data")
     heads = ("epoch", *parts, *parts, "forward", "adjoint", "error", "seconds")
     say(comm, COLUMNS.format(*heads))
-    if folder:
-        config = {name: _plain(value) for name, value in vars(a).items()}
-        config["ranks"] = comm.size
-        config["blas_threads"] = blas_threads()
-        config["python"] = platform.python_version()
-        config["numpy"] = np.__version__
-        write_json(folder / "config.json", config)
 
 
 def table_line(row: EpochRow) -> str:
@@ -80,13 +72,12 @@ def table_line(row: EpochRow) -> str:
 def finish(
     setup: Setup,
     params: Params,
-    records: list[Record],
-    rows: list[EpochRow],
+    history: History,
     comm: TimeComm,
     folder: Path | None,
 ) -> None:
     """Compare with exact propagation, say where the time went, draw figures."""
-    last = rows[-1]
+    records, last = history.records, history.rows[-1]
     name = setup.objective.score_name
     say(
         comm,
@@ -111,7 +102,7 @@ def finish(
     of = f"{', '.join(phases)}; within both solves {', '.join(parts)}"
     say(comm, f"seconds by phase on rank 0: {of}")
     if setup.arguments.output:
-        _write_results(setup, params, records, rows, comm, folder)
+        _write_results(setup, params, history, comm, folder)
 
 
 def gradient_error(setup: Setup, params: Params, last: Record) -> tuple[float, Info]:
@@ -141,31 +132,20 @@ def gradient_error(setup: Setup, params: Params, last: Record) -> tuple[float, I
         )
     ]
     (_, inexact, info), (_, exact, _) = results
-    gather = own_gather(setup.net, setup.grid.layer)
-    error = global_norm(tree_map(np.subtract, inexact, exact), gather)
-    return error / global_norm(exact, gather), info
-
-
-def append_record(folder: Path | None, record: Record) -> None:
-    """Add a line to records.jsonl."""
-    if folder:
-        fields = record._asdict()
-        del fields["params"]
-        fields["status"] = record.status.name
-        with (folder / "records.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(fields) + "\n")
+    norm = space(setup.net, setup.forward, setup.grid.layer).norm
+    return norm(tree_map(np.subtract, inexact, exact)) / norm(exact), info
 
 
 def _write_results(
     setup: Setup,
     params: Params,
-    records: list[Record],
-    rows: list[EpochRow],
+    history: History,
     comm: TimeComm,
     folder: Path | None,
 ) -> None:
     layer = setup.grid.layer
-    whole = _gather(params, layer)
+    ways = {"options": setup.forward, "comm": layer}
+    whole = whole_params(setup.net, params, **ways)
     outputs = None
     if setup.problem.name == "peaks":
         x = np.linspace(-3.0, 3.0, 201)
@@ -175,16 +155,14 @@ def _write_results(
         outputs = predict(setup.net, params, grid, options=options, comm=layer)
     if not folder:
         return
-    with replacing(folder / "params.npz") as path:
-        np.savez(path, allow_pickle=False, **whole)
-    write_json(folder / "epochs.json", [_row_fields(row) for row in rows])
+    save(folder / NETWORK, setup.net, whole)
     try:
         from mgresnet import plotting
     except ModuleNotFoundError as error:
         say(comm, f"no figures: {error}; pip install 'mgresnet[plot]'")
         return
     with replacing(folder / "curves.png") as path:
-        plotting.save_curves(path, records, rows, setup.objective.score_name)
+        plotting.save_curves(path, *history, setup.objective.score_name)
     if outputs is not None:
         predicted = outputs.argmax(axis=1).reshape(len(x), -1)
         truth = peaks_class(*np.meshgrid(x, x))
@@ -206,24 +184,3 @@ def _history(solution: Solution) -> str:
     if len(history) == solution.iterations:  # the last correction is not measured yet
         history.append(solution.final_residual)
     return " ".join(f"{residual:.1e}" for residual in history)
-
-
-def _gather(params: Params, comm: TimeComm) -> dict[str, Array]:
-    """Whole parameters on every rank; parts that the network lacks are empty."""
-    ends = (params.opening, params.head)
-    opening, head = (
-        comm.gather(params.body[:0, 0] if part is None else part) for part in ends
-    )
-    return {"opening": opening, "body": comm.gather(params.body), "head": head}
-
-
-def _row_fields(row: EpochRow) -> dict[str, Any]:
-    fields = row._asdict()
-    for name, value in fields.items():
-        if isinstance(value, Evaluation):
-            fields[name] = value._asdict()
-    return fields
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value

@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mgresnet.arrays.checks import integer
 from mgresnet.arrays.trees import tree_map
+from mgresnet.commands.folder import CONFIG, claim
 from mgresnet.control import BSpline, Free
 from mgresnet.data import PROBLEMS, Batch, Problem, batches, load_problem
 from mgresnet.kernels.activations import ACTIVATIONS
@@ -13,13 +15,15 @@ from mgresnet.kernels.threads import set_threads
 from mgresnet.layers import Dense, Linear, Widen
 from mgresnet.layers.coarse import COARSE_OPERATORS
 from mgresnet.learning import optimisers, schedules
-from mgresnet.learning.optimisers import Transform
+from mgresnet.learning.transforms import Transform, chain, clip_by_global_norm
 from mgresnet.mgrit.options import INITIAL_GUESSES, MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import ProcessGrid, TimeComm
 from mgresnet.parallel.grid import layer_ranks
-from mgresnet.solve.objectives import LeastSquares, Objective, SoftmaxCrossEntropy
+from mgresnet.solve.classification import SoftmaxCrossEntropy
+from mgresnet.solve.objectives import Objective
 from mgresnet.solve.penalties import Regularisation
+from mgresnet.solve.regression import LeastSquares
 from mgresnet.solve.stages import local_slab
 
 OPTIMISERS = {
@@ -61,6 +65,18 @@ class Setup(NamedTuple):
     optimiser: Transform
     regularisation: Regularisation
     batches: Iterator[Batch]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches."""
+        size: int = self.arguments.batch_size
+        return -(-len(self.problem.train.inputs) // size)
+
+    @property
+    def checkpoint_every(self) -> int:
+        """Steps from one checkpoint to the next; 0: there are none."""
+        every: int | None = self.arguments.checkpoint_every
+        return self.steps_per_epoch if every is None else every
 
 
 def factors(text: str) -> tuple[int, ...]:
@@ -106,9 +122,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tikhonov", type=float, default=0.0, help="penalty on the size of parameters")
     add("--smoothness", type=float, default=0.0, help="penalty on change over depth")
     add("--head-tikhonov", type=float, default=0.0, help="penalty on the head")
+    _add_folder(parser)
+
+
+def _add_folder(parser: argparse.ArgumentParser) -> None:
+    """Declare what decides which run it is, and where it is kept."""
+    add = parser.add_argument
     add("--seed", type=int, default=7, help="of data, weights and batches")
     add("--progress", action="store_true", help="show the bar also under mpiexec")
     add("--output", type=Path, metavar="DIR", help="write config, records and figures")
+    add("--checkpoint-every", type=int, help="steps; 0: never, None: once an epoch")
+    add("--overwrite", action="store_true", help="of an earlier run in --output")
 
 
 def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
@@ -116,20 +140,22 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
 
     All ranks call this together, with the same arguments.
     """
-    a = arguments
+    setup = build(arguments, comm)
+    if arguments.output and comm.rank == 0:
+        claim(arguments.output, vars(arguments), comm, arguments.overwrite)
+    return setup
+
+
+def build(a: argparse.Namespace, comm: TimeComm) -> Setup:
+    """Objects that the arguments stand for."""
     layer = layer_ranks(comm.size, a.data_ranks)
     grid = ProcessGrid.split(comm, layer=layer, data=a.data_ranks)
     for name, value in PRESETS.get(a.problem, {}).items():
         if getattr(a, name) is None:
             setattr(a, name, value)
-    problem = load_problem(
-        a.problem,
-        n_train=a.n_train,
-        n_validation=a.n_validation,
-        seed=a.seed,
-        data_dir=a.data_dir,
-        dtype=a.dtype,
-    )
+    if a.checkpoint_every is not None:
+        integer("--checkpoint-every", a.checkpoint_every, 0)
+    problem = build_problem(a)
     stream = batches(problem.train, a.batch_size, a.epochs, a.seed)
     check_shards(len(problem.train.inputs), a.batch_size, a.data_ranks)
     net = build_network(a, problem)
@@ -151,9 +177,43 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
         batches=stream,
     )
     set_threads(a.threads)
-    if a.output and comm.rank == 0:
-        claim(a.output)
     return setup
+
+
+def options_of(
+    config: dict[str, Any], *, output: Path, progress: bool
+) -> argparse.Namespace:
+    """Arguments of the run that has written a configuration.
+
+    Raises
+    ------
+    ValueError
+        If options are missing, as from another version.
+    """
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    names = [*vars(parser.parse_args([config.get("problem", "")]))]
+    if missing := set(names) - set(config):
+        raise ValueError(
+            f"{output / CONFIG} has no {', '.join(sorted(missing))}; needed what "
+            "mgresnet train of this version has written"
+        )
+    given = {name: config[name] for name in names}
+    for name in ("coarsening", "relaxations"):
+        given[name] = tuple(given[name])
+    return argparse.Namespace(**given | {"output": output, "progress": progress})
+
+
+def build_problem(a: argparse.Namespace) -> Problem:
+    """Samples to learn from, and to judge by."""
+    return load_problem(
+        a.problem,
+        n_train=a.n_train,
+        n_validation=a.n_validation,
+        seed=a.seed,
+        data_dir=a.data_dir,
+        dtype=a.dtype,
+    )
 
 
 def check_shards(n_samples: int, batch_size: int, data_ranks: int) -> None:
@@ -200,7 +260,7 @@ def build_optimiser(a: argparse.Namespace, n_samples: int) -> Transform:
     optimiser: Transform = choose("optimiser", a.optimiser, OPTIMISERS)(schedule)
     if a.clip is None:
         return optimiser
-    return optimisers.chain(optimisers.clip_by_global_norm(a.clip), optimiser)
+    return chain(clip_by_global_norm(a.clip), optimiser)
 
 
 def choose(name: str, key: str, table: Mapping[str, Any]) -> Any:
@@ -208,13 +268,3 @@ def choose(name: str, key: str, table: Mapping[str, Any]) -> Any:
     if key not in table:
         raise ValueError(f"unknown {name} {key!r}; choose from {', '.join(table)}")
     return table[key]
-
-
-def claim(folder: Path) -> None:
-    """Make the output folder; refuse one that holds an earlier run."""
-    if (folder / "config.json").exists():
-        raise ValueError(
-            f"{folder} holds an earlier run (config.json); choose another --output, or "
-            "remove it"
-        )
-    folder.mkdir(parents=True, exist_ok=True)

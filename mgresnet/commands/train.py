@@ -8,16 +8,21 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mgresnet.commands import report
+from mgresnet.commands.folder import CHECKPOINTS
+from mgresnet.commands.history import History, append_record, write_rows
 from mgresnet.commands.setup import Setup
 from mgresnet.commands.setup import add_arguments as add_arguments
 from mgresnet.commands.setup import prepare as prepare
+from mgresnet.commands.stopping import stopping
 from mgresnet.data import Split
+from mgresnet.learning.checkpoint import save_checkpoint
 from mgresnet.learning.controller import Plan, planned_options
 from mgresnet.learning.evaluation import EpochRow, Evaluation, evaluate
-from mgresnet.learning.trainer import Record, train
+from mgresnet.learning.record import Record
+from mgresnet.learning.state import TrainState
+from mgresnet.learning.trainer import train
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Status
-from mgresnet.network import Params
 from mgresnet.parallel import TimeComm
 
 DIVERGED = 1  # exit code
@@ -25,29 +30,46 @@ DIVERGED = 1  # exit code
 
 def run(setup: Setup, comm: TimeComm) -> int:
     """Train, show a table, write the output folder; return the exit code."""
-    records: list[Record] = []
-    rows: list[EpochRow] = []
-    params = setup.params
+    report.start(setup, comm)
+    return carry_out(setup, comm, None, History([], []))
+
+
+def carry_out(
+    setup: Setup, comm: TimeComm, state: TrainState | None, history: History
+) -> int:
+    """Do what is left of a run; return the exit code."""
     folder: Path | None = setup.arguments.output if comm.rank == 0 else None
-    report.start(setup, comm, folder)
-    steps = -(-len(setup.problem.train.inputs) // setup.arguments.batch_size)
-    started = time.perf_counter()
-    for record in with_progress(setup, steps, comm):
-        params = record.params
-        records.append(record._replace(params=Params(None, params.body[:0], None)))
-        report.append_record(folder, record)
-        if record.status is Status.NON_FINITE:
-            report.say(comm, f"step {record.step} diverged: {record.status.value}")
-            return DIVERGED
-        if (record.step + 1) % steps == 0:
-            seconds = time.perf_counter() - started
-            rows.append(epoch_row(setup, record, seconds))
-            report.say(comm, report.table_line(rows[-1]))
-    report.finish(setup, params, records, rows, comm, folder)
+    steps, every = setup.steps_per_epoch, setup.checkpoint_every
+    started = time.perf_counter() - history.seconds
+    good: TrainState | None = None  # the last whose objective was finite
+    with stopping() as stop:
+        for record in with_progress(setup, state, comm):
+            if record.status is Status.NON_FINITE:
+                report.say(comm, f"step {record.step} diverged: {record.lost}")
+                keep(setup, good, comm)
+                return DIVERGED
+            good, state = state, record.state
+            history.records.append(record._replace(state=None))
+            append_record(folder, record)
+            if state.step % steps == 0:
+                seconds = time.perf_counter() - started
+                history.rows.append(epoch_row(setup, record, seconds))
+                write_rows(folder, history.rows)
+                report.say(comm, report.table_line(history.rows[-1]))
+            if code := stop.agreed(comm):
+                report.say(comm, f"stopped by a signal after step {record.step}")
+                keep(setup, state, comm)
+                return code
+            if every and state.step % every == 0:
+                save(setup, state)
+    if state is not None:
+        report.finish(setup, state.params, history, comm, folder)
     return 0
 
 
-def with_progress(setup: Setup, steps: int, comm: TimeComm) -> Iterator[Record]:
+def with_progress(
+    setup: Setup, state: TrainState | None, comm: TimeComm
+) -> Iterator[Record]:
     """Training steps, counted by a bar on rank 0 when somebody watches."""
     a = setup.arguments
     records = train(
@@ -64,12 +86,35 @@ def with_progress(setup: Setup, steps: int, comm: TimeComm) -> Iterator[Record]:
         ranks=a.for_ranks,
         check_every=a.check_every,
         keep="c-points",
+        state=state,
     )
     watched = comm.rank == 0 and (a.progress or sys.stderr.isatty())
-    total = a.epochs * steps
-    return iter(
-        tqdm(records, total=total, unit="step", leave=False, disable=not watched)
-    )
+    done, total = 0 if state is None else state.step, a.epochs * setup.steps_per_epoch
+    shown = {"total": total, "initial": done, "unit": "step", "leave": False}
+    return iter(tqdm(records, disable=not watched, **shown))
+
+
+def keep(setup: Setup, state: TrainState | None, comm: TimeComm) -> None:
+    """Save the state that a run has stopped at, and say how to go on."""
+    folder = setup.arguments.output
+    if folder is None:
+        report.say(comm, "nothing is kept: there is no --output")
+    elif state is None:
+        report.say(comm, "nothing new is kept: no step has gone well before")
+    else:
+        save(setup, state)
+        report.say(
+            comm,
+            f"kept what was learned in {state.step} step(s); go on by: "
+            f"mgresnet resume {folder}",
+        )
+
+
+def save(setup: Setup, state: TrainState) -> None:
+    """Save a checkpoint; what was saved later is no longer wanted."""
+    if setup.arguments.output:
+        folder = setup.arguments.output / CHECKPOINTS
+        save_checkpoint(folder, state, setup.grid, overwrite=True)
 
 
 def epoch_row(setup: Setup, record: Record, seconds: float) -> EpochRow:

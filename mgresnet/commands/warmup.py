@@ -17,8 +17,8 @@ from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm
 from mgresnet.solve.gradient import value_and_gradient
-from mgresnet.solve.objectives import LeastSquares
 from mgresnet.solve.propagation import solve_forward
+from mgresnet.solve.regression import LeastSquares
 
 DTYPES = ("float64", "float32")
 INPUTS = np.ones((3, 2))

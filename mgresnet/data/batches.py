@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mgresnet.arrays.checks import integer
 from mgresnet.data.records import Floats, Split, Targets
@@ -24,11 +25,14 @@ class Batch(NamedTuple):
         Class numbers or values.
     epoch : int
         Number of the pass over the samples, from 0.
+    rows : array (batch,) of int64, optional
+        Numbers of the samples in their split.
     """
 
     inputs: Floats
     targets: Targets
     epoch: int = 0
+    rows: NDArray[np.int64] | None = None
 
 
 def batches(
@@ -38,6 +42,7 @@ def batches(
     seed: int = 7,
     *,
     drop_last: bool = False,
+    start: int = 0,
 ) -> Iterator[Batch]:
     """Cut a split into batches, epoch after epoch, in a seeded order.
 
@@ -55,6 +60,8 @@ def batches(
     drop_last : bool
         Whether to leave out the last batch of an epoch if it is smaller than
         `size`. Otherwise every sample is visited once in each epoch.
+    start : int
+        Number of batches to leave out at first, to go on where a run has stopped.
 
     Returns
     -------
@@ -67,14 +74,16 @@ def batches(
         If an argument is out of range, the lengths differ, or inputs or targets
         are not finite.
     TypeError
-        If size, epochs or seed is no integer.
+        If size, epochs, seed or start is no integer.
     """
     split = _as_arrays(*split)
     n = _check_split(split)
     epochs = integer("epochs", epochs, 1)
     seed = integer("seed", seed, 0)
+    start = integer("start", start, 0)
     if size is None:
-        return (Batch(*split, epoch) for epoch in range(epochs))
+        rows = np.arange(n)
+        return (Batch(*split, epoch, rows) for epoch in range(start, epochs))
     size = integer("size", size, 1)
     if size > n:
         raise ValueError(
@@ -82,7 +91,9 @@ def batches(
             "None for the full batch"
         )
     stop = n - n % size if drop_last else n
-    return _walk(split, range(0, stop, size), size, epochs, seed)
+    places = range(0, stop, size)
+    steps = range(start, epochs * len(places))
+    return _walk(split, places, size, steps, seed)
 
 
 def _as_arrays(inputs: Any, targets: Any) -> Split:
@@ -91,15 +102,18 @@ def _as_arrays(inputs: Any, targets: Any) -> Split:
 
 
 def _walk(
-    split: Split, starts: range, size: int, epochs: int, seed: int
+    split: Split, places: range, size: int, steps: range, seed: int
 ) -> Iterator[Batch]:
-    """Yield the batches that begin at `starts` of each epoch's order."""
+    """Yield the batches of some steps, which begin at `places` of an epoch's order."""
     inputs, targets = split
-    for epoch in range(epochs):
-        order = np.random.default_rng((seed, epoch)).permutation(len(inputs))
-        for start in starts:
-            rows = order[start : start + size]
-            yield Batch(inputs[rows], targets[rows], epoch)
+    known, order = -1, np.arange(0)
+    for step in steps:
+        epoch, i = divmod(step, len(places))
+        if epoch != known:
+            known = epoch
+            order = np.random.default_rng((seed, epoch)).permutation(len(inputs))
+        rows = order[places[i] : places[i] + size]
+        yield Batch(inputs[rows], targets[rows], epoch, rows)
 
 
 def _check_split(split: Split) -> int:

@@ -1,18 +1,16 @@
-"""A gradient whose estimated error is small enough."""
+"""An oracle whose gradients have an estimated error that is small enough."""
 
 import math
 import operator
 import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.accuracy.gradient_error import GradientError, estimate
-from mgresnet.arrays.checks import real
-from mgresnet.arrays.trees import Gather, global_norm
-from mgresnet.chain import Chain
+from mgresnet.accuracy.gradient_error import GradientError
+from mgresnet.arrays.checks import integer, real
 from mgresnet.learning.controller import (
     SERIAL,
     Adaptive,
@@ -21,175 +19,185 @@ from mgresnet.learning.controller import (
     largest_affordable,
     planned_options,
 )
-from mgresnet.learning.portions import Portion, take_portion
+from mgresnet.learning.oracle import (
+    Adjustable,
+    Both,
+    FirstOrder,
+    Oracle,
+    Solved,
+    check_oracle,
+)
 from mgresnet.learning.watch import Watch
 from mgresnet.mgrit.options import MGRITOptions
-from mgresnet.network import Network
-from mgresnet.parallel.grid import as_process_grid
-from mgresnet.solve.gradient import GradientProblem, Info, pose_gradient
-from mgresnet.solve.objectives import Objective
-from mgresnet.solve.penalties import Regularisation
-from mgresnet.solve.stages import own_gather
+from mgresnet.parallel import TimeComm
+from mgresnet.solve.stages import slabs_of, space
 
 
-class Both(NamedTuple):
-    """Something about the forward solve and the same about the adjoint."""
+class Memory(NamedTuple):
+    """What the next gradient is to get, and how wrong the last one was."""
 
-    forward: Any
-    adjoint: Any
-
-
-class Accurate(NamedTuple):
-    """A gradient, how good it is, and what it took."""
-
-    value: float
-    gradient: Any
-    info: Info
-    norm: float
-    error: GradientError  # relative to the norm
-    plans: Both  # Plan that led to this gradient
-    watch: Watch  # on the error of this rank's portion
-    iterations: Both  # done, or SERIAL
-    seconds: Counter[str]
+    plans: Both  # Plan of each solve
+    watch: Watch | None  # on the error of this rank's portion; None: estimate anew
 
 
-def accurate_gradient(
-    net: Network | Chain,
-    params: Any,
-    inputs: Any,
-    targets: Any,
-    *,
-    rules: Both,
-    plans: Both,
-    objective: Objective,
-    regularisation: Regularisation | None,
-    comm: Any,
-    keep: str = "auto",
-    watch: Watch | None = None,
-) -> Accurate:
-    """Carry out plans, and iterate on from there while the rules find the error large.
+@dataclass(frozen=True)
+class Accurate:
+    """Oracle of `accurate`, with a rule for each solve.
 
     Parameters
     ----------
-    net : Network
-    params : Params
-        What this rank owns.
-    inputs, targets : ndarray
-        Of the whole batch.
+    inner : Adjustable
     rules : Both
-        `Fixed` or `Adaptive`, for each solve.
-    plans : Both
-        `Plan` for each solve.
-    objective, regularisation
-        As in `value_and_gradient`.
-    comm : ProcessGrid, or what `value_and_gradient` takes
-        A grid divides the batch over its data ranks.
-    keep : {"all", "c-points", "auto"}
-        As in `value_and_gradient`.
-    watch : Watch, optional
-        From an earlier step, to predict the error, which is estimated only if that is
-        too large.
+        `Fixed` or `Adaptive`.
+    check_every : int
     """
-    grid = as_process_grid(comm)
-    gather = own_gather(net, grid.layer)
-    portion = take_portion(inputs, targets, grid.data)
-    seconds: Counter[str] = Counter()
-    taken = done = Both(0, 0)
-    own = None
-    while True:
-        options = Both(*map(_options, rules, plans, done))
-        loss = portion.targets, objective, regularisation
-        ways = options.forward, options.adjoint, grid.layer
-        problem = pose_gradient(net, params, portion.inputs, *loss, *ways)
-        mine = problem.find(own, None, keep)
-        own = mine[2]
-        judged = watch and _judge(portion, mine, watch.extrapolate(own), gather)
-        if judged is None or not _holds(rules, judged.error):
-            started = time.perf_counter()
-            seen = _estimate(problem, own)
-            seconds.update({"estimate": time.perf_counter() - started})
-            judged = _judge(portion, mine, seen, gather)
-        value, gradient, info, norm, error, seen = judged
-        seconds.update(info.seconds)
-        solved = (info.forward.iterations, info.adjoint.iterations)
-        taken = Both(*map(operator.add, taken, solved))
-        serial = [plan.iterations == SERIAL for plan in plans]
-        if rules.forward.accepts(error.total) or all(serial):
-            counts = Both(*np.where(serial, SERIAL, taken).tolist())
-            found = (info, norm, error, plans, seen, counts, seconds)
-            return Accurate(value, gradient, *found)
-        watch = None
-        done = Both(*(plan.iterations for plan in plans))
-        plans = _more(rules, plans, error)
+
+    inner: Adjustable
+    rules: Both
+    check_every: int
+
+    @property
+    def net(self) -> Any:
+        """Network, or Chain."""
+        return self.inner.net
+
+    @property
+    def options(self) -> MGRITOptions | None:
+        """Of the forward solve."""
+        return self.inner.options
+
+    @property
+    def comm(self) -> TimeComm:
+        """Ranks that share the layers."""
+        return self.inner.comm
+
+    def init(self, params: Any) -> Memory:
+        """First plans."""
+        return Memory(
+            Both(self.rules.forward.start(), self.rules.adjoint.start()), None
+        )
+
+    def check(self, params: Any, batch: Any) -> Any:
+        """The batch as arrays, or an error if it does not fit."""
+        return self.inner.check(params, batch)
+
+    def value(self, params: Any, batch: Any, memory: Memory) -> float:
+        """Value by the plan for the forward solve."""
+        options = planned_options(self.rules.forward.options, memory.plans.forward)
+        return self.inner.value_by(options, params, batch)
+
+    def evaluate(self, params: Any, batch: Any, memory: Memory) -> FirstOrder:
+        """Carry out the plans, and iterate on while the rules find the error large."""
+        rules, (plans, watch) = self.rules, memory
+        taken, done = Both(0, 0), Both(0, 0)
+        seconds: Counter[str] = Counter()
+        start: Solved | None = None
+        while True:
+            ways = Both(*map(_options, rules, plans, done))
+            found, start = self.inner.solve(params, batch, ways, start)
+            seconds.update(found.seconds)
+            norm, error, watch = self._error(found, start, watch, seconds)
+            taken = Both(*map(operator.add, taken, found.iterations))
+            serial = [plan.iterations == SERIAL for plan in plans]
+            if rules.forward.accepts(error.total) or all(serial):
+                counts = Both(*np.where(serial, SERIAL, taken).tolist())
+                return found._replace(
+                    norm=norm,
+                    error=error,
+                    iterations=counts,
+                    seconds=seconds,
+                    memory=self._next(plans, error, found, watch),
+                )
+            watch, done = None, Both(*(plan.iterations for plan in plans))
+            plans = _more(rules, plans, error)
+
+    def _error(
+        self,
+        found: FirstOrder,
+        solved: Solved,
+        watch: Watch | None,
+        seconds: Counter[str],
+    ) -> tuple[float, GradientError, Watch]:
+        """Norm and error of a gradient: extrapolated if that is well, or estimated."""
+        net, comm = self.inner.net, self.inner.comm
+        norm = space(net, self.inner.options, comm).norm(found.gradient)
+        if watch is not None:
+            watch = watch.extrapolate(solved.info)
+            error = self._relative(watch, solved, norm)
+            accepted = self.rules.forward.accepts(error.total)
+            if accepted and math.isfinite(error.total):
+                return norm, error, watch
+        started = time.perf_counter()
+        watch = Watch.at(solved.estimate(), solved.info)
+        seconds.update({"estimate": time.perf_counter() - started})
+        return norm, self._relative(watch, solved, norm), watch
+
+    def _relative(self, watch: Watch, solved: Solved, norm: float) -> GradientError:
+        whole = self.inner.mean(watch.error, solved)
+        return GradientError(*(part / max(norm, 1e-300) for part in whole))
+
+    def _next(
+        self, plans: Both, error: GradientError, found: FirstOrder, watch: Watch
+    ) -> Memory:
+        """Memory for the batch after this one."""
+        info: Any = found.info
+        after = Both(
+            self.rules.forward.next(plans.forward, error.forward, info.forward),
+            self.rules.adjoint.next(plans.adjoint, error.adjoint, info.adjoint),
+        )
+        return Memory(after, watch if watch.age + 1 < self.check_every else None)
 
 
-class Judged(NamedTuple):
-    """What a whole batch has; the error is relative to the norm."""
-
-    value: float
-    gradient: Any
-    info: Info
-    norm: float
-    error: GradientError
-    seen: Watch  # on the error of this rank's portion
-
-
-def _judge(
-    portion: Portion, mine: tuple[float, Any, Info], seen: Watch, gather: Gather
-) -> Judged:
-    """Put the portions together, with what each has seen of its error."""
-    value, gradient, own = mine
-    value, gradient, absolute, info = portion.whole(value, gradient, seen.error, own)
-    norm = global_norm(gradient, gather)
-    error = GradientError(*(part / max(norm, 1e-300) for part in absolute))
-    return Judged(value, gradient, info, norm, error, seen)
-
-
-def _holds(rules: Both, predicted: GradientError) -> bool:
-    """Whether an error need not be estimated to be accepted."""
-    accepted: bool = rules.forward.accepts(predicted.total)
-    return accepted and math.isfinite(predicted.total)
-
-
-def _estimate(problem: GradientProblem, info: Info) -> Watch:
-    """Estimate the error of the gradient of a portion."""
-    net, owned, slab = problem.net, problem.owned, problem.slabs[0]
-    options = slab.options, problem.backs[0].options
-    loss = problem.targets, problem.objective
-    given = net, owned, info.forward, info.adjoint, *loss, options, slab.comm
-    return Watch.at(estimate(*given), info)
-
-
-def adaptive_rules(
-    forward: MGRITOptions,
-    adjoint: MGRITOptions,
+def accurate(
+    oracle: Adjustable,
     tolerance: float,
-    interval: int,
-    ranks: int,
-) -> Both:
-    """Rules that keep the relative error of every gradient below a tolerance."""
+    *,
+    ranks: int | None = None,
+    check_every: int = 1,
+) -> Accurate:
+    """Choose iterations so that the estimated error of every gradient is small.
+
+    Parameters
+    ----------
+    oracle : Oracle
+        Of `layer_parallel`, or of `over_data`.  ``max_iterations`` of its options are
+        the most that are done.
+    tolerance : float
+        Largest relative error.  If infinite, errors are only estimated, and the solves
+        follow their options.
+    ranks : int, optional
+        Number of ranks for which serial propagation is compared with iterating, if not
+        that of the layers; to study on few ranks what many would do.
+    check_every : int
+        Steps from one estimate of the gradient's error to the next.  In between it is
+        predicted from the residuals, and estimated at once should that be too large.
+
+    Returns
+    -------
+    Oracle
+        Its memory are the plans for the next batch.
+    """
+    check_oracle(oracle, Oracle, Adjustable)
+    check_every = integer("check_every", check_every, 1)
+    ranks = oracle.comm.size if ranks is None else integer("ranks", ranks, 1)
+    ways = Both(oracle.options, oracle.adjoint)
     if not real("gradient_tolerance", tolerance) > 0.0:
         raise ValueError(
             f"gradient_tolerance is {tolerance}, needed a number > 0 such as 0.01, or "
-            "None to follow the options"
+            "infinity to follow the options"
         )
+    if math.isinf(tolerance):
+        return Accurate(oracle, Both(*map(Fixed, ways)), check_every)
+    slabs = slabs_of(oracle.net, oracle.options, oracle.comm)
+    interval = max(slab.grid.interval for slab in slabs)
     rules = []
-    for options in (forward, adjoint):
+    for options in ways:
         largest = largest_affordable(options, interval, ranks)
         rules.append(Adaptive(replace(options, tolerance=0.0), tolerance, largest))
-    return Both(*rules)
+    return Accurate(oracle, Both(*rules), check_every)
 
 
-def next_plans(rules: Both, found: Accurate) -> Both:
-    """Plans for the step after this one."""
-    plans, error, info = found.plans, found.error, found.info
-    return Both(
-        rules.forward.next(plans.forward, error.forward, info.forward),
-        rules.adjoint.next(plans.adjoint, error.adjoint, info.adjoint),
-    )
-
-
-def _options(rule: Fixed | Adaptive, plan: Plan, done: int) -> Any:
+def _options(rule: Fixed | Adaptive, plan: Plan, done: int) -> MGRITOptions:
     return planned_options(rule.options, plan, max(done, 0))
 
 

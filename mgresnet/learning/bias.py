@@ -28,8 +28,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mgresnet.learning.record import Record
 from mgresnet.learning.schedules import Rate, check_rate
-from mgresnet.learning.trainer import Record
 
 Floats = NDArray[np.float64]
 
@@ -122,7 +122,7 @@ def bias_budget(
         )
     rates = np.array([_rate(learning_rate, row.step) for row in rows])
     norms = np.array([row.gradient_norm for row in rows])
-    biases = norms * np.array([row.gradient_error for row in rows])
+    biases = norms * np.array([_error(row) for row in rows])
     if smoothness is None:
         smoothness = _smoothness(rates, norms)
     if noise is None:
@@ -145,6 +145,15 @@ def _rate(learning_rate: Rate, step: int) -> float:
     rate = learning_rate(step) if callable(learning_rate) else learning_rate
     check_rate("learning rate", rate)
     return float(rate)
+
+
+def _error(row: Record) -> float:
+    if row.gradient_error is None:
+        raise ValueError(
+            f"the record of step {row.step} has no estimate of the gradient's error; "
+            "train with check_every=1, or with a gradient_tolerance"
+        )
+    return row.gradient_error
 
 
 def _smoothness(rates: Floats, norms: Floats) -> float:

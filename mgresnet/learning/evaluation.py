@@ -31,9 +31,9 @@ class EpochRow(NamedTuple):
     training: Evaluation  # as training sees it, through its inexact solves
     exact: Evaluation  # same data and weights under exact inference
     validation: Evaluation  # exact inference
-    forward_residual: float
-    adjoint_residual: float
-    gradient_error: float  # estimated, relative, of the last step
+    forward_residual: float | None
+    adjoint_residual: float | None
+    gradient_error: float | None  # estimated, relative, of the last step
     seconds: float
 
 

@@ -1,40 +1,45 @@
 """Steps of training that all ranks take together, or none of them takes."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.arrays.layout import Array
 from mgresnet.chain import Chain, networks_of
 from mgresnet.data import Batch
 from mgresnet.network import Network, Params
 from mgresnet.parallel.agree import CALL, agreement
-from mgresnet.parallel.grid import ProcessGrid
-from mgresnet.parallel.roll import leave
+from mgresnet.parallel.roll import Roll, leave
 from mgresnet.solve.stages import common_inputs, trees_of
 
 END = object()  # of the batches
 
 
+class AgreedBatch(NamedTuple):
+    """A batch that was checked, and has the same shape on all ranks; see `Batch`."""
+
+    inputs: Any
+    targets: Any
+    epoch: int = 0
+    rows: Any = None
+
+
 def common_batches(
-    net: Network | Chain,
-    batches: Iterable[Any],
-    grid: ProcessGrid,
-    check: Callable[[Any, Any], Array],
-) -> Iterator[Batch]:
+    oracle: Any, net: Network | Chain, params: Any, batches: Iterable[Any], grid: Roll
+) -> Iterator[AgreedBatch]:
     """Batches of the same shape on all ranks, as long as all ranks have one.
 
     Parameters
     ----------
+    oracle : Oracle
+        Checks every batch.  If one does not fit, that is an error on all ranks.
     net : Network or Chain
+    params : Params, or a tuple of them
+        Of any step; what a batch has to fit is the same for all.
     batches : iterable of Batch or of (inputs, targets)
-    grid : ProcessGrid
-    check : callable
-        Returns inputs as an array, or raises if they or the targets do not fit, which
-        on one rank is an error on all of them.
+    grid : ProcessGrid or TimeComm
 
     Notes
     -----
@@ -48,16 +53,41 @@ def common_batches(
             if given is END:
                 facts[CALL] = f"the end of its batches after {step} step(s)"
             else:
-                inputs, targets, epoch = _as_batch(given)
-                facts |= {"inputs": common_inputs(net, inputs), "targets": targets}
-                inputs = check(inputs, targets)
+                given = _as_batch(given)
+                facts |= _facts(net, given)
+                given = oracle.check(params, given)
         if given is END:
             return
         try:
-            yield Batch(inputs, targets, epoch)
+            yield AgreedBatch(*given)
         except GeneratorExit:
             leave(grid, step + 1)
             raise
+
+
+def agreed(oracle: Any, comm: Roll, params: Any, batch: Any) -> AgreedBatch:
+    """A batch that ranks have compared, now unless it was before.
+
+    Parameters
+    ----------
+    oracle : Oracle
+        With a network, on whose behalf this is asked.
+    comm : ProcessGrid or TimeComm
+        All of its ranks come here.
+    params : Params, or a tuple of them
+    batch : Batch or (inputs, targets)
+    """
+    if isinstance(batch, AgreedBatch):
+        return batch
+    with agreement(comm, "an oracle's evaluation", {"oracle": oracle}) as facts:
+        batch = _as_batch(batch)
+        facts |= _facts(oracle.net, batch)
+        return AgreedBatch(*oracle.check(params, batch))
+
+
+def _facts(net: Network | Chain, batch: Batch) -> dict[str, Any]:
+    """What all ranks have in common of a batch."""
+    return {"inputs": common_inputs(net, batch.inputs), "targets": batch.targets}
 
 
 def known_facts(net: Network | Chain, params: Any, batches: Any) -> dict[str, Any]:
@@ -83,7 +113,7 @@ def _digest(net: Network, params: Params) -> str | None:
 
 def _as_batch(batch: Any) -> Batch:
     """Inputs and targets, whichever way they come."""
-    if isinstance(batch, tuple | list) and len(batch) in (2, 3):
+    if isinstance(batch, tuple | list) and len(batch) in (2, 3, 4):
         return Batch(*batch)
     raise TypeError(
         f"batches made a {type(batch).__name__}, needed Batch(inputs, targets) each "

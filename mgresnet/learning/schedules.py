@@ -2,10 +2,13 @@ r"""Learning rates that depend on the step: :math:`\alpha_k`, k = 0, 1, 2, ...
 
 A schedule is a plain function from the step number (counted from 0) to a rate;
 any callable of that kind may be passed to an optimiser in place of a number.
+Those of this module can be pickled.
 """
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 from mgresnet.arrays.checks import real
@@ -61,7 +64,11 @@ def constant(value: float) -> Schedule:
         Function of the step number.
     """
     check_rate("learning rate", value)
-    return lambda step: value
+    return partial(_constant, value)
+
+
+def _constant(value: float, step: int) -> float:
+    return value
 
 
 def step_decay(value: float, factor: float, every: int) -> Schedule:
@@ -98,7 +105,11 @@ def step_decay(value: float, factor: float, every: int) -> Schedule:
             "decays; try 0.5, or 1/factor if you meant to divide by it"
         )
     _check_count("every", every)
-    return lambda step: value * factor ** (step // every)
+    return partial(_step_decay, value, factor, every)
+
+
+def _step_decay(value: float, factor: float, every: int, step: int) -> float:
+    return value * factor ** (step // every)
 
 
 def cosine(value: float, n_steps: int, final: float = 0.0) -> Schedule:
@@ -133,12 +144,12 @@ def cosine(value: float, n_steps: int, final: float = 0.0) -> Schedule:
     check_rate("learning rate", value)
     check_rate("final learning rate", final)
     _check_count("n_steps", n_steps)
+    return partial(_cosine, value, n_steps, final)
 
-    def schedule(step: int) -> float:
-        wave = math.cos(math.pi * min(step, n_steps) / n_steps)
-        return final + (value - final) * 0.5 * (1.0 + wave)
 
-    return schedule
+def _cosine(value: float, n_steps: int, final: float, step: int) -> float:
+    wave = math.cos(math.pi * min(step, n_steps) / n_steps)
+    return final + (value - final) * 0.5 * (1.0 + wave)
 
 
 def inverse(value: float, offset: float = 1.0) -> Schedule:
@@ -174,4 +185,82 @@ def inverse(value: float, offset: float = 1.0) -> Schedule:
     """
     check_rate("learning rate", value)
     check_positive("offset", offset, "step 0 divides by it, so try 1")
-    return lambda step: value / (step + offset)
+    return partial(_inverse, value, offset)
+
+
+def _inverse(value: float, offset: float, step: int) -> float:
+    return value / (step + offset)
+
+
+def warm_up(rate: Rate, n_steps: int) -> Schedule:
+    r"""Return a rate that grows to the first one of a schedule, and then follows it.
+
+    Parameters
+    ----------
+    rate : float or callable
+        What follows, asked for steps counted from the end of the warm-up.
+    n_steps : int
+        Number of steps until then.
+
+    Returns
+    -------
+    Schedule
+        Function of the step number.
+
+    Notes
+    -----
+    :math:`\alpha_k = \alpha(0)\,(k + 1)/(K + 1)` for k < K = `n_steps`, then
+    :math:`\alpha(k - K)`.
+
+    Examples
+    --------
+    >>> [warm_up(0.4, 3)(step) for step in range(5)]
+    [0.1, 0.2, 0.30000000000000004, 0.4, 0.4]
+    """
+    _check_count("n_steps", n_steps)
+    schedule = rate if callable(rate) else constant(rate)
+    return joined([partial(_warm_up, schedule, n_steps), schedule], [n_steps])
+
+
+def _warm_up(schedule: Schedule, n_steps: int, step: int) -> float:
+    return schedule(0) * (step + 1) / (n_steps + 1)
+
+
+def joined(rates: Sequence[Rate], ends: Sequence[int]) -> Schedule:
+    """Return one schedule after the other, each asked for steps from its own start.
+
+    Parameters
+    ----------
+    rates : sequence of float or callable
+    ends : sequence of int
+        Steps at which all but the last one end, growing.
+
+    Returns
+    -------
+    Schedule
+        Function of the step number.
+
+    Examples
+    --------
+    >>> schedule = joined([0.5, inverse(1.0), 0.1], [2, 4])
+    >>> [schedule(step) for step in range(5)]
+    [0.5, 0.5, 1.0, 0.5, 0.1]
+    """
+    if len(rates) != len(ends) + 1:
+        raise ValueError(
+            f"{len(rates)} rates with {len(ends)} ends: need an end for all rates but "
+            "the last, such as joined([0.1, cosine(0.1, 90)], [10])"
+        )
+    for end in ends:
+        _check_count("an end", end)
+    if any(a >= b for a, b in itertools.pairwise(ends)):
+        raise ValueError(f"ends = {list(ends)}: need growing numbers of steps")
+    schedules = tuple(rate if callable(rate) else constant(rate) for rate in rates)
+    return partial(_joined, schedules, (0, *ends))
+
+
+def _joined(
+    schedules: tuple[Schedule, ...], starts: tuple[int, ...], step: int
+) -> float:
+    i = max(i for i, start in enumerate(starts) if start <= max(step, 0))
+    return schedules[i](step - starts[i])

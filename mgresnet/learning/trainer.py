@@ -1,76 +1,33 @@
 """Training as a generator: one gradient, one update, one record per batch."""
 
+import inspect
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from mgresnet.arrays.checks import integer, provides
-from mgresnet.arrays.layout import Array
-from mgresnet.chain import Chain
-from mgresnet.data import Batch
-from mgresnet.learning.accurate import (
-    Accurate,
-    Both,
-    accurate_gradient,
-    adaptive_rules,
-    next_plans,
-)
-from mgresnet.learning.controller import SERIAL, Fixed
-from mgresnet.learning.optimisers import Transform, apply_updates
-from mgresnet.learning.portions import take_portion
-from mgresnet.learning.rounds import common_batches, known_facts
+from mgresnet.chain import Chain, networks_of
+from mgresnet.learning.accurate import accurate
+from mgresnet.learning.divergence import where_lost
+from mgresnet.learning.layer_parallel import layer_parallel
+from mgresnet.learning.oracle import Oracle, check_oracle
+from mgresnet.learning.over_data import over_data
+from mgresnet.learning.record import Record
+from mgresnet.learning.rounds import AgreedBatch, common_batches, known_facts
+from mgresnet.learning.state import TrainState, own_state
+from mgresnet.learning.transforms import Transform, apply_updates
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Status
-from mgresnet.network import Network, Params
-from mgresnet.parallel import TimeComm
+from mgresnet.network import Network
+from mgresnet.parallel import ProcessGrid
 from mgresnet.parallel.agree import agreement
 from mgresnet.parallel.grid import as_process_grid
-from mgresnet.solve.ahead import checked_inputs
-from mgresnet.solve.objectives import Objective, check_targets
+from mgresnet.solve.objectives import Objective
 from mgresnet.solve.penalties import Regularisation
 from mgresnet.solve.slab import Slab
-from mgresnet.solve.stages import (
-    columns,
-    local_slab,
-    own_gather,
-    slabs_back,
-    slabs_of,
-    trees_of,
-)
-
-
-class Record(NamedTuple):
-    """One step of training; the same numbers on every rank but `params`, `seconds`.
-
-    Losses and gradient are those before the update, `params` those after it.  It prints
-    as one line.
-    """
-
-    step: int
-    epoch: int
-    value: float  # loss and regularisation
-    loss: float
-    gradient_norm: float
-    gradient_error: float  # estimated, relative
-    forward_error: float  # its part from inexact states
-    adjoint_error: float  # its part from inexact adjoints
-    forward_residual: float  # of the states the gradient was taken at
-    adjoint_residual: float
-    forward_iterations: int  # SERIAL (-1): marched through all layers
-    adjoint_iterations: int
-    status: Status  # worse of the two solves
-    seconds: dict[str, float]  # by phase; relax and coarse within forward and adjoint
-    params: Any  # what this rank owns: Params, or a tuple of them
-
-    def __repr__(self) -> str:
-        counts = (self.forward_iterations, self.adjoint_iterations)
-        forward, adjoint = ("serial" if n == SERIAL else str(n) for n in counts)
-        return (
-            f"step {self.step}  epoch {self.epoch}  loss {self.loss:.3e}  "
-            f"gradient {self.gradient_norm:.1e}  error {self.gradient_error:.1e}  "
-            f"iterations {forward} + {adjoint}  {self.status.name}"
-        )
+from mgresnet.solve.stages import columns, own_parts, slabs_of, space
 
 
 def train(
@@ -79,15 +36,17 @@ def train(
     batches: Iterable[Any],
     *,
     optimiser: Transform,
-    objective: Objective,
+    objective: Objective | None = None,
     forward: MGRITOptions | None = None,
     adjoint: MGRITOptions | None = None,
     comm: Any = None,
     regularisation: Regularisation | None = None,
     gradient_tolerance: float | None = None,
     ranks: int | None = None,
-    check_every: int = 1,
+    check_every: int | None = None,
     keep: str = "auto",
+    state: TrainState | None = None,
+    oracle: Oracle | None = None,
 ) -> Iterator[Record]:
     """Train on one batch after the other.
 
@@ -95,11 +54,14 @@ def train(
     ----------
     net : Network or Chain
     params : Params, or a tuple of them
-        Whole network, or what this rank owns; not modified.
+        Whole network, or what this rank owns; not modified.  With a `state` they are
+        not looked at, and may be None.
     batches : iterable of Batch or of (inputs, targets)
-        The same on every rank, as `batches` makes them.
+        The same on every rank, as `batches` makes them.  With a `state`, those still to
+        come: ``batches(..., start=state.step)``.
     optimiser : Transform
-    objective : SoftmaxCrossEntropy or LeastSquares
+    objective : Objective
+        Such as SoftmaxCrossEntropy or LeastSquares.
     forward, adjoint : MGRITOptions, optional
         Serial propagation by default; the same for all stages of a chain.
     comm : mpi4py communicator, TimeComm or ProcessGrid, optional
@@ -111,17 +73,29 @@ def train(
         every solve follows its options.
     ranks : int, optional
         Number of ranks for which serial propagation is compared with iterating, if not
-        that of the layers; to study on few ranks what many would do.
-    check_every : int
+        that of the layers, or of `state`; to study on few ranks what many would do.
+    check_every : int, optional
         Steps from one estimate of the gradient's error to the next.  In between it is
         predicted from the residuals, and estimated at once should that be too large.
+        By default 1 with a tolerance, and no estimates without.
     keep : {"all", "c-points", "auto"}
         Which states are kept on the way; see `value_and_gradient`.
+    state : TrainState, optional
+        To go on from: that of a record, or from `load_checkpoint`.
+    oracle : Oracle, optional
+        What makes value and gradient of a batch, in place of the one that `objective`,
+        `forward` and the other arguments but `comm` describe; leave these away then.
 
     Yields
     ------
     Record
-        After a record with status NON_FINITE the training ends.
+        With the `state` after this step.  After a record with status NON_FINITE the
+        training ends.
+
+    Raises
+    ------
+    ValueError, TypeError
+        At once, or when a batch does not fit.
 
     Notes
     -----
@@ -146,109 +120,142 @@ def train(
     own, and the estimated errors of the portions' gradients add up.
     """
     grid = as_process_grid(comm)
-    forward = MGRITOptions.serial() if forward is None else forward
-    ranks = grid.layer.size if ranks is None else ranks
+    if ranks is None:
+        ranks = getattr(state, "ranks", grid.layer.size)
     known: dict[str, Any] = {}
     given: dict[str, Any] = {"net": net, "objective": objective}
     given |= {"forward": forward, "adjoint": adjoint, "regularisation": regularisation}
     given |= {"gradient_tolerance": gradient_tolerance, "check_every": check_every}
-    given |= {"optimiser": optimiser, "ranks": ranks, "keep": keep}
+    given |= {"optimiser": optimiser, "ranks": ranks, "keep": keep, "oracle": oracle}
     with agreement(grid, "train", given, known) as facts:
-        facts["params"] = columns(net, params)
-        provides("optimiser", optimiser, ("init", "update"), "adam(0.001)")
+        _check_optimiser(optimiser)
         provides("batches", batches, ("__iter__",), "batches(split, 32)")
-        _check_one("forward", forward)
-        _check_one("adjoint", adjoint)
-        slabs = slabs_of(net, forward, grid.layer, "forward")
-        adjoint = slabs_back(net, slabs, adjoint)[0].options
-        local = local_slab(net, params, options=forward, comm=grid.layer)
-        integer("check_every", check_every, 1)
         integer("ranks", ranks, 1)
-        rules = Both(Fixed(forward), Fixed(adjoint))
-        if gradient_tolerance is not None:
-            interval = max(slab.grid.interval for slab in slabs)
-            wanted = gradient_tolerance, interval, ranks
-            rules = adaptive_rules(forward, adjoint, *wanted)
-        known |= known_facts(net, params, batches)
-    find = partial(
-        accurate_gradient,
-        net,
-        rules=rules,
-        objective=objective,
-        regularisation=regularisation,
-        comm=grid,
-        keep=keep,
-    )
-    gather = own_gather(net, grid.layer)
-    check = partial(_check_step, slabs[0], net.n_outputs, objective, grid.data)
-    together = common_batches(
-        net, batches, grid, partial(check, trees_of(net, local)[0])
-    )
-    return _steps(find, rules, local, together, optimiser, gather, check_every)
+        how: dict[str, Any] = {"forward": forward, "adjoint": adjoint, "keep": keep}
+        how |= {"objective": objective, "regularisation": regularisation}
+        bound = {"gradient_tolerance": gradient_tolerance, "check_every": check_every}
+        if oracle is None:
+            plans = gradient_tolerance, check_every, ranks
+            oracle = _plain_oracle(net, grid, how, *plans)
+        else:
+            _check_given(oracle, how | bound)
+        slabs = slabs_of(net, oracle.options, grid.layer, "forward")
+        if state is None:
+            facts["params"] = columns(net, params)
+            known |= known_facts(net, params, batches)
+            state = _first_state(net, params, slabs, optimiser, oracle, ranks)
+        else:
+            state = own_state(net, slabs, state)
+            facts |= {"params": columns(net, state.params), "steps": state.step}
+    together = common_batches(oracle, net, state.params, batches, grid)
+    return _steps(net, oracle, state, together, optimiser, grid)
 
 
-def _check_one(name: str, options: Any) -> None:
-    """Refuse options for each stage."""
-    if isinstance(options, tuple | list):
+def _plain_oracle(
+    net: Network | Chain,
+    grid: ProcessGrid,
+    how: dict[str, Any],
+    tolerance: float | None,
+    check_every: int | None,
+    ranks: int,
+) -> Any:
+    """Oracle that the arguments of `train` describe."""
+    oracle: Any = layer_parallel(net, comm=grid.layer, **how)
+    if grid.data.size > 1:
+        oracle = over_data(oracle, grid.data)
+    if tolerance is None and check_every is None:
+        return oracle
+    return accurate(
+        oracle,
+        math.inf if tolerance is None else tolerance,
+        ranks=ranks,
+        check_every=1 if check_every is None else check_every,
+    )
+
+
+def _check_optimiser(optimiser: Any) -> None:
+    """Refuse what is no Transform."""
+    provides("optimiser", optimiser, ("init", "update"), "adam(0.001)")
+    try:
+        inspect.signature(optimiser.update).bind(1, 2, 3, space=None, value=None)
+    except TypeError as error:
         raise TypeError(
-            f"{name} is a {type(options).__name__}, needed one MGRITOptions for all "
-            f"stages; try {name}=MGRITOptions((4,))"
-        )
+            f"optimiser.update cannot be called ({error}); needed update(gradient, "
+            "state, params, *, space=None, value=None)"
+        ) from error
 
 
-def _check_step(
-    slab: Slab,
-    n_outputs: int,
-    objective: Objective,
-    data: TimeComm,
-    own: Params,
-    inputs: Any,
-    targets: Any,
-) -> Array:
-    """Inputs of a batch that can be trained on."""
-    take_portion(inputs, targets, data)
-    x = checked_inputs(slab, own, inputs)
-    check_targets(objective, n_outputs, targets, len(x))
-    return x
+def _check_given(oracle: Any, others: dict[str, Any]) -> None:
+    """Refuse what is no oracle, or arguments that it would not hear of."""
+    check_oracle(oracle, Oracle)
+    defaults = {"keep": "auto"}
+    for name, value in others.items():
+        if value is not None and value != defaults.get(name):
+            raise ValueError(
+                f"{name} is given beside an oracle, which does not hear of it; give it "
+                "to the oracle, or leave oracle= away"
+            )
+
+
+def _first_state(
+    net: Network | Chain,
+    params: Any,
+    slabs: list[Slab],
+    optimiser: Transform,
+    oracle: Oracle,
+    ranks: int,
+) -> TrainState:
+    """State before the first step."""
+    own = own_parts(net, tuple(slabs), params)
+    return TrainState(
+        step=0,
+        params=own,
+        optimiser=optimiser.init(own),
+        memory=oracle.init(own),
+        ranks=ranks,
+        depth=tuple(one.depth for one in networks_of(net)),
+        layers=tuple(slab.layers for slab in slabs),
+    )
 
 
 def _steps(
-    find: Callable[..., Accurate],
-    rules: Both,
-    params: Any,
-    batches: Iterable[Batch],
+    net: Network | Chain,
+    oracle: Oracle,
+    state: TrainState,
+    batches: Iterable[AgreedBatch],
     optimiser: Transform,
-    gather: Any,
-    check_every: int,
+    grid: ProcessGrid,
 ) -> Iterator[Record]:
-    state = optimiser.init(params)
-    plans = Both(rules.forward.start(), rules.adjoint.start())
-    watch = None
-    for step, (inputs, targets, epoch) in enumerate(batches):
-        found = find(params, inputs, targets, plans=plans, watch=watch)
+    over = space(net, oracle.options, grid.layer)
+    for batch in batches:
+        params, memory = state.params, state.memory
+        found = oracle.evaluate(params, batch, memory)
         started = time.perf_counter()
-        update, state = optimiser.update(found.gradient, state, params, gather)
-        params = apply_updates(params, update)
-        seconds = {**found.seconds, "update": time.perf_counter() - started}
-        statuses = (found.info.forward.status, found.info.adjoint.status)
-        yield Record(
-            step=step,
-            epoch=epoch,
-            value=found.value,
-            loss=found.info.loss,
-            gradient_norm=found.norm,
-            gradient_error=found.error.total,
-            forward_error=found.error.forward,
-            adjoint_error=found.error.adjoint,
-            forward_residual=found.info.forward.final_residual,
-            adjoint_residual=found.info.adjoint.final_residual,
-            forward_iterations=found.iterations.forward,
-            adjoint_iterations=found.iterations.adjoint,
-            status=max(statuses, key=list(Status).index),
-            seconds=seconds,
-            params=params,
+        step, moments = optimiser.update(
+            found.gradient,
+            state.optimiser,
+            params,
+            space=over,
+            value=partial(_value, oracle, batch, memory),
         )
-        if Status.NON_FINITE in statuses:
+        state = state._replace(
+            step=state.step + 1,
+            params=apply_updates(params, step),
+            optimiser=moments,
+            memory=found.memory,
+        )
+        norm = over.norm(found.gradient) if found.norm is None else found.norm
+        spent = {**found.seconds, "update": time.perf_counter() - started}
+        known = found._replace(norm=norm, seconds=spent)
+        record = Record.of(known, batch.epoch, state)
+        if record.status is Status.NON_FINITE:
+            slabs = slabs_of(net, oracle.options, grid.layer)
+            lost = where_lost(net, found.info, slabs, grid)
+            yield record._replace(lost=lost)
             return
-        plans = next_plans(rules, found)
-        watch = found.watch if found.watch.age + 1 < check_every else None
+        yield record
+
+
+def _value(oracle: Oracle, batch: AgreedBatch, memory: Any, params: Any) -> float:
+    """Objective at other parameters."""
+    return oracle.value(params, batch, memory)

@@ -39,7 +39,7 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return _text_of_list(value)
     named = value if hasattr(value, "__qualname__") else type(value)
-    return str(named.__qualname__).partition(".<locals>")[0]
+    return str(named.__qualname__).partition(".<locals>")[0].lstrip("_")
 
 
 _dtype_text = functools.cache(str)  # takes longer than all else

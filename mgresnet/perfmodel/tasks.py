@@ -16,8 +16,8 @@ from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm
 from mgresnet.perfmodel.configuration import Configuration
 from mgresnet.solve.gradient import value_and_gradient
-from mgresnet.solve.objectives import LeastSquares
 from mgresnet.solve.propagation import solve_adjoint, solve_forward
+from mgresnet.solve.regression import LeastSquares
 
 Call = Callable[[], Any]
 

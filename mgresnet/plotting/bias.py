@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mgresnet.learning.bias import BiasBudget
-from mgresnet.learning.trainer import Record
+from mgresnet.learning.record import Record
 from mgresnet.plotting.style import STYLE
 
 COLOURS = ("0.35", "C0", "C3")
@@ -66,7 +66,7 @@ def draw_gradient_errors(
         )
         for column, (title, records) in enumerate(runs.items()):
             upper, lower = axes[:, column]
-            errors = [max(record.gradient_error, 1e-16) for record in records]
+            errors = [max(record.gradient_error or 0.0, 1e-16) for record in records]
             upper.semilogy(errors, "C0-", lw=1, label="estimated")
             if true and title in true:
                 steps, values = zip(*true[title].items(), strict=True)

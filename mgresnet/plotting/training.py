@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mgresnet.data import Split
 from mgresnet.learning.evaluation import EpochRow
-from mgresnet.learning.trainer import Record
+from mgresnet.learning.record import Record
 from mgresnet.plotting.style import STYLE
 
 
@@ -142,7 +142,7 @@ def _residuals(axis: Any, records: Sequence[Record]) -> None:
     axis.plot(
         steps, [r.adjoint_residual for r in records], "C3-", lw=1, label="adjoint"
     )
-    if any(r.forward_residual + r.adjoint_residual > 0.0 for r in records):
+    if any(r.forward_residual or r.adjoint_residual for r in records):
         axis.set_yscale("log")
     axis.set(xlabel="step", title="residual of the solves")
     axis.legend(fontsize=8)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.arrays.checks import as_array, provides
+from mgresnet.arrays.checks import provides
 from mgresnet.arrays.layout import Array, samples_last
 from mgresnet.arrays.trees import tree_map
 from mgresnet.chain import Chain
@@ -15,8 +15,9 @@ from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.parallel.agree import agreement
 from mgresnet.solve.ahead import between, check_first, checked_inputs, pose
-from mgresnet.solve.objectives import Objective, check_targets
+from mgresnet.solve.objectives import Objective, check_targets, checked_seed
 from mgresnet.solve.penalties import Regularisation
+from mgresnet.solve.propagation import propagate_stages
 from mgresnet.solve.roundtrip import Swept, Unswept, go_back, go_there
 from mgresnet.solve.slab import Slab
 from mgresnet.solve.solution import Solution
@@ -73,8 +74,9 @@ def value_and_gradient(
         Without an opening (batch, *state_shape); if every layer takes inputs, (batch,
         depth, *input_shape).
     targets : ndarray
-        What the objective wants: labels (batch,) or outputs (batch, n_outputs).
-    objective : SoftmaxCrossEntropy or LeastSquares
+        What the objective wants, row by row: labels (batch,), or (batch, n_columns).
+    objective : Objective
+        Such as SoftmaxCrossEntropy, or one of your own.
     forward, adjoint : MGRITOptions, optional
         Serial propagation by default.  For a chain one for all or one for each stage.
     comm : mpi4py communicator or TimeComm, optional
@@ -152,7 +154,10 @@ class GradientProblem(NamedTuple):
             for (_, w), d in zip(solved, openings, strict=True)
         ]
         parts[-1] = parts[-1]._replace(head=d_head)
-        value = loss + self._penalise(parts)
+        penalties = self._penalties()
+        for i, (_, d_penalty) in enumerate(penalties):
+            parts[i] = tree_map(np.add, parts[i], d_penalty)
+        value = loss + sum(penalty for penalty, _ in penalties)
         for i, slab in enumerate(self.slabs):
             parts[i] = parts[i]._replace(body=slab.pull_back(parts[i].body))
         clock.append(time.perf_counter())
@@ -160,16 +165,21 @@ class GradientProblem(NamedTuple):
         info = Info(both[0], both[1], loss, _seconds(clock, solved))
         return value, together(self.net, parts), info
 
-    def _penalise(self, parts: list[Params]) -> float:
-        """Add the penalties' gradients to those of layers and maps; their sum."""
+    @np.errstate(over="ignore", invalid="ignore")  # shows in the value
+    def value(self) -> float:
+        """The value that `find` returns first."""
+        guesses = [None] * len(self.slabs)
+        given = self.slabs, self.owned, self.inputs, None, guesses, "c-points"
+        last = propagate_stages(*given)[-1].final
+        far = self.slabs[-1], self.owned[-1], last, self.targets, self.objective
+        return close(*far)[0] + sum(penalty for penalty, _ in self._penalties())
+
+    def _penalties(self) -> list[tuple[float, Params]]:
+        """Penalty of every stage, and its gradient for layers and maps."""
         if self.regularisation is None:
-            return 0.0
-        total = 0.0
-        for i, (slab, own) in enumerate(zip(self.slabs, self.owned, strict=True)):
-            penalty, d_penalty = self.regularisation.of_slab(slab, own)
-            parts[i] = tree_map(np.add, parts[i], d_penalty)
-            total += penalty
-        return total
+            return []
+        stages = zip(self.slabs, self.owned, strict=True)
+        return [self.regularisation.of_slab(slab, own) for slab, own in stages]
 
 
 def pose_gradient(
@@ -217,31 +227,10 @@ def close(
     else:
         outputs = slab.net.close(params, last)
         loss, d_outputs = objective.value_and_seed(outputs, targets)
-        d_outputs = _checked_seed(objective, d_outputs, outputs)
+        d_outputs = checked_seed(objective, d_outputs, outputs)
         d_head, seed = slab.net.close_back(params, last, d_outputs)
     total = float(slab.comm.sum(np.array([float(loss)]))[0])
     return total, d_head, samples_last(seed, last.ndim - 1)
-
-
-def _checked_seed(objective: Objective, seed: Any, outputs: Array) -> Array:
-    """Seed of anybody's objective in the dtype of the outputs.
-
-    It need not be finite: that shows in the status of the adjoint solve.
-    """
-    name = f"seed of {type(objective).__name__}.value_and_seed"
-    seed = as_array(name, seed, f"an array of shape {outputs.shape}")
-    if seed.dtype.kind != "f":
-        raise TypeError(
-            f"{name} has dtype {seed.dtype}, the outputs have {outputs.dtype}; return "
-            "a real gradient"
-        )
-    if seed.shape != outputs.shape:
-        raise ValueError(
-            f"{name} has shape {seed.shape}, the outputs have {outputs.shape}; return "
-            "the gradient with respect to every output"
-        )
-    checked: Array = seed.astype(outputs.dtype, copy=False)
-    return checked
 
 
 def _seconds(

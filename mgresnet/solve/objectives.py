@@ -1,30 +1,81 @@
-"""What the outputs of a network are compared with, and how the loss pulls on them."""
+r"""What the solver asks of an objective: a mean over samples that are independent.
 
-from dataclasses import dataclass
+.. math::
+
+    J = \frac1n \sum_{i=1}^n \ell(y_i, t_i), \qquad
+    \frac{\partial J}{\partial y_i} = \frac1n \nabla_y \ell(y_i, t_i),
+
+with outputs y and targets t.  What a sample adds depends on no other sample, so that a
+batch may be divided: of portions of n_q samples, the losses and gradients add up with
+the weights n_q / n.
+"""
+
+import math
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mgresnet.arrays.checks import as_array, check_finite, floats, provides
+from mgresnet.arrays.checks import as_array, provides, real
 from mgresnet.arrays.layout import Array
 
 
 class Objective(Protocol):
-    """A loss that is a mean over the samples of a batch, and a score to report."""
+    """A loss that is a mean over the samples of a batch, and a score to report.
+
+    Outputs are (batch, n_outputs), float64 or float32.  Targets are an array or a list
+    with one row per sample, and ranks cut them by rows.  Neither is written to.
+    """
 
     @property
     def score_name(self) -> str:
         """What `score` is called in tables."""
 
     def value_and_seed(self, outputs: Array, targets: Any) -> tuple[float, Array]:
-        """Loss, and its gradient with respect to the outputs."""
+        """Loss, and its gradient with respect to the outputs.
+
+        Returns
+        -------
+        value : float
+            A mean over the samples, not a sum and not divided by a sum of weights.
+        seed : ndarray, shape (batch, n_outputs)
+            Real; it is converted to the dtype of the outputs.  Both may be NaN or
+            infinite where the outputs are: that shows in the status of a solve.
+        """
 
     def score(self, outputs: Array, targets: Any) -> float:
-        """How good the outputs are; 1 is best."""
+        """How good the outputs are; 1 is best.
+
+        Outputs that are not finite must not count as right: NaN is a fine score.
+        """
 
     def check(self, n_outputs: int, targets: Any, n_samples: int) -> None:
         """Raise ValueError or TypeError if the targets do not fit."""
+
+
+class LossOfSamples(Protocol):
+    """An objective that tells the samples apart, as `Weighted` and `Combined` need."""
+
+    @property
+    def score_name(self) -> str:
+        """As in `Objective`."""
+
+    def of_samples(self, outputs: Array, targets: Any) -> tuple[Array, Array]:
+        """Loss of every sample (batch,), and its gradient (batch, n_outputs)."""
+
+    def score(self, outputs: Array, targets: Any) -> float:
+        """As in `Objective`."""
+
+    def check(self, n_outputs: int, targets: Any, n_samples: int) -> None:
+        """As in `Objective`."""
+
+
+SAMPLEWISE = ("of_samples", "score", "check", "score_name")
+
+
+def mean_of(losses: Array, gradients: Array) -> tuple[float, Array]:
+    """Value and seed of a batch, from what its samples have."""
+    return float(losses.mean(dtype=np.float64)), gradients / len(losses)
 
 
 def check_targets(
@@ -32,83 +83,46 @@ def check_targets(
 ) -> None:
     """Refuse what is no objective, and targets that do not fit it."""
     provides("objective", objective, ("value_and_seed", "check"), "LeastSquares()")
+    if n_samples == 0:
+        raise ValueError("targets are an empty batch; give at least one sample")
+    if np.ma.is_masked(targets):
+        raise TypeError(
+            "targets have masked values, needed an array without a mask; leave these "
+            "samples out, or give them weight 0 in Weighted(objective)"
+        )
     objective.check(n_outputs, targets, n_samples)
 
 
-@dataclass(frozen=True)
-class SoftmaxCrossEntropy:
-    r"""Mean over the samples of :math:`-z_c + \log \sum_k \exp z_k`, c the true class.
+def checked_seed(objective: Objective, seed: Any, outputs: Array) -> Array:
+    """Seed of anybody's objective in the dtype of the outputs.
 
-    Targets are integer class labels, shape (batch,).
+    It need not be finite: that shows in the status of the adjoint solve.
     """
-
-    score_name = "accuracy"
-
-    def value_and_seed(
-        self, outputs: Array, targets: NDArray[np.integer]
-    ) -> tuple[float, Array]:
-        """Loss, and its gradient ``(softmax(z) - one_hot(c)) / batch``."""
-        rows = np.arange(len(outputs))
-        shifted = outputs - outputs.max(axis=1, keepdims=True)
-        exponentials = np.exp(shifted)
-        total = exponentials.sum(axis=1, keepdims=True)
-        losses = np.log(total[:, 0]) - shifted[rows, targets]
-        seed = exponentials / total
-        seed[rows, targets] -= 1.0
-        return float(losses.mean(dtype=np.float64)), seed / len(outputs)
-
-    def score(self, outputs: Array, targets: NDArray[np.integer]) -> float:
-        """Fraction of samples whose largest output is the true class."""
-        return float(np.mean(outputs.argmax(axis=1) == targets))
-
-    def check(self, n_outputs: int, targets: Any, n_samples: int) -> None:
-        """Raise ValueError or TypeError if the targets are not labels of outputs."""
-        needed = f"integer class labels, shape ({n_samples},)"
-        targets = as_array("targets", targets, needed)
-        if not np.issubdtype(targets.dtype, np.integer):
-            raise TypeError(
-                f"targets have dtype {targets.dtype}, needed integer class labels; "
-                "for one-hot rows take targets.argmax(axis=1)"
-            )
-        if targets.shape != (n_samples,):
-            raise ValueError(
-                f"targets have shape {targets.shape}, needed ({n_samples},)"
-            )
-        if n_samples == 0:
-            raise ValueError("targets are an empty batch; give at least one sample")
-        if targets.min() < 0 or targets.max() >= n_outputs:
-            raise ValueError(
-                f"targets run from {targets.min()} to {targets.max()}, needed labels "
-                f"0..{n_outputs - 1} for {n_outputs} outputs"
-            )
+    name = f"seed of {type(objective).__name__}.value_and_seed"
+    seed = as_array(name, seed, f"an array of shape {outputs.shape}")
+    if seed.dtype.kind != "f":
+        raise TypeError(
+            f"{name} has dtype {seed.dtype}, the outputs have {outputs.dtype}; return "
+            "a real gradient"
+        )
+    if seed.shape != outputs.shape:
+        raise ValueError(
+            f"{name} has shape {seed.shape}, the outputs have {outputs.shape}; return "
+            "the gradient with respect to every output"
+        )
+    checked: Array = seed.astype(outputs.dtype, copy=False)
+    return checked
 
 
-@dataclass(frozen=True)
-class LeastSquares:
-    r"""Mean over the samples of :math:`\tfrac12 \|y - t\|^2`.
+def weight(name: str, value: Any) -> float:
+    """A finite number that is not negative."""
+    number = real(name, value)
+    if not (math.isfinite(number) and number >= 0.0):
+        raise ValueError(f"{name} is {number}, needed a finite number >= 0")
+    return number
 
-    Targets have the shape of the outputs.
-    """
 
-    score_name = "R2"
-
-    def value_and_seed(self, outputs: Array, targets: Array) -> tuple[float, Array]:
-        """Loss, and its gradient ``(y - t) / batch``."""
-        defect = outputs - np.asarray(targets)
-        total = float(np.sum(np.square(defect, dtype=np.float64)))
-        return 0.5 * total / len(outputs), defect / len(outputs)
-
-    def score(self, outputs: Array, targets: Array) -> float:
-        """Coefficient of determination; 0 is as good as the mean of the targets.
-
-        Minus infinity if all targets are the same.
-        """
-        targets = np.asarray(targets)
-        spread = np.sum((targets - targets.mean(axis=0)) ** 2)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return float(1.0 - np.sum((outputs - targets) ** 2) / spread)
-
-    def check(self, n_outputs: int, targets: Any, n_samples: int) -> None:
-        """Raise ValueError or TypeError if the targets are not finite outputs."""
-        targets = floats("targets", targets, (n_samples, n_outputs))
-        check_finite(targets, "targets")
+def column(targets: Any) -> NDArray[Any]:
+    """Targets with one row per sample; numbers are rows of one."""
+    rows = np.asarray(targets)
+    return rows[:, None] if rows.ndim == 1 else rows

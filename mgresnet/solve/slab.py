@@ -101,6 +101,20 @@ class Slab:
             own.head if self.is_last else None,
         )
 
+    def whole(self, own: Params) -> Params:
+        """Undo `own`: parameters of the whole network, on every rank."""
+        body, none = own.body, own.body[:0, :0].ravel()
+        opening, head = (
+            None if part is None else self.comm.gather(none if held is None else held)
+            for part, held in (
+                (self.net.opening, own.opening),
+                (self.net.head, own.head),
+            )
+        )
+        if not self.net.control.shared:
+            body = self.comm.gather(body)
+        return Params(opening, body, head)
+
     def theta(self, own: Params) -> Array:
         """Parameters of this rank's layers, one row each, or the row they share."""
         return self.net.control.values(own.body, self.net.depth, self.layers)

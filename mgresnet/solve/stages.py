@@ -2,19 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
 from mgresnet.arrays.checks import as_array
 from mgresnet.arrays.layout import Array
+from mgresnet.arrays.space import Space
 from mgresnet.arrays.trees import Gather
 from mgresnet.chain import Chain, networks_of
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Status
 from mgresnet.network import Network
 from mgresnet.parallel import TimeComm, as_time_comm
+from mgresnet.parallel.agree import agreement
 from mgresnet.solve.slab import Slab, span
 from mgresnet.solve.solution import Solution
 
@@ -188,22 +190,77 @@ def local_slab(
         Its coarsening decides where slabs may end.
     comm : mpi4py communicator or TimeComm, optional
     """
-    stages = zip(slabs_of(net, options, comm), trees_of(net, params), strict=True)
-    return together(net, [slab.own(tree) for slab, tree in stages])
+    return own_parts(net, tuple(slabs_of(net, options, comm)), params)
 
 
-def own_gather(net: Network | Chain, comm: Any) -> Any:
-    """Gather for `global_norm`: rows that all ranks hold count once, not on every rank.
+def space(net: Network | Chain, options: Any = None, comm: Any = None) -> Space:
+    """Dot products and norms of gradients and the like over the ranks of a network.
 
-    If they are all there is, every rank has the whole and no message is needed.  A
-    chain has one for each stage.
+    Parameters
+    ----------
+    net : Network or Chain
+    options : MGRITOptions, optional
+        Of the solves: its coarsening decides where slabs may end.
+    comm : mpi4py communicator or TimeComm, optional
+
+    Returns
+    -------
+    Space
+        Of trees like `Params`, whole or what this rank owns.  Rows that all ranks hold,
+        as those of a spline, count once.
+
+    Examples
+    --------
+    >>> from mgresnet.layers import Dense
+    >>> net = Network(Dense(2), 3)
+    >>> ones = net.init()._replace(body=np.ones((3, 6)))
+    >>> space(net).dot(ones, ones)
+    18.0
     """
-    snake, networks = snaking(comm), networks_of(net)
-    gathers = [_gather(one, snake[i % 2]) for i, one in enumerate(networks)]
-    return together(net, gathers)
+    slabs = slabs_of(net, options, comm)
+    gathers = tuple(_gather(slab.net, slab.comm) for slab in slabs)
+    gather: Any = gathers if isinstance(net, Chain) else gathers[0]
+    return Space(gather, partial(own_parts, net, tuple(slabs)))
+
+
+def whole_params(
+    net: Network | Chain, params: Any, *, options: Any = None, comm: Any = None
+) -> Any:
+    """Undo `local_slab`: the whole of what every rank has a part of, on all ranks.
+
+    Parameters
+    ----------
+    net : Network or Chain
+    params : Params, or a tuple of them
+        What this rank owns, of parameters, gradients and the like.
+    options : MGRITOptions
+        As for `local_slab`.
+    comm : mpi4py communicator or TimeComm, optional
+        All of its ranks call this together.
+    """
+    ranks = as_time_comm(comm)
+    given: dict[str, Any] = {"net": net, "options": options}
+    with agreement(ranks, "whole_params", given) as facts:
+        facts["params"] = columns(net, params)
+        slabs = slabs_of(net, options, ranks)
+        own = [
+            slab.own(t) for slab, t in zip(slabs, trees_of(net, params), strict=True)
+        ]
+    return together(net, [slab.whole(p) for slab, p in zip(slabs, own, strict=True)])
+
+
+def own_parts(net: Network | Chain, slabs: tuple[Slab, ...], tree: Any) -> Any:
+    """What this rank owns of a tree: Params, or a tuple of them."""
+    stages = zip(slabs, trees_of(net, tree), strict=True)
+    parts = [slab.own(part) for slab, part in stages]
+    return tuple(parts) if isinstance(net, Chain) else parts[0]
 
 
 def _gather(net: Network, comm: TimeComm) -> Gather:
+    """Join rows of all ranks, those that all of them hold once.
+
+    If these are all there is, every rank has the whole and no message is needed.
+    """
     if not net.control.shared:
         return comm.gather
     if net.opening is None and net.head is None:

@@ -1,0 +1,83 @@
+"""What a training run has done so far, in memory and in its folder."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mgresnet.arrays.files import replacing, write_json
+from mgresnet.commands.folder import RECORDS, ROWS
+from mgresnet.learning.evaluation import EpochRow, Evaluation
+from mgresnet.learning.record import Record
+from mgresnet.mgrit.solver import Status
+
+
+class History(NamedTuple):
+    """Steps, without their states, and epochs."""
+
+    records: list[Record]
+    rows: list[EpochRow]
+
+    @property
+    def seconds(self) -> float:
+        """Until the end of the last epoch."""
+        return self.rows[-1].seconds if self.rows else 0.0
+
+
+def append_record(folder: Path | None, record: Record) -> None:
+    """Add a line to records.jsonl."""
+    if folder:
+        with (folder / RECORDS).open("a", encoding="utf-8") as file:
+            file.write(_line(record))
+
+
+def write_rows(folder: Path | None, rows: list[EpochRow]) -> None:
+    """Write epochs.json."""
+    if folder:
+        write_json(folder / ROWS, [_row_fields(row) for row in rows])
+
+
+def read_history(folder: Path, step: int) -> History:
+    """What a run had done after some steps."""
+    lines = (folder / RECORDS).read_text(encoding="utf-8").splitlines()[:step]
+    records = [_record(json.loads(line)) for line in lines]
+    if [record.step for record in records] != list(range(step)):
+        raise ValueError(
+            f"{folder / RECORDS} does not have the steps 0 to {step - 1} in order; it "
+            "was changed, so the run cannot go on in this folder"
+        )
+    path = folder / ROWS
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    known = [_row(fields) for fields in rows]
+    last = records[-1].epoch if records else -1
+    return History(records, [row for row in known if row.epoch <= last + 1])
+
+
+def write_history(folder: Path, history: History) -> None:
+    """Let the folder have this history, and nothing later."""
+    with replacing(folder / RECORDS) as partial:
+        partial.write_text("".join(map(_line, history.records)), encoding="utf-8")
+    write_rows(folder, history.rows)
+
+
+def _line(record: Record) -> str:
+    fields = record._asdict()
+    del fields["state"]
+    fields["status"] = record.status.name
+    return json.dumps(fields) + "\n"
+
+
+def _record(fields: dict[str, Any]) -> Record:
+    return Record(**fields | {"status": Status[fields["status"]], "state": None})
+
+
+def _row_fields(row: EpochRow) -> dict[str, Any]:
+    fields = row._asdict()
+    for name, value in fields.items():
+        if isinstance(value, Evaluation):
+            fields[name] = value._asdict()
+    return fields
+
+
+def _row(fields: dict[str, Any]) -> EpochRow:
+    parts = {name: Evaluation(**v) for name, v in fields.items() if isinstance(v, dict)}
+    return EpochRow(**fields | parts)

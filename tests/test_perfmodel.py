@@ -18,7 +18,7 @@ from mgresnet.perfmodel.clocks import Ranks
 from mgresnet.perfmodel.comm import Verb
 from mgresnet.perfmodel.configuration import Configuration, slabs
 from mgresnet.perfmodel.cost import FREE, Around, BatchCost, Cost, Rates
-from mgresnet.perfmodel.layer import March, Watched
+from mgresnet.perfmodel.layer import March, Observed
 from mgresnet.perfmodel.measure import measure_rates
 from mgresnet.perfmodel.memory import memory
 from mgresnet.perfmodel.predict import Course, predict, replay, serial_seconds
@@ -106,7 +106,7 @@ def done_by(comm, config):
         marches.append(march)
         run()
 
-    net = replace(net, layer=Watched(net.layer, act))
+    net = replace(net, layer=Observed(net.layer, act))
     n = net.opening.n_inputs if net.opening else WIDTH
     inputs, targets = rng.normal(size=(BATCH, n)), np.ones((BATCH, net.n_outputs))
     how = {"forward": config.forward, "adjoint": config.adjoint, "comm": comm}
@@ -157,6 +157,23 @@ def test_messages_are_those_of_real_runs_if_batches_go_in_pieces(
     trace.cache_clear()
     test_marches_messages_and_bytes_are_those_of_real_runs(name, size)
     trace.cache_clear()
+
+
+class BadHead:
+    """A head that fails, on the last rank alone."""
+
+    def __getattr__(self, name):
+        return getattr(mg.Linear(WIDTH, 2), name)
+
+    def apply(self, theta, x):
+        raise RuntimeError("no outputs today")
+
+
+def test_what_fails_on_one_rank_ends_the_trace():
+    config = CONFIGURATIONS["two levels"]
+    config = replace(config, net=replace(config.net, head=BadHead()))
+    with pytest.raises(RuntimeError, match="no outputs today"):
+        trace("step", config, 4)
 
 
 def test_one_rank_does_the_counted_work():

@@ -1,4 +1,4 @@
-"""A layer whose marches are watched, whoever does them, or nobody."""
+"""A layer whose marches are observed, whoever does them, or nobody."""
 
 from collections.abc import Callable
 from functools import partial
@@ -33,7 +33,7 @@ class March(NamedTuple):
 Act = Callable[[March, Callable[[], None], list[Array]], None]
 
 
-class Watched:
+class Observed:
     """A layer whose marches are handed to somebody else.
 
     Parameters
@@ -48,7 +48,7 @@ class Watched:
 
     def __getattr__(self, name: str) -> Any:
         if name in ARRAYS:
-            return partial(self._watch, name)
+            return partial(self._observe, name)
         return getattr(self._layer, name)
 
     def prepare(self, steps: Steps) -> Steps:
@@ -58,7 +58,7 @@ class Watched:
         self._act(march, lambda: prepared.append(self._layer.prepare(steps)), [])
         return prepared[0] if prepared else steps
 
-    def _watch(self, name: str, steps: Steps, starts: Array, *arrays: Array) -> None:
+    def _observe(self, name: str, steps: Steps, starts: Array, *arrays: Array) -> None:
         march = March(_kind(name, steps, arrays), steps.n, starts.shape[-1])
         run = partial(getattr(self._layer, name), steps, starts, *arrays)
         self._act(march, run, [arrays[i] for i in FILLED[name]])

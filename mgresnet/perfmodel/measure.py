@@ -1,8 +1,8 @@
 """Time on the spot what computing costs: the package's own tasks, on one rank.
 
-A layer hands its marches on and holds the watch; what else a task takes is the cost of
-what is around them.  Nothing here runs on several ranks, and nothing is fitted to runs
-that do.  Tasks are timed in turns, at a few numbers of intervals, in CPU seconds;
+A layer hands its marches on and holds a stopwatch; what else a task takes is the cost
+of what is around them.  Nothing here runs on several ranks, and nothing is fitted to
+runs that do.  Tasks are timed in turns, at a few numbers of intervals, in CPU seconds;
 medians count.
 """
 
@@ -21,7 +21,7 @@ from mgresnet.parallel import SerialComm
 from mgresnet.parallel.shares import cut
 from mgresnet.perfmodel.configuration import Configuration
 from mgresnet.perfmodel.cost import Around, BatchCost, Cost, Rates
-from mgresnet.perfmodel.layer import March, Watched
+from mgresnet.perfmodel.layer import March, Observed
 from mgresnet.perfmodel.predict import KEEPS
 from mgresnet.perfmodel.tasks import TASKS, Call, Problem, key_of
 from mgresnet.perfmodel.trace import trace
@@ -29,7 +29,7 @@ from mgresnet.perfmodel.trace import trace
 LARGEST = 2**21  # numbers in the states of a network that is timed
 FEWEST, MOST = 5, 21  # rounds
 BUDGET = 0.03  # seconds of a task after which no further round starts
-WATCHED = 101  # marches of nothing, to time the watch itself
+OBSERVED = 101  # marches of nothing, to time observing itself
 FEW_AND_MORE = (0, 3)  # iterations, to time one by one
 SHARES = 4  # batches that are timed beside the whole, each half of the last
 COPIED = 2**18  # bytes of states that are cut into shares
@@ -56,7 +56,7 @@ def measure_rates(task: str, config: Configuration) -> Rates:
             f"coarsening {config.forward.coarsening} leaves depth {config.net.depth} "
             "without a coarse level, needed a factor of at most the depth"
         )
-    watch = Watch(defaultdict(list), [])
+    watch = Stopwatch(defaultdict(list), [])
     around: dict[str, dict[int, float]] = defaultdict(dict)
     events: dict[str, int] = {}
     for batch in _batches(config.batch):
@@ -93,7 +93,7 @@ def _seconds(call: Call) -> float:
     return time.thread_time() - started
 
 
-class Watch(NamedTuple):
+class Stopwatch(NamedTuple):
     """Times marches, when it is the one who has them done."""
 
     marches: Seconds  # of every march so far
@@ -116,14 +116,14 @@ class Timed(NamedTuple):
     key: str
     call: Call
     events: int
-    watch: Watch
+    watch: Stopwatch
     around: list[float]  # seconds, call by call
 
     @classmethod
-    def of(cls, task: str, config: Configuration, watch: Watch) -> Self:
+    def of(cls, task: str, config: Configuration, watch: Stopwatch) -> Self:
         """Random numbers for a configuration."""
         net, params = config.net, config.net.init(dtype=config.dtype)
-        layer: Any = Watched(net.layer, watch.act)
+        layer: Any = Observed(net.layer, watch.act)
         problem = Problem(config, replace(net, layer=layer), params, SerialComm())
         call, events = TASKS[task](problem), trace(task, config, 1).events[0]
         return cls(key_of(task, config), call, len(events), watch, [])
@@ -136,21 +136,21 @@ class Timed(NamedTuple):
     def run(self) -> None:
         """Make the call."""
         seconds = self.watch.around(self.call)
-        self.around.append(seconds - len(self.watch.own) * _watching())
+        self.around.append(seconds - len(self.watch.own) * _observing())
 
 
 @cache
-def _watching() -> float:
-    """Seconds that it takes to watch a march, which is not around it without."""
-    watch, none = Watch(defaultdict(list), []), np.zeros((1, 1))
+def _observing() -> float:
+    """Seconds that it takes to observe a march; they are not around it without."""
+    watch, none = Stopwatch(defaultdict(list), []), np.zeros((1, 1))
     nothing: Any = SimpleNamespace(march=lambda *_: None, span=2, n=1)
-    march = partial(Watched(nothing, watch.act).march, nothing, *[none] * 4)
-    found = [watch.around(march) for _ in range(WATCHED)]
+    march = partial(Observed(nothing, watch.act).march, nothing, *[none] * 4)
+    found = [watch.around(march) for _ in range(OBSERVED)]
     return float(np.median(found))
 
 
 def _runs(
-    task: str, config: Configuration, depth: int, batch: int, watch: Watch
+    task: str, config: Configuration, depth: int, batch: int, watch: Stopwatch
 ) -> Iterator[Timed]:
     """A task at another depth and batch size, also layer after layer."""
     trial = replace(config, net=replace(config.net, depth=depth), batch=batch)
@@ -169,7 +169,7 @@ def _event(config: Configuration) -> float:
             for o in (config.forward, config.adjoint)
         )
         way = replace(config, forward=forward, adjoint=adjoint)
-        found.append(Timed.of("gradient", way, Watch(defaultdict(list), [])))
+        found.append(Timed.of("gradient", way, Stopwatch(defaultdict(list), [])))
     _take_turns(found)
     few, more = found
     return max(more.seconds - few.seconds, 0.0) / (more.events - few.events)

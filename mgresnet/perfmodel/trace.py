@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache, partial
+from threading import BrokenBarrierError
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from mgresnet.arrays.layout import Array
 from mgresnet.network import Params
 from mgresnet.perfmodel.comm import Meeting, TraceComm, Verb
 from mgresnet.perfmodel.configuration import Configuration, Ints, slabs
-from mgresnet.perfmodel.layer import Act, March, Watched, pretend
+from mgresnet.perfmodel.layer import Act, March, Observed, pretend
 from mgresnet.perfmodel.tasks import TASKS, Problem
 from mgresnet.solve.slab import Slab
 
@@ -54,8 +55,10 @@ def trace(task: str, config: Configuration, size: int) -> Trace:
     meeting = Meeting(np.bincount(roles))
     follow = partial(_follow, task, config, size, meeting)
     with ThreadPoolExecutor(len(firsts)) as threads:
-        events = threads.map(follow, range(len(firsts)), firsts.tolist())
-    return Trace(tuple(events), layers[firsts], roles)
+        done = [threads.submit(follow, *who) for who in enumerate(firsts.tolist())]
+    if failed := [error for one in done if (error := one.exception())]:
+        raise min(failed, key=lambda error: isinstance(error, BrokenBarrierError))
+    return Trace(tuple(one.result() for one in done), layers[firsts], roles)
 
 
 def _follow(
@@ -80,7 +83,7 @@ def _follow(
 
 
 def toy(config: Configuration, act: Act, comm: TraceComm) -> Problem:
-    """A problem with a watched layer, and numbers of which none counts."""
+    """A problem with a observed layer, and numbers of which none counts."""
     net, dtype = config.net, config.dtype
     opening, head = (
         None if part is None else np.zeros(part.n_params, dtype)
@@ -88,5 +91,5 @@ def toy(config: Configuration, act: Act, comm: TraceComm) -> Problem:
     )
     body = np.zeros((net.control.n_rows(net.depth), net.layer.n_params), dtype)
     own = Slab.of(net, config.forward, comm).own(Params(opening, body, head))
-    layer: Any = Watched(net.layer, act)
+    layer: Any = Observed(net.layer, act)
     return Problem(config, replace(net, layer=layer), own, comm)

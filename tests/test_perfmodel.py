@@ -17,7 +17,7 @@ from mgresnet.parallel.shares import share_length
 from mgresnet.perfmodel.clocks import Ranks
 from mgresnet.perfmodel.comm import Verb
 from mgresnet.perfmodel.configuration import Configuration, slabs
-from mgresnet.perfmodel.cost import FREE, Around, BatchCost, Cost, Rates
+from mgresnet.perfmodel.cost import FREE, BatchCost, Cost, Rates
 from mgresnet.perfmodel.layer import March, Observed
 from mgresnet.perfmodel.measure import measure_rates
 from mgresnet.perfmodel.memory import memory
@@ -37,11 +37,10 @@ LAYER = Cost.rate(1.0)
 BATCH, WIDTH = 5, 3
 
 
-NOTHING = Around(1, FREE)
 SERIAL = [f"serial {task} {keep}" for task in TASKS for keep in ("all", "c-points")]
 
 
-def rates(sweep=LAYER, coarse=FREE, around=NOTHING):
+def rates(sweep=LAYER, coarse=FREE, around=FREE):
     """Steps cost the same both ways, and samples alike."""
     costs = {"fine": BatchCost((BATCH,), (sweep,))}
     costs["coarse"] = BatchCost((BATCH,), (coarse,))
@@ -222,19 +221,14 @@ def test_a_rank_has_at_least_one_sample():
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_what_is_around_marches_costs_each_rank_what_it_costs_one_of_its_layers(task):
-    config, layers = configuration(240, (4,)), Cost.rate(1.0, call=2.0)
+def test_what_is_around_marches_goes_by_the_layers_and_events_of_a_rank(task):
+    config = configuration(240, (4,))
+    steps = rates(FREE, FREE, Cost.rate(1.0, call=2.0))._replace(event=0.1)
     for size in (1, 3, 6):
-        traced = trace(task, config, size)
-        around = Around(len(traced.events[0]), layers)
-        found = predict(task, config, rates(FREE, FREE, around), NO_NETWORK, size)
-        assert found.seconds == pytest.approx(2.0 + 240 / size, rel=1e-14)
-
-
-def test_events_that_one_rank_does_not_have_cost_extra():
-    around = Around(10, Cost((4, 8), (1.0, 3.0)))
-    found = rates(around=around)._replace(event=0.1)
-    assert found.around("step", 8, 15) == pytest.approx(3.0 + 5 * 0.1, rel=1e-14)
+        events = max(map(len, trace(task, config, size).events))
+        found = predict(task, config, steps, NO_NETWORK, size)
+        expected = 2.0 + 240 / size + 0.1 * events
+        assert found.seconds == pytest.approx(expected, rel=1e-14)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
@@ -402,7 +396,8 @@ def test_measured_rates_are_positive_and_survive_json():
     assert found.marches["coarse march every u"].batches == [1, BATCH // 2, BATCH]
     for kind, cost in found.marches.items():
         assert cost.at(8, BATCH) > 0.0, kind
-    assert all(other.seconds.at(8) > 0.0 for other in found.others.values())
+    assert found.event > 0.0
+    assert all(found.around(task, 8, 10) > 0.0 for task in found.others)
     assert Rates.read(json.loads(json.dumps(found))) == found
     with pytest.raises(ValueError, match="without a coarse level"):
         measure_rates("step", configuration(8, (16,)))

@@ -51,20 +51,13 @@ class BatchCost(NamedTuple):
         return Cost(self.batches, seconds).at(batch)
 
 
-class Around(NamedTuple):
-    """Everything in a task but its marches and messages, on one rank."""
-
-    events: int  # marches, and calls of a communicator
-    seconds: Cost  # layers
-
-
 class Rates(NamedTuple):
     """What computing costs, for one width, batch, dtype and coarsening."""
 
     about: dict[str, Any]  # what they were measured for
     marches: dict[str, BatchCost]  # by kind
-    others: dict[str, Around]  # by task
-    event: float  # around each event that a rank has more than one alone
+    others: dict[str, Cost]  # layers: all of a task but its events, by task
+    event: float  # around each event: a march, or a call of a communicator
     copy: float  # for each byte to a message, or from one
 
     @classmethod
@@ -75,14 +68,12 @@ class Rates(NamedTuple):
             kind: BatchCost(batches, [Cost(*cost) for cost in some])
             for kind, (batches, some) in marches.items()
         }
-        around = {task: Around(n, Cost(*cost)) for task, (n, cost) in others.items()}
+        around = {task: Cost(*cost) for task, cost in others.items()}
         return cls(about, costs, around, event, float(copy))
 
     def around(self, task: str, layers: int, events: int) -> float:
-        """Seconds around the marches and messages of a rank with so many layers."""
-        alone = self.others[task]
-        more = self.event * (events - alone.events)
-        return max(alone.seconds.at(layers) + more, 0.0)
+        """Seconds of all but marches and messages, on a rank with so many layers."""
+        return self.others[task].at(layers) + self.event * events
 
     def march(self, kind: str, steps: float, samples: float) -> float:
         """Seconds of a march; of its own kind, or else of the one most like it.

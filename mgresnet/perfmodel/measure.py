@@ -20,7 +20,7 @@ import numpy as np
 from mgresnet.parallel import SerialComm
 from mgresnet.parallel.shares import cut
 from mgresnet.perfmodel.configuration import Configuration
-from mgresnet.perfmodel.cost import Around, BatchCost, Cost, Rates
+from mgresnet.perfmodel.cost import BatchCost, Cost, Rates
 from mgresnet.perfmodel.layer import March, Observed
 from mgresnet.perfmodel.predict import KEEPS
 from mgresnet.perfmodel.tasks import TASKS, Call, Problem, key_of
@@ -56,19 +56,17 @@ def measure_rates(task: str, config: Configuration) -> Rates:
             f"coarsening {config.forward.coarsening} leaves depth {config.net.depth} "
             "without a coarse level, needed a factor of at most the depth"
         )
-    watch = Stopwatch(defaultdict(list), [])
-    around: dict[str, dict[int, float]] = defaultdict(dict)
-    events: dict[str, int] = {}
+    watch, event = Stopwatch(), _event(config)
+    others: dict[str, dict[int, float]] = defaultdict(dict)
     for batch in _batches(config.batch):
         for depth in _depths(config, batch):
             runs = [*_runs(task, config, depth, batch, watch)]
             _take_turns(runs)
             for run in runs if batch == config.batch else ():
-                around[run.key][depth] = run.seconds
-                events.setdefault(run.key, run.events)
-    others = {key: Around(events[key], _cost(found)) for key, found in around.items()}
-    marches, event = _by_kind(watch.marches), _event(config)
-    return Rates(about(task, config), marches, others, event, _copying(config))
+                others[run.key][depth] = run.seconds - event * run.events
+    costs = {key: _cost(found) for key, found in others.items()}
+    marches, copy = _by_kind(watch.marches), _copying(config)
+    return Rates(about(task, config), marches, costs, event, copy)
 
 
 def about(task: str, config: Configuration) -> dict[str, Any]:
@@ -86,28 +84,27 @@ def about(task: str, config: Configuration) -> dict[str, Any]:
     }
 
 
-def _seconds(call: Call) -> float:
-    """CPU seconds of a call."""
-    started = time.thread_time()
-    call()
-    return time.thread_time() - started
+class Stopwatch:
+    """Has marches done, and times them and the gaps between them."""
 
-
-class Stopwatch(NamedTuple):
-    """Times marches, when it is the one who has them done."""
-
-    marches: Seconds  # of every march so far
-    own: list[float]  # of those since this was cleared
+    def __init__(self) -> None:
+        self.marches: Seconds = defaultdict(list)
+        self._gaps: list[float] = []
+        self._since = 0.0
 
     def act(self, march: March, run: Call, _: Any) -> None:
         """Have a march done."""
-        self.own.append(_seconds(run))
-        self.marches[march].append(self.own[-1])
+        started = time.thread_time()
+        self._gaps.append(started - self._since)
+        run()
+        self._since = time.thread_time()
+        self.marches[march].append(self._since - started)
 
-    def around(self, call: Call) -> float:
-        """Seconds that a call takes apart from its marches."""
-        self.own.clear()
-        return _seconds(call) - sum(self.own)
+    def gaps(self, call: Call) -> list[float]:
+        """Seconds before, between and behind the marches of a call."""
+        self._gaps, self._since = [], time.thread_time()
+        call()
+        return [*self._gaps, time.thread_time() - self._since]
 
 
 class Timed(NamedTuple):
@@ -117,7 +114,7 @@ class Timed(NamedTuple):
     call: Call
     events: int
     watch: Stopwatch
-    around: list[float]  # seconds, call by call
+    rounds: list[list[float]]  # gaps of every call
 
     @classmethod
     def of(cls, task: str, config: Configuration, watch: Stopwatch) -> Self:
@@ -128,25 +125,24 @@ class Timed(NamedTuple):
         call, events = TASKS[task](problem), trace(task, config, 1).events[0]
         return cls(key_of(task, config), call, len(events), watch, [])
 
-    @property
-    def seconds(self) -> float:
-        """Median of those around marches."""
-        return float(np.median(self.around))
-
     def run(self) -> None:
         """Make the call."""
-        seconds = self.watch.around(self.call)
-        self.around.append(seconds - len(self.watch.own) * _observing())
+        self.rounds.append(self.watch.gaps(self.call))
+
+    @property
+    def seconds(self) -> float:
+        """Usual seconds of all gaps, but for what it takes to observe marches."""
+        gaps = np.median(self.rounds, axis=0)
+        return float(gaps.sum()) - (len(gaps) - 1) * _observing()
 
 
 @cache
 def _observing() -> float:
     """Seconds that it takes to observe a march; they are not around it without."""
-    watch, none = Stopwatch(defaultdict(list), []), np.zeros((1, 1))
+    watch, none = Stopwatch(), np.zeros((1, 1))
     nothing: Any = SimpleNamespace(march=lambda *_: None, span=2, n=1)
     march = partial(Observed(nothing, watch.act).march, nothing, *[none] * 4)
-    found = [watch.around(march) for _ in range(OBSERVED)]
-    return float(np.median(found))
+    return float(np.median([sum(watch.gaps(march)) for _ in range(OBSERVED)]))
 
 
 def _runs(
@@ -169,7 +165,7 @@ def _event(config: Configuration) -> float:
             for o in (config.forward, config.adjoint)
         )
         way = replace(config, forward=forward, adjoint=adjoint)
-        found.append(Timed.of("gradient", way, Stopwatch(defaultdict(list), [])))
+        found.append(Timed.of("gradient", way, Stopwatch()))
     _take_turns(found)
     few, more = found
     return max(more.seconds - few.seconds, 0.0) / (more.events - few.events)
@@ -222,5 +218,5 @@ def _copying(config: Configuration) -> float:
     """Seconds for each byte of states that are cut into shares."""
     n = max(COPIED // config.state, 1)
     rows = np.zeros((n, *config.net.layer.state_shape, config.batch), config.dtype)
-    cutting = [_seconds(partial(cut, rows, SHARES)) for _ in range(MOST)]
+    cutting = [Stopwatch().gaps(partial(cut, rows, SHARES)) for _ in range(MOST)]
     return float(np.median(cutting)) / rows.nbytes

@@ -70,11 +70,16 @@ class Course(NamedTuple):
 
     @classmethod
     def of(cls, events: Events, rates: Rates, around: float, size: int) -> Self:
-        """Price what one of so many ranks does; each event has its part of `around`."""
+        """Price what one of so many ranks does.
+
+        Each event has its part of `around`; of those between `recv_left` and
+        `send_right` it is done before the rank waits, as all that can be is.
+        """
         verbs = tuple(event for event in events if isinstance(event, Verb))
         seconds, place = np.zeros((len(verbs) + 1, len(PARTS))), 0
         for event in events:
-            seconds[place, OTHER] += around / len(events)
+            waited = place > 0 and verbs[place - 1].name == "recv_left"
+            seconds[place - waited, OTHER] += around / len(events)
             if isinstance(event, March):
                 seconds[place, LEVELS.index(event.level)] += rates.march(*event)
             else:

@@ -26,6 +26,7 @@ from mgresnet.perfmodel.rivals import bubble, data_parallel, pipeline
 from mgresnet.perfmodel.search import best_coarsening, break_even
 from mgresnet.perfmodel.tasks import TASKS
 from mgresnet.perfmodel.trace import trace
+from mgresnet.timeline import adjoints
 from mgresnet.timeline.grid import TimeGrid
 
 INFINITY = float("inf")
@@ -391,8 +392,10 @@ def test_memory_falls_with_ranks_and_with_c_points_only():
     assert gathered == [steps * WIDTH * (WIDTH + 1) * 8] * 4  # on every rank
 
 
-def test_measured_rates_are_positive_and_survive_json():
-    found = measure_rates("step", configuration(32, (4,), control=SPLINE))
+@pytest.mark.parametrize("task", TASKS)
+def test_measured_rates_are_positive_and_survive_json(task):
+    config = configuration(32, (4,), control=SPLINE, coarse_operator="third_order")
+    found = measure_rates(task, config)
     assert found.marches["coarse march every u"].batches == [1, BATCH // 2, BATCH]
     for kind, cost in found.marches.items():
         assert cost.at(8, BATCH) > 0.0, kind
@@ -401,6 +404,14 @@ def test_measured_rates_are_positive_and_survive_json():
     assert Rates.read(json.loads(json.dumps(found))) == found
     with pytest.raises(ValueError, match="without a coarse level"):
         measure_rates("step", configuration(8, (16,)))
+
+
+def test_only_the_first_call_prepares_pieces_of_an_adjoint(monkeypatch):
+    monkeypatch.setattr(adjoints, "AT_ONCE", 1)
+    trace.cache_clear()
+    found = measure_rates("adjoint", configuration(32, (4,)))
+    trace.cache_clear()
+    assert found.around("adjoint", 32, 10) > 0.0
 
 
 def test_unknown_task():

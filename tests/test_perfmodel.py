@@ -15,17 +15,18 @@ from mgresnet.parallel.clock import VirtualClock
 from mgresnet.parallel.machine import MACHINES
 from mgresnet.parallel.shares import share_length
 from mgresnet.perfmodel.clocks import Ranks
-from mgresnet.perfmodel.cost import FREE, BatchCost, Cost, Costs, Rates
+from mgresnet.perfmodel.comm import Verb
+from mgresnet.perfmodel.configuration import Configuration, slabs
+from mgresnet.perfmodel.cost import FREE, BatchCost, Cost, Rates
+from mgresnet.perfmodel.layer import March, Observed
 from mgresnet.perfmodel.measure import measure_rates
 from mgresnet.perfmodel.memory import memory
+from mgresnet.perfmodel.predict import Course, predict, replay, serial_seconds
 from mgresnet.perfmodel.rivals import bubble, data_parallel, pipeline
 from mgresnet.perfmodel.search import best_coarsening, break_even
-from mgresnet.perfmodel.solves import slabs
-from mgresnet.perfmodel.steps import (
-    Configuration,
-    predict,
-    serial_seconds,
-)
+from mgresnet.perfmodel.tasks import TASKS
+from mgresnet.perfmodel.trace import trace
+from mgresnet.timeline import adjoints
 from mgresnet.timeline.grid import TimeGrid
 
 INFINITY = float("inf")
@@ -37,12 +38,19 @@ LAYER = Cost.rate(1.0)
 BATCH, WIDTH = 5, 3
 
 
-def rates(sweep=LAYER, coarse=FREE, serial=LAYER):
-    """Only sweeps, coarse steps and serial layers cost anything; samples alike."""
-    costs = Costs(BatchCost((BATCH,), (coarse,)), *[FREE] * (len(Costs._fields) - 1))
-    costs = costs._replace(serial=serial, sweep=sweep, last=sweep, coarse=coarse)
-    whole = BatchCost((BATCH,), (serial,))
-    return Rates({}, costs, costs, FREE, FREE, FREE, FREE, whole)
+SERIAL = [f"serial {task} {keep}" for task in TASKS for keep in ("all", "c-points")]
+
+
+def rates(sweep=LAYER, coarse=FREE, around=FREE):
+    """Steps cost the same both ways, and samples alike."""
+    costs = {"fine": BatchCost((BATCH,), (sweep,))}
+    costs["coarse"] = BatchCost((BATCH,), (coarse,))
+    names = "march", "march_back", "retrace"
+    marches = {f"{level} {name}": costs[level] for level in costs for name in names}
+    marches |= dict.fromkeys(
+        ("fine prepare", "coarse prepare"), BatchCost((1,), [FREE])
+    )
+    return Rates({}, marches, dict.fromkeys([*TASKS, *SERIAL], around), 0.0, 0.0)
 
 
 def configuration(
@@ -90,44 +98,52 @@ CONFIGURATIONS = {
 }
 
 
-def solutions(config, comm):
-    """Work of both solves, and the books of a gradient and of a step of training."""
-    net, rng = config.net, np.random.default_rng(3)
+def done_by(comm, config):
+    """Marches and books of a gradient, and of a step of training."""
+    net, rng, marches = config.net, np.random.default_rng(3), []
+
+    def act(march, run, outputs):
+        marches.append(march)
+        run()
+
+    net = replace(net, layer=Observed(net.layer, act))
     n = net.opening.n_inputs if net.opening else WIDTH
     inputs, targets = rng.normal(size=(BATCH, n)), np.ones((BATCH, net.n_outputs))
-    both = {"forward": config.forward, "adjoint": config.adjoint, "comm": comm}
-    both["keep"] = config.keep
-    loss, params = mg.LeastSquares(), net.init()
-    _, _, info = mg.value_and_gradient(
-        net, params, inputs, targets, objective=loss, **both
-    )
-    gradient = comm.account
-    batches, sgd = [(inputs, targets)], mg.sgd(1e-3)
+    how = {"forward": config.forward, "adjoint": config.adjoint, "comm": comm}
+    how |= {"keep": config.keep, "objective": mg.LeastSquares()}
+    params, sgd = net.init(), mg.sgd(1e-3)
+    mg.value_and_gradient(net, params, inputs, targets, **how)
+    yield marches, comm.account
+    marches = []
     comm.reset()
-    list(mg.train(net, params, batches, optimiser=sgd, objective=loss, **both))
-    return info.forward.work, info.adjoint.work, gradient, comm.account
+    list(mg.train(net, params, [(inputs, targets)], optimiser=sgd, **how))
+    yield marches, comm.account
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_work_messages_and_bytes_are_those_of_real_runs(name, size):
+def test_marches_messages_and_bytes_are_those_of_real_runs(name, size):
     config = CONFIGURATIONS[name]
     found = run_ranks(
-        lambda comm: solutions(config, mg.VirtualTimeComm(comm, PLAIN)), size
+        lambda comm: [*done_by(mg.VirtualTimeComm(comm, PLAIN), config)], size
     )
-    gradient, step = (
-        predict(task, config, rates(), PLAIN, size) for task in ("gradient", "step")
-    )
-    for rank, (forward, adjoint, after_gradient, after_step) in enumerate(found):
-        for way, place, work in (
-            ("forward", rank, forward),
-            ("adjoint", size - 1 - rank, adjoint),
-        ):
-            counted = {key: int(n[place]) for key, n in gradient.work[way].items()}
-            assert counted == work
-        for predicted, books in ((gradient, after_gradient), (step, after_step)):
+    for i, task in enumerate(("gradient", "step")):
+        predicted = predict(task, config, rates(), PLAIN, size)
+        traced = trace(task, config, size)
+        for rank, runs in enumerate(found):
+            marches, books = runs[i]
+            events = traced.events[traced.roles[rank]]
+            assert [e for e in events if isinstance(e, March)] == marches
             sent = predicted.messages[rank], predicted.bytes[rank]
             assert sent == (books.messages, books.bytes)
+
+
+def test_a_trace_has_ranks_that_differ_and_no_others():
+    config = configuration(4 * 50 + 3, (4,))
+    traced = trace("step", config, 16)  # slabs of 3 or 4 intervals
+    assert len(traced.events) == 4
+    assert sorted(traced.layers.tolist()) == [12, 12, 16, 19]
+    assert np.array_equal(traced.layers[traced.roles], slabs(config.grid, 16))
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -138,16 +154,35 @@ def test_messages_are_those_of_real_runs_if_batches_go_in_pieces(
     monkeypatch.setattr(sharing, "AT_ONCE", 1)
     monkeypatch.setattr(sharing, "TURN", 1)
     monkeypatch.setattr(sharing, "FEWEST", 1)
-    test_work_messages_and_bytes_are_those_of_real_runs(name, size)
+    trace.cache_clear()
+    test_marches_messages_and_bytes_are_those_of_real_runs(name, size)
+    trace.cache_clear()
+
+
+class BadHead:
+    """A head that fails, on the last rank alone."""
+
+    def __getattr__(self, name):
+        return getattr(mg.Linear(WIDTH, 2), name)
+
+    def apply(self, theta, x):
+        raise RuntimeError("no outputs today")
+
+
+def test_what_fails_on_one_rank_ends_the_trace():
+    config = CONFIGURATIONS["two levels"]
+    config = replace(config, net=replace(config.net, head=BadHead()))
+    with pytest.raises(RuntimeError, match="no outputs today"):
+        trace("step", config, 4)
 
 
 def test_one_rank_does_the_counted_work():
     config = configuration(96, (4, 3), 2, relaxations=1)
     found = predict("forward", config, rates(coarse=Cost.rate(2.0)), NO_NETWORK, 1)
-    steps = {key: int(n[0]) for key, n in found.work["forward"].items()}
-    restricted = sum(n for (_, kind), n in steps.items() if kind == "restrict")
-    fine = sum(n for (level, _), n in steps.items() if level == 0)
-    assert found.seconds == fine + 2.0 * (sum(steps.values()) - fine - restricted)
+    net, inputs = config.net, np.ones((BATCH, WIDTH))
+    work = mg.solve_forward(net, net.init(), inputs, options=config.forward).work
+    fine = sum(n for (level, _), n in work.items() if level == 0)
+    assert found.seconds == fine + 2.0 * (sum(work.values()) - fine)
     assert sum(found.phases.values()) == pytest.approx(found.seconds, rel=1e-14)
 
 
@@ -163,14 +198,18 @@ def test_without_coarse_cost_and_network_ranks_share_the_sweeps(k, relaxations):
         assert speedup == pytest.approx(size / sweeps, rel=1e-14)
 
 
-@pytest.mark.parametrize("task", ["forward", "adjoint"])
-def test_ranks_share_the_coarse_solve(task):
-    """Without network and calls, samples alike: time is that of one rank, shared."""
+@pytest.mark.parametrize(("task", "marches"), [("forward", 1), ("adjoint", 2)])
+def test_ranks_share_the_coarse_steps(task, marches):
+    """Without network and calls, samples alike: time is that of one rank, shared.
+
+    Two solves and one restriction; backwards slopes are found first.
+    """
     config = replace(configuration(256, (4,), 1), batch=64)
     steps = rates(FREE, LAYER)
     for size in (1, 4, 32, 64):
         found = predict(task, config, steps, NO_NETWORK, size)
-        assert found.seconds == pytest.approx(2 * 64 * 64 / BATCH / size, rel=1e-14)
+        expected = 3 * marches * 64 * 64 / BATCH / size
+        assert found.seconds == pytest.approx(expected, rel=1e-14)
 
 
 def test_a_rank_has_at_least_one_sample():
@@ -178,7 +217,19 @@ def test_a_rank_has_at_least_one_sample():
     config, steps = configuration(256, (4,), 1), rates(FREE, LAYER)
     for size in (BATCH, 2 * BATCH, 64):
         found = predict("forward", config, steps, NO_NETWORK, size)
-        assert found.seconds == pytest.approx(2 * 64 / BATCH, rel=1e-14)
+        restricted = -(-64 // size)
+        assert found.seconds == pytest.approx(2 * 64 / BATCH + restricted, rel=1e-14)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_is_around_marches_goes_by_the_layers_and_events_of_a_rank(task):
+    config = configuration(240, (4,))
+    steps = rates(FREE, FREE, Cost.rate(1.0, call=2.0))._replace(event=0.1)
+    for size in (1, 3, 6):
+        events = max(map(len, trace(task, config, size).events))
+        found = predict(task, config, steps, NO_NETWORK, size)
+        expected = 2.0 + 240 / size + 0.1 * events
+        assert found.seconds == pytest.approx(expected, rel=1e-14)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
@@ -209,6 +260,23 @@ def test_exchanges_take_as_long_as_on_virtual_clocks(size):
         assert ranks.messages.tolist() == [b.messages for b in books]
         assert ranks.bytes.tolist() == [b.bytes for b in books]
         np.testing.assert_allclose(ranks.seconds, [b.seconds for b in books], 1e-14)
+
+
+@pytest.mark.parametrize(
+    ("verbs", "message"),
+    [
+        ((["sum"], ["gather"]), "ranks do not call the same verbs"),
+        ((["recv_left", "sum"],) * 2, "recv_left is followed by sum"),
+        ((["recv_left"],) * 2, "recv_left is followed by nothing"),
+    ],
+)
+def test_what_clocks_have_no_rule_for_is_an_error(verbs, message):
+    courses = [
+        Course(tuple(Verb(name, False, 8) for name in v), np.zeros((len(v) + 1, 3)))
+        for v in verbs
+    ]
+    with pytest.raises(ValueError, match=message):
+        replay(courses, np.arange(2), Ranks.start(2, PLAIN))
 
 
 def test_chain_is_the_recursion_it_solves():
@@ -251,9 +319,8 @@ def test_slabs_are_those_of_the_grid(size, coarsening):
 
 def test_cost_is_linear_between_sizes_and_beyond():
     cost = Cost((2, 4, 8), (1.0, 3.0, 4.0))
-    np.testing.assert_allclose(
-        cost.at(np.array([0, 2, 3, 6, 16])), [0.0, 1.0, 2.0, 3.5, 8.0]
-    )
+    found = [cost.at(n) for n in (0, 2, 3, 6, 16)]
+    np.testing.assert_allclose(found, [0.0, 1.0, 2.0, 3.5, 8.0])
 
 
 def test_batch_cost_is_linear_between_batches():
@@ -295,15 +362,15 @@ def test_pipeline_is_idle_for_its_bubble():
     found = pipeline(config, steps, NO_NETWORK, 4)
     assert found.micro_batches == 4  # as many as samples allow
     busy = (1 - found.bubble) * found.seconds
-    assert busy == pytest.approx(64 / 4, rel=1e-14)
+    assert busy == pytest.approx(2 * 64 / 4, rel=1e-14)  # there and back
     assert pipeline(config, steps, NO_NETWORK, 65) is None
 
 
 def test_data_parallel_sums_gradients():
     config, steps = configuration(64, (4,)), rates()
-    assert data_parallel(config, steps, PLAIN, 1) == pytest.approx(64)
+    assert data_parallel(config, steps, PLAIN, 1) == pytest.approx(128)
     moved = 64 * WIDTH * (WIDTH + 1) * 8 * 4 / 5
-    expected = 64 / 5 + 2 * PLAIN.allgather(5, moved)
+    expected = 128 / 5 + 2 * PLAIN.allgather(5, moved)
     assert data_parallel(config, steps, PLAIN, 5) == pytest.approx(expected)
     assert data_parallel(config, steps, PLAIN, BATCH + 1) is None
 
@@ -325,15 +392,26 @@ def test_memory_falls_with_ranks_and_with_c_points_only():
     assert gathered == [steps * WIDTH * (WIDTH + 1) * 8] * 4  # on every rank
 
 
-def test_measured_rates_are_positive_and_survive_json():
-    found = measure_rates(configuration(32, (4,), control=SPLINE))
-    for costs in (found.forward, found.adjoint):
-        assert min(costs.sweep.seconds + costs.coarse.seconds) > 0.0
-        assert costs.march.batches == found.serial.batches == (1, BATCH // 2, BATCH)
-        assert costs.march.costs[-1] == costs.coarse
+@pytest.mark.parametrize("task", TASKS)
+def test_measured_rates_are_positive_and_survive_json(task):
+    config = configuration(32, (4,), control=SPLINE, coarse_operator="third_order")
+    found = measure_rates(task, config)
+    assert found.marches["coarse march every u"].batches == [1, BATCH // 2, BATCH]
+    for kind, cost in found.marches.items():
+        assert cost.at(8, BATCH) > 0.0, kind
+    assert found.event > 0.0
+    assert all(found.around(task, 8, 10) > 0.0 for task in found.others)
     assert Rates.read(json.loads(json.dumps(found))) == found
     with pytest.raises(ValueError, match="without a coarse level"):
-        measure_rates(configuration(8, (16,)))
+        measure_rates("step", configuration(8, (16,)))
+
+
+def test_only_the_first_call_prepares_pieces_of_an_adjoint(monkeypatch):
+    monkeypatch.setattr(adjoints, "AT_ONCE", 1)
+    trace.cache_clear()
+    found = measure_rates("adjoint", configuration(32, (4,)))
+    trace.cache_clear()
+    assert found.around("adjoint", 32, 10) > 0.0
 
 
 def test_unknown_task():
@@ -360,7 +438,7 @@ def test_command_prints_writes_and_reads_again(tmp_path, capsys):
     assert table in out
     assert main([*again, "--machine", str(folder / "model.json")]) == 2
     assert "lacks one of" in capsys.readouterr().err
-    found["rates"][1].pop()
+    found["rates"].pop()
     (folder / "older.json").write_text(json.dumps(found))
     assert main([*asked, "--rates", str(folder / "older.json")]) == 2
     assert "older.json has costs of another version" in capsys.readouterr().err

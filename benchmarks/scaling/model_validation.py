@@ -1,11 +1,13 @@
 """Compare the performance model with runs of the package on virtual clocks.
 
-Ranks are threads that wait without spinning: a virtual clock counts the CPU time of its
-own thread, so that sixteen of them need no sixteen cores.  The model's costs are timed
-on one rank beside the runs; nothing is fitted to them.  Several rounds do both, and
-medians count: of every stretch between verbs, and of predictions.
+A hundred configurations are drawn, each with a task and a number of ranks.  Ranks are
+threads that wait without spinning: a virtual clock counts the CPU time of its own
+thread, so that sixteen of them need no sixteen cores.  The model's costs are timed on
+one rank before the run, and nothing is fitted to it.  Every stretch between verbs
+counts with its median over the repetitions, and of several rounds over all cases the
+one whose error is the middle one.
 
-    python benchmarks model_validation [--quick]
+    python benchmarks model_validation [--seed 2030] [--number 100] [--quick]
 """
 
 import argparse
@@ -13,9 +15,8 @@ import os
 import sys
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 # One thread each; and freed memory stays with the process, or what an allocation costs
 # would depend on what ran before.
@@ -44,152 +45,131 @@ import mgresnet as mg  # noqa: E402
 from harness.machine import stamp  # noqa: E402
 from harness.results import path_of, save  # noqa: E402
 from mgresnet.arrays import memory  # noqa: E402
+from mgresnet.layers.coarse import COARSE_OPERATORS  # noqa: E402
 from mgresnet.parallel.clock import Stretches  # noqa: E402
 from mgresnet.parallel.machine import MACHINES  # noqa: E402
-from mgresnet.perfmodel.cost import Rates  # noqa: E402
+from mgresnet.perfmodel.configuration import Configuration  # noqa: E402
 from mgresnet.perfmodel.measure import measure_rates  # noqa: E402
-from mgresnet.perfmodel.steps import Configuration, Prediction, predict  # noqa: E402
+from mgresnet.perfmodel.predict import predict  # noqa: E402
+from mgresnet.perfmodel.tasks import TASKS, Problem  # noqa: E402
 from mgresnet.plotting.style import STYLE  # noqa: E402
 
 MACHINE = MACHINES["infiniband"]
-ROUNDS = 3  # over all cases, minutes apart: the machine is faster now, slower then
-REPEATS = 7  # in a round
-RANKS = (1, 2, 4, 8, 16)
-TASKS = ("forward", "gradient", "step")
+REPEATS = 11
+ROUNDS = 3  # over all cases: the machine is faster now, slower then
+MOST_RANKS = 16
+NUMBERS = 2**20  # most numbers in the states of all layers
 
 
 class Case(NamedTuple):
-    """A network, a batch, and how it is solved."""
+    """A network, a batch, how it is solved, and what is compared."""
 
     depth: int
     width: int
     batch: int
     coarsening: tuple[int, ...]
     iterations: int
+    adjoint_iterations: int
     relaxations: int
+    operator: str
     control: int
-    store: str
+    keep: str
+    task: str
+    ranks: int
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Self:
+        """Draw one that fits in memory and has an interval for every rank."""
+        while True:
+            depth = int(2.0 ** rng.uniform(5.0, 11.0))
+            width, batch = (int(2.0 ** rng.uniform(2.0, n)) for n in (6.0, 8.0))
+            coarsening = (int(2.0 ** rng.uniform(1.0, 6.0)),)
+            if rng.random() < 0.3:
+                coarsening += (int(rng.integers(2, 5)),)
+            most = depth
+            for m in coarsening:
+                most //= m
+            if most >= 2 and depth * width * batch <= NUMBERS:
+                break
+        return cls(
+            depth,
+            width,
+            batch,
+            coarsening,
+            iterations=int(rng.integers(0, 4)),
+            adjoint_iterations=int(rng.integers(0, 4)),
+            relaxations=int(rng.integers(0, 2)),
+            operator=str(rng.choice([*COARSE_OPERATORS])),
+            control=int(rng.choice([0, 0, 8, 20])),
+            keep=str(rng.choice(["all", "c-points"])),
+            task=str(rng.choice([*TASKS])),
+            ranks=int(rng.integers(1, min(most, MOST_RANKS) + 1)),
+        )
 
     @property
     def config(self) -> Configuration:
         """For the model."""
         control = mg.BSpline(self.control) if self.control else mg.Free()
         net = mg.Network(mg.Dense(self.width), self.depth, control=control)
-        options = mg.MGRITOptions(
+        forward = mg.MGRITOptions(
             coarsening=self.coarsening,
             relaxations=self.relaxations,
             max_iterations=self.iterations,
             tolerance=0.0,
+            coarse_operator=self.operator,
         )
-        return Configuration(net, self.batch, 8, options, options, self.store)
+        adjoint = replace(forward, max_iterations=self.adjoint_iterations)
+        return Configuration(net, self.batch, 8, forward, adjoint, self.keep)
 
 
-CASES = (
-    Case(256, 8, 32, (8,), 1, 0, 0, "all"),
-    Case(512, 8, 128, (16,), 2, 1, 12, "c-points"),
-    Case(1024, 8, 128, (8, 4), 1, 0, 0, "c-points"),
-    Case(1024, 8, 32, (32,), 0, 0, 12, "all"),
-    Case(256, 32, 128, (16,), 1, 1, 0, "c-points"),
-    Case(512, 32, 32, (16,), 2, 0, 0, "all"),
-    Case(1024, 32, 128, (32,), 1, 0, 12, "c-points"),
-    Case(1024, 32, 128, (16, 4), 1, 1, 0, "all"),
-    Case(512, 32, 128, (8,), 0, 0, 0, "c-points"),
-    Case(1024, 32, 32, (16,), 1, 0, 0, "c-points"),
-)
-QUICK = CASES[1:6:2]
+def measured(case: Case) -> float:
+    """Virtual seconds of the last rank; stretches take medians over repetitions."""
+    config, stretches = case.config, [Stretches() for _ in range(case.ranks)]
 
-
-def task_of(name: str, case: Case, comm: Any) -> Any:
-    """Call that does a task on this rank."""
-    config = case.config
-    net, options = config.net, config.forward
-    rng = np.random.default_rng(7)
-    inputs = rng.normal(size=(case.batch, case.width))
-    targets = np.zeros_like(inputs)
-    params = mg.local_slab(net, net.init(), options=options, comm=comm)
-    both = {"forward": options, "adjoint": options, "comm": comm, "keep": case.store}
-    loss = {"objective": mg.LeastSquares()}
-    if name == "forward":
-        plain = replace(net, control=mg.Free())
-        rows = mg.local_slab(plain, plain.init(), options=options, comm=comm)
-        call = partial(mg.solve_forward, options=options, comm=comm, keep=case.store)
-        return partial(call, plain, rows, inputs)
-    if name == "gradient":
-        call = partial(mg.value_and_gradient, **loss, **both)
-        return partial(call, net, params, inputs, targets)
-    batches = [(inputs, targets)] * (REPEATS + 1)
-    adam = mg.adam(1e-9)
-    return partial(next, mg.train(net, params, batches, optimiser=adam, **loss, **both))
-
-
-class Run(NamedTuple):
-    """A task of a case, and what stretches of its ranks usually take."""
-
-    case: Case
-    task: str
-    stretches: tuple[Stretches, ...]
-
-
-def runs_of(case: Case) -> list[Run]:
-    """All tasks on all numbers of ranks."""
-    most = case.config.grid.steps[-1]
-    sizes = [size for size in RANKS if size <= most]
-    ranks = ((task, range(size)) for size in sizes for task in TASKS)
-    return [Run(case, task, tuple(Stretches() for _ in r)) for task, r in ranks]
-
-
-def measured(run: Run) -> dict[str, Any]:
-    """Virtual seconds of the last rank, and most CPU seconds of a rank.
-
-    Of the last repetition, whose stretches take the medians over all so far.
-    """
-    case, task, stretches = run
-
-    def work(plain: Any) -> Any:
+    def work(plain: Any) -> float:
         comm = mg.VirtualTimeComm(plain, MACHINE)
-        call = task_of(task, case, comm)
+        net, options = config.net, config.forward
+        own = mg.local_slab(net, net.init(), options=options, comm=comm)
+        call = TASKS[case.task](Problem(config, net, own, comm))
         call()
         for _ in range(REPEATS):
             plain.sum(np.zeros(1))
             comm.reset(stretches[plain.rank])
             call()
-            account = comm.account
-        return account[:2]
+            seconds = comm.clock
+        return seconds
 
-    ranks = len(stretches)
-    seconds, computed = np.max(run_ranks(work, ranks), axis=0).tolist()
+    return max(run_ranks(work, case.ranks, timeout=600.0))
+
+
+def compare(case: Case) -> dict[str, Any]:
+    """Measured and predicted seconds."""
+    task, config = case.task, case.config
+    found = predict(task, config, measure_rates(task, config), MACHINE, case.ranks)
+    seconds, predicted = measured(case), found.seconds
     return {
-        "case": case,
-        "task": task,
-        "ranks": ranks,
+        "case": case._asdict(),
+        "task": case.task,
+        "ranks": case.ranks,
         "measured": seconds,
-        "computed": computed,
+        "predicted": predicted,
+        "error": predicted / seconds - 1.0,
+        "phases": found.phases,
     }
 
 
-def compare(quick: bool) -> list[dict[str, Any]]:
-    """Rows of measured and predicted seconds."""
-    runs = {case: runs_of(case) for case in (QUICK if quick else CASES)}
-    rates: dict[Case, list[Rates]] = {case: [] for case in runs}
-    for _ in range(ROUNDS):
-        rows = []
-        for case in runs:
-            rates[case].append(measure_rates(case.config))
-            rows += [measured(run) for run in runs[case]]
-    for row in rows:
-        case = row["case"]
-        found = predicted(row["task"], case, rates[case], row["ranks"])
-        row["predicted"] = found.seconds
-        row["error"] = found.seconds / row["measured"] - 1.0
-        row["phases"] = found.phases
-        row["case"] = case._asdict()
+def compare_all(cases: list[Case]) -> list[dict[str, Any]]:
+    """Compare in all cases, one after the other."""
+    rows = []
+    for case in cases:
+        rows.append(compare(case))
+        print(f"{rows[-1]['error']:+.0%}  {tuple(case)}", flush=True)
     return rows
 
 
-def predicted(task: str, case: Case, rates: list[Rates], size: int) -> Prediction:
-    """Median over rates of several rounds."""
-    found = [predict(task, case.config, r, MACHINE, size) for r in rates]
-    return sorted(found, key=lambda p: p.seconds)[len(found) // 2]
+def median(found: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+    """Of the rounds of a case the one whose error is the middle one."""
+    return sorted(found, key=lambda row: row["error"])[len(found) // 2]
 
 
 def quartiles(rows: list[dict[str, Any]]) -> list[float]:
@@ -202,7 +182,7 @@ def quartiles(rows: list[dict[str, Any]]) -> list[float]:
 def report(rows: list[dict[str, Any]]) -> None:
     """Print errors by task and ranks, and the worst."""
     for name in ("task", "ranks"):
-        for value in dict.fromkeys(row[name] for row in rows):
+        for value in sorted({row[name] for row in rows}):
             some = [row for row in rows if row[name] == value]
             spread = "  ".join(f"{q:6.1%}" for q in quartiles(some))
             signed = float(np.median([row["error"] for row in some]))
@@ -239,7 +219,7 @@ def settle() -> None:
     Ranks that are processes would each keep memory for what comes next; so do these,
     although they share what is kept.
     """
-    memory.LIMIT *= max(RANKS)
+    memory.LIMIT *= MOST_RANKS
     sys.setswitchinterval(1.0)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
@@ -249,12 +229,26 @@ def main() -> None:
     """Run, compare, save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few cases")
+    parser.add_argument("--seed", type=int, default=2030)
+    parser.add_argument("--number", type=int, default=100, help="of cases")
     arguments = parser.parse_args()
     settle()
     started = time.perf_counter()
-    rows = compare(arguments.quick)
-    report(rows)
+    rng = np.random.default_rng(arguments.seed)
+    cases = [Case.draw(rng) for _ in range(4 if arguments.quick else arguments.number)]
     path = path_of("model_validation", arguments.quick)
-    save(path, {"machine": stamp(), "quartiles": quartiles(rows), "runs": rows})
+    rounds: list[list[dict[str, Any]]] = []
+    while len(rounds) < (1 if arguments.quick else ROUNDS):
+        rounds.append(compare_all(cases))
+        rows = [median(found) for found in zip(*rounds, strict=True)]
+        content = {"machine": stamp(), "seed": arguments.seed}
+        content |= {"quartiles_of_rounds": [quartiles(found) for found in rounds]}
+        content |= {"quartiles": quartiles(rows), "runs": rows}
+        save(path, content)
+    report(rows)
     draw(path.with_suffix(".png"), rows)
     print(f"{time.perf_counter() - started:.0f} s; wrote {path} and the figure")
+
+
+if __name__ == "__main__":
+    main()

@@ -17,17 +17,14 @@ from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network
 from mgresnet.parallel import Machine, TimeComm
 from mgresnet.parallel.machine import MACHINES
+from mgresnet.perfmodel.configuration import Configuration
 from mgresnet.perfmodel.cost import Rates
 from mgresnet.perfmodel.measure import about, measure_rates
 from mgresnet.perfmodel.memory import memory
+from mgresnet.perfmodel.predict import predict, serial_seconds
 from mgresnet.perfmodel.rivals import data_parallel, pipeline
 from mgresnet.perfmodel.search import best_coarsening, break_even
-from mgresnet.perfmodel.steps import (
-    TASKS,
-    Configuration,
-    predict,
-    serial_seconds,
-)
+from mgresnet.perfmodel.tasks import TASKS
 
 COLUMNS = "{:>6}  {:>9} {:>8} {:>10} {:>8}  {:>14} {:>8}  {:>8} {:>7}  {:>8}"
 POWERS = ",".join(str(2**k) for k in range(17))
@@ -109,14 +106,14 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
     )
     itemsize = {"float64": 8, "float32": 4}[a.dtype]
     config = Configuration(net, a.batch_size, itemsize, forward, adjoint, a.keep)
-    rates = read_rates(a.rates, config) if a.rates else None
+    rates = read_rates(a.rates, a.task, config) if a.rates else None
     return Setup(a.task, config, _machine(a.machine), ranks, rates, a.output)
 
 
 def run(setup: Setup, comm: TimeComm) -> int:
     """Predict, print, write; return the exit code."""
     task, config, machine = setup.task, setup.config, setup.machine
-    rates = setup.rates or measure_rates(config)
+    rates = setup.rates or measure_rates(task, config)
     serial = serial_seconds(task, config, rates)
     rows = [_row(setup, rates, size, serial) for size in setup.ranks]
     even = break_even(task, config, rates, machine)
@@ -145,7 +142,7 @@ def run(setup: Setup, comm: TimeComm) -> int:
     return 0
 
 
-def read_rates(path: Path, config: Configuration) -> Rates:
+def read_rates(path: Path, task: str, config: Configuration) -> Rates:
     """Costs that an earlier run has written, if they fit."""
     found = json.loads(path.read_text(encoding="utf-8"))
     if "rates" not in found:
@@ -154,8 +151,8 @@ def read_rates(path: Path, config: Configuration) -> Rates:
             "--output has written; a file from mgresnet scale is for --machine"
         )
     try:
-        rates, needed = Rates.read(found["rates"]), about(config)
-    except (TypeError, ValueError) as error:
+        rates, needed = Rates.read(found["rates"]), about(task, config)
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
             f"--rates {path} has costs of another version of mgresnet; leave --rates "
             "out to measure again"

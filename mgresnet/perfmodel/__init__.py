@@ -1,6 +1,8 @@
 """What a configuration costs: predicted seconds, messages and memory on P ranks.
 
-`clocks` has P clocks and the verbs of a communicator, `solves` and `steps` go through
-them as the engine and the training step do, `cost` and `measure` say what computing
-takes here, `search` and `rivals` compare configurations.
+The engine is not modelled but traced: `tasks` are calls of the package, and `trace`
+makes them on a few of the ranks, with a layer that marches nothing (`layer`) and
+neighbours that are not there (`comm`).  `predict` replays on P clocks (`clocks`) what
+was noted, and `measure` says what computing takes here (`cost`); `search` and `rivals`
+compare configurations, `memory` counts bytes.
 """

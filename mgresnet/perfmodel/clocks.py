@@ -71,10 +71,10 @@ class Ranks:
         """Let every rank compute, its own time or one for all."""
         self.seconds[:] += seconds
 
-    def shift(self, n_bytes: int) -> None:
-        """Send to the right, receive from the left."""
-        arrival = self.seconds[:-1] + self.machine.message(n_bytes)
-        self._send(n_bytes)
+    def shift(self, n_bytes: Ints) -> None:
+        """Send to the right, receive from the left; all equally many bytes."""
+        arrival = self.seconds[:-1] + self.machine.message(n_bytes[0])
+        self._send(n_bytes[0])
         np.maximum(self.seconds[1:], arrival, out=self.seconds[1:])
 
     def chain(self, seconds: Floats, n_bytes: int) -> None:
@@ -91,15 +91,14 @@ class Ranks:
         self.seconds[:] = path + latest
         self._send(n_bytes)
 
-    def gather(self, n_bytes: Any) -> None:
+    def gather(self, n_bytes: Ints) -> None:
         """Gather so many bytes from every rank; their lengths go first."""
-        parts = np.broadcast_to(n_bytes, self.seconds.shape)
         self._tell_lengths()
-        self._collective(int(parts.sum() - parts.min()))
+        self._collective(int(n_bytes.sum() - n_bytes.min()))
 
-    def sum(self, n_bytes: int) -> None:
-        """Sum arrays of so many bytes."""
-        self._collective(n_bytes * (self.size - 1))
+    def sum(self, n_bytes: Ints) -> None:
+        """Sum arrays of equally many bytes."""
+        self._collective(int(n_bytes[0]) * (self.size - 1))
 
     def to_shares(self, shares: Ints) -> None:
         """Give every other rank its share; so many bytes are one of what a rank has."""

@@ -1,41 +1,34 @@
-"""Seconds that operations of one rank take, as functions of how many layers they do."""
+"""Seconds that one rank computes: marches, and everything around them."""
 
+import itertools
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
-
-import numpy as np
-from numpy.typing import NDArray
 
 
 class Cost(NamedTuple):
-    """Seconds of an operation, piecewise linear between sizes at which it was timed.
+    """Seconds, piecewise linear between sizes for which they were measured.
 
     The first piece goes on to size 0, never below zero; from the last size on the slope
     is that from the first size to the last.
     """
 
-    sizes: tuple[int, ...]  # increasing, at least two
-    seconds: tuple[float, ...]
+    sizes: Sequence[int]  # increasing, at least two
+    seconds: Sequence[float]
 
     @classmethod
     def rate(cls, each: float, call: float = 0.0) -> Self:
-        """So many seconds for each layer, and for the call."""
+        """So many seconds for each of what is counted, and for the call."""
         return cls((0, 1), (call, call + each))
 
-    @classmethod
-    def read(cls, found: Any) -> Self:
-        """From JSON."""
-        sizes, seconds = found
-        return cls(tuple(sizes), tuple(seconds))
-
-    def at(self, n: Any) -> NDArray[np.float64]:
-        """Seconds at any sizes."""
-        x, y = np.asarray(self.sizes), np.asarray(self.seconds)
-        right = np.clip(np.searchsorted(x, n), 1, len(x) - 1)
+    def at(self, n: float) -> float:
+        """Seconds at any size."""
+        x, y = self.sizes, self.seconds
+        right = min(max(bisect_left(x, n), 1), len(x) - 1)
         left = right - 1
         slope = (y[right] - y[left]) / (x[right] - x[left])
-        beyond = np.maximum(n - x[-1], 0) * (y[-1] - y[0]) / (x[-1] - x[0])
-        inside = y[left] + slope * (np.minimum(n, x[-1]) - x[left])
-        return np.asarray(np.maximum(inside, 0.0) + beyond)
+        beyond = max(n - x[-1], 0) * (y[-1] - y[0]) / (x[-1] - x[0])
+        return max(y[left] + slope * (min(n, x[-1]) - x[left]), 0.0) + beyond
 
 
 FREE = Cost.rate(0.0)
@@ -47,68 +40,60 @@ class BatchCost(NamedTuple):
     Of one batch size alone it is proportional to the batch.
     """
 
-    batches: tuple[int, ...]  # increasing
-    costs: tuple[Cost, ...]
-
-    @classmethod
-    def read(cls, found: Any) -> Self:
-        """From JSON."""
-        batches, costs = found
-        return cls(tuple(batches), tuple(map(Cost.read, costs)))
+    batches: Sequence[int]  # increasing
+    costs: Sequence[Cost]
 
     def at(self, n: float, batch: float) -> float:
         """Seconds at a size and a number of samples."""
-        seconds = tuple(float(cost.at(n)) for cost in self.costs)
+        seconds = [cost.at(n) for cost in self.costs]
         if len(seconds) == 1:
             return seconds[0] * batch / self.batches[0]
-        return float(Cost(self.batches, seconds).at(batch))
-
-
-class Costs(NamedTuple):
-    """What a solve in one direction is made of; sizes count what the comment says."""
-
-    march: BatchCost  # coarse steps: all, for a share of the samples
-    serial: Cost  # layers: a whole serial solve
-    rest: Cost  # layers: all of a parallel solve that is not listed below
-    sweep: Cost  # layers: F-relaxation of the finest level
-    last: Cost  # layers: the last sweep; backwards it also finds the gradient
-    coarse: Cost  # coarse steps: F-relaxation of a level between
-    restrict: Cost  # coarse steps: pose the coarse problem
-    relax: Cost  # C-points: C-relaxation
-    correct: Cost  # C-points: coarse-grid correction
-    measure: Cost  # C-points: norms of residuals and states
-    copy: Cost  # states: to a message, or from one
-
-    @classmethod
-    def read(cls, found: Any) -> Self:
-        """From JSON."""
-        march, *costs = found
-        return cls(BatchCost.read(march), *map(Cost.read, costs))
+        return Cost(self.batches, seconds).at(batch)
 
 
 class Rates(NamedTuple):
-    """Costs of everything in a training step, for one width, batch, dtype and store."""
+    """What computing costs, for one width, batch, dtype and coarsening."""
 
     about: dict[str, Any]  # what they were measured for
-    forward: Costs
-    adjoint: Costs
-    ends: Cost  # layers: all of a gradient but its two solves and `collect`
-    collect: Cost  # layers: add to the gradient for the coefficients of a control
-    estimate: Cost  # coarsest intervals: estimate of the gradient's error, no marches
-    update: Cost  # layers: norms, optimiser, and what else is between gradients
-    serial: BatchCost  # layers: best serial step
+    marches: dict[str, BatchCost]  # by kind
+    others: dict[str, Cost]  # layers: all of a task but its events, by task
+    event: float  # around each event: a march, or a call of a communicator
+    copy: float  # for each byte to a message, or from one
 
     @classmethod
     def read(cls, found: Any) -> Self:
         """From JSON."""
-        about, forward, adjoint, ends, collect, estimate, update, serial = found
-        return cls(
-            about,
-            Costs.read(forward),
-            Costs.read(adjoint),
-            Cost.read(ends),
-            Cost.read(collect),
-            Cost.read(estimate),
-            Cost.read(update),
-            BatchCost.read(serial),
-        )
+        about, marches, others, event, copy = found
+        costs = {
+            kind: BatchCost(batches, [Cost(*cost) for cost in some])
+            for kind, (batches, some) in marches.items()
+        }
+        around = {task: Cost(*cost) for task, cost in others.items()}
+        return cls(about, costs, around, event, float(copy))
+
+    def around(self, task: str, layers: int, events: int) -> float:
+        """Seconds of all but marches and messages, on a rank with so many layers."""
+        return self.others[task].at(layers) + self.event * events
+
+    def march(self, kind: str, steps: float, samples: float) -> float:
+        """Seconds of a march; of its own kind, or else of the one most like it.
+
+        Raises
+        ------
+        ValueError
+            If there is none of its level and name.
+        """
+        known = {other: _common_words(kind, other) for other in self.marches}
+        best = max(known, key=known.__getitem__, default="")
+        if known.get(best, 0) < 2:
+            raise ValueError(
+                f"the rates have no cost of a {kind!r}; needed those that were "
+                "measured for this configuration"
+            )
+        return self.marches[best].at(steps, samples)
+
+
+def _common_words(one: str, other: str) -> int:
+    """Number of words that both begin with."""
+    pairs = zip(one.split(), other.split(), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -1,38 +1,50 @@
-"""Time on the spot what the model's costs are: the engine's own functions, one rank.
+"""Time on the spot what computing costs: the package's own tasks, on one rank.
 
-Nothing here runs on several ranks, and nothing is fitted to runs that do.  Functions
-are timed in turns, at a few numbers of intervals, in CPU seconds; medians count.  What
-a solve or a step does beyond the functions timed one by one is the difference from a
-whole one.
+A layer hands its marches on and holds a stopwatch; what else a task takes is the cost
+of what is around them.  Nothing here runs on several ranks, and nothing is fitted to
+runs that do.  Tasks are timed in turns, at a few numbers of intervals, in CPU seconds;
+medians count.
 """
 
+import itertools
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from functools import cache, partial
+from types import SimpleNamespace
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from mgresnet.perfmodel.cost import FREE, BatchCost, Cost, Costs, Rates
-from mgresnet.perfmodel.steps import Configuration
-from mgresnet.perfmodel.trial import Runs, Trial
+from mgresnet.parallel import SerialComm
+from mgresnet.parallel.shares import cut
+from mgresnet.perfmodel.configuration import Configuration
+from mgresnet.perfmodel.cost import BatchCost, Cost, Rates
+from mgresnet.perfmodel.layer import March, Observed
+from mgresnet.perfmodel.predict import KEEPS
+from mgresnet.perfmodel.tasks import TASKS, Call, Problem, key_of
+from mgresnet.perfmodel.trace import trace
 
-LARGEST = 2**22  # numbers in the states of a network that is timed in full
-FEWEST, MOST = 5, 21  # rounds
-BUDGET = 0.04  # seconds after which no further round starts
+LARGEST = 2**21  # numbers in the states of a network that is timed
+FEWEST, MOST = 6, 21  # rounds
+BUDGET = 0.03  # seconds of a task after which no further round starts
+OBSERVED = 101  # marches of nothing, to time observing itself
+FEW_AND_MORE = (0, 3)  # iterations, to time one by one
 SHARES = 4  # batches that are timed beside the whole, each half of the last
-PER_LAYER = ("serial", "rest", "sweep", "last")
-WAYS = ("forward", "adjoint")
-Times = dict[str, float]
+COPIED = 2**18  # bytes of states that are cut into shares
+Seconds = defaultdict[March, list[float]]
 
 
-def measure_rates(config: Configuration) -> Rates:
-    """Time what a training step of a configuration consists of.
+def measure_rates(task: str, config: Configuration) -> Rates:
+    """Time what a task consists of.
 
     Parameters
     ----------
+    task : str
+        Key of `TASKS`.
     config : Configuration
-        At least its first coarsening factor must be in use.  Coarser levels are taken
-        to cost what the second does.
+        At least its first coarsening factor must be in use.
 
     Raises
     ------
@@ -44,38 +56,24 @@ def measure_rates(config: Configuration) -> Rates:
             f"coarsening {config.forward.coarsening} leaves depth {config.net.depth} "
             "without a coarse level, needed a factor of at most the depth"
         )
-    m = config.grid.factors[0]
-    batches = _batches(config.batch)
-    shares = [_marches(config, batch) for batch in batches[:-1]]
-    counts = list(_counts(config, config.batch))
-    trials = [Trial.draw(config, m * n, config.batch) for n in counts]
-    found = [_parts(_times(trial), trial.fused) for trial in trials]
-
-    def cost(name: str, each: int) -> Cost:
-        return _cost([n * each for n in counts], [t[name] for t in found])
-
-    def costs(way: str) -> Costs:
-        march = *(share[way] for share in shares), cost(f"{way} coarse", 1)
-        fields = Costs._fields[1:]
-        parts = [cost(f"{way} {f}", m if f in PER_LAYER else 1) for f in fields]
-        return Costs(BatchCost(batches, march), *parts)
-
-    return Rates(
-        about=about(config),
-        forward=costs("forward"),
-        adjoint=costs("adjoint"),
-        ends=cost("ends", m),
-        collect=cost("collect", m) if config.net.control.shared else FREE,
-        estimate=cost("estimate", 1),
-        update=cost("update", m),
-        serial=_serial_steps(config, batches, (m * counts[0], m * counts[-1])),
-    )
+    watch, event = Stopwatch(), _event(config)
+    others: dict[str, dict[int, float]] = defaultdict(dict)
+    for batch in _batches(config.batch):
+        for depth in _depths(config, batch):
+            runs = [*_runs(task, config, depth, batch, watch)]
+            _take_turns(runs)
+            for run in runs if batch == config.batch else ():
+                others[run.key][depth] = run.seconds - event * run.events
+    costs = {key: _cost(found) for key, found in others.items()}
+    marches, copy = _by_kind(watch.marches), _copying(config)
+    return Rates(about(task, config), marches, costs, event, copy)
 
 
-def about(config: Configuration) -> dict[str, Any]:
+def about(task: str, config: Configuration) -> dict[str, Any]:
     """What rates depend on."""
     control = config.net.control
     return {
+        "task": task,
         "width": config.net.layer.state_shape[0],
         "batch_size": config.batch,
         "itemsize": config.itemsize,
@@ -86,19 +84,104 @@ def about(config: Configuration) -> dict[str, Any]:
     }
 
 
-def take_turns(runs: Runs) -> Times:
-    """Median CPU seconds of every run, in turns, after one that may compile."""
-    for run in runs.values():
+class Stopwatch:
+    """Has marches done, and times them and the gaps between them."""
+
+    def __init__(self) -> None:
+        self.marches: Seconds = defaultdict(list)
+        self._gaps: list[float] = []
+        self._since = 0.0
+
+    def act(self, march: March, run: Call, _: Any) -> None:
+        """Have a march done."""
+        started = time.thread_time()
+        self._gaps.append(started - self._since)
         run()
+        self._since = time.thread_time()
+        self.marches[march].append(self._since - started)
+
+    def gaps(self, call: Call) -> list[float]:
+        """Seconds before, between and behind the marches of a call."""
+        self._gaps, self._since = [], time.thread_time()
+        call()
+        return [*self._gaps, time.thread_time() - self._since]
+
+
+class Timed(NamedTuple):
+    """A task on one rank whose marches are timed."""
+
+    key: str
+    call: Call
+    events: int
+    watch: Stopwatch
+    rounds: list[list[float]]  # gaps of every call
+
+    @classmethod
+    def of(cls, task: str, config: Configuration, watch: Stopwatch) -> Self:
+        """Random numbers for a configuration."""
+        net, params = config.net, config.net.init(dtype=config.dtype)
+        layer: Any = Observed(net.layer, watch.act)
+        problem = Problem(config, replace(net, layer=layer), params, SerialComm())
+        call, events = TASKS[task](problem), trace(task, config, 1).events[0]
+        return cls(key_of(task, config), call, len(events), watch, [])
+
+    def run(self) -> None:
+        """Make the call."""
+        self.rounds.append(self.watch.gaps(self.call))
+
+    @property
+    def seconds(self) -> float:
+        """Usual seconds of all gaps, but for what it takes to observe marches.
+
+        The first call may compile, and prepares what later ones find.
+        """
+        gaps = np.median(self.rounds[1:], axis=0)
+        return float(gaps.sum()) - (len(gaps) - 1) * _observing()
+
+
+@cache
+def _observing() -> float:
+    """Seconds that it takes to observe a march; they are not around it without."""
+    watch, none = Stopwatch(), np.zeros((1, 1))
+    nothing: Any = SimpleNamespace(march=lambda *_: None, span=2, n=1)
+    march = partial(Observed(nothing, watch.act).march, nothing, *[none] * 4)
+    return float(np.median([sum(watch.gaps(march)) for _ in range(OBSERVED)]))
+
+
+def _runs(
+    task: str, config: Configuration, depth: int, batch: int, watch: Stopwatch
+) -> Iterator[Timed]:
+    """A task at another depth and batch size, also layer after layer."""
+    trial = replace(config, net=replace(config.net, depth=depth), batch=batch)
+    for way in (trial, *map(trial.serially, KEEPS)):
+        yield Timed.of(task, way, watch)
+
+
+def _event(config: Configuration) -> float:
+    """Seconds for each event of a gradient that iterations bring, around marches."""
+    m = config.grid.factors[0]
+    config = replace(config, net=replace(config.net, depth=2 * m))
+    found = []
+    for k in FEW_AND_MORE:
+        forward, adjoint = (
+            replace(o, initial_guess="coarse", max_iterations=k)
+            for o in (config.forward, config.adjoint)
+        )
+        way = replace(config, forward=forward, adjoint=adjoint)
+        found.append(Timed.of("gradient", way, Stopwatch()))
+    _take_turns(found)
+    few, more = found
+    return max(more.seconds - few.seconds, 0.0) / (more.events - few.events)
+
+
+def _take_turns(runs: Sequence[Timed]) -> None:
+    """Make every call in turns."""
     started, rounds = time.thread_time(), 0
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    while rounds < FEWEST or (rounds < MOST and time.thread_time() - started < BUDGET):
-        for name, run in runs.items():
-            before = time.thread_time()
-            run()
-            times[name].append(time.thread_time() - before)
+    budget = BUDGET * len(runs)
+    while rounds < FEWEST or (rounds < MOST and time.thread_time() - started < budget):
+        for run in runs:
+            run.run()
         rounds += 1
-    return {name: float(np.median(found)) for name, found in times.items()}
 
 
 def _batches(batch: int) -> tuple[int, ...]:
@@ -107,68 +190,36 @@ def _batches(batch: int) -> tuple[int, ...]:
     return tuple(sorted({1, *shares}))
 
 
-def _counts(config: Configuration, batch: int) -> Iterator[int]:
-    """Numbers of intervals to time: powers of four, up to all or as memory allows."""
-    numbers = config.grid.factors[0] * batch * config.sample // config.itemsize
+def _depths(config: Configuration, batch: int) -> Iterator[int]:
+    """Depths to time: few intervals, more, and as many as there are or may be."""
+    m = config.grid.factors[0]
+    numbers = m * batch * config.sample // config.itemsize
     most = max(min(config.grid.steps[1], LARGEST // numbers), 2)
-    n = 1
-    while 2 * n < most:
-        yield n
-        n *= 4
-    yield most
+    yield from (m * n for n in sorted({1, max(most // 8, 1), most}))
 
 
-def _cost(sizes: Sequence[int], seconds: Sequence[float]) -> Cost:
+def _cost(found: dict[int, float]) -> Cost:
     """Cost that never falls."""
-    rising = np.maximum.accumulate([max(t, 0.0) for t in seconds])
-    return Cost(tuple(sizes), tuple(rising.tolist()))
+    sizes = sorted(found)
+    rising = [*itertools.accumulate((max(found[n], 0.0) for n in sizes), max)]
+    return Cost(sizes, rising) if len(sizes) > 1 else Cost([0, *sizes], [0.0, *rising])
 
 
-def _marches(config: Configuration, batch: int) -> dict[str, Cost]:
-    """Marches through a coarsest level for so many samples, by way."""
-    m, counts = config.grid.factors[0], list(_counts(config, batch))
-    trials = [Trial.draw(config, m * n, batch) for n in counts]
-    found = [take_turns(trial.marches()) for trial in trials]
-    return {way: _cost(counts, [t[way] for t in found]) for way in WAYS}
+def _by_kind(marches: Seconds) -> dict[str, BatchCost]:
+    """Costs of marches, by what they have done."""
+    found: dict[str, dict[int, dict[int, float]]] = {}
+    for (kind, steps, samples), seconds in marches.items():
+        sizes = found.setdefault(kind, {}).setdefault(samples, {})
+        sizes[steps] = float(np.median(seconds))
+    return {
+        kind: BatchCost(sorted(b), [_cost(b[n]) for n in sorted(b)])
+        for kind, b in found.items()
+    }
 
 
-def _times(trial: Trial) -> Times:
-    times: Times = {}
-    for group in trial.runs():
-        times.update(take_turns(group))
-    return times
-
-
-def _parts(times: Times, fused: bool) -> Times:
-    """Costs from times: whole runs without what is known of them."""
-    parts = dict(times)
-    gradient = times["gradient"] - times["collect"] + fused * times["forward last"]
-    for way in WAYS:
-        sweep, last, restrict, coarse = (
-            times[f"{way} {part}"] for part in ("sweep", "last", "restrict", "coarse")
-        )
-        iteration = 0.5 * (times[f"{way} 2"] - times[f"{way} 0"])
-        parts[f"{way} relax"] = times[f"{way} relax"] - sweep
-        parts[f"{way} measure"] = iteration - sweep - restrict - coarse
-        parts[f"{way} rest"] = times[f"{way} 0"] - coarse - last
-        gradient -= times[f"{way} 0"]
-    marches = times["forward coarse"] + 2 * times["adjoint coarse"]
-    parts["ends"] = gradient
-    parts["estimate"] = times["estimate"] - marches
-    parts["update"] = times["step"] - times["gradient"] - times["estimate"]
-    return parts
-
-
-def _serial_steps(
-    config: Configuration, batches: tuple[int, ...], depths: tuple[int, int]
-) -> BatchCost:
-    """Best serial steps for the batch and shares of it."""
-    costs, keeps = [], ("all", "c-points")
-    for batch in batches:
-        trials = [Trial.draw(config, depth, batch) for depth in depths]
-        best = [
-            min(take_turns({k: t.step(t.serial, k) for k in keeps}).values())
-            for t in trials
-        ]
-        costs.append(Cost(depths, tuple(best)))
-    return BatchCost(batches, tuple(costs))
+def _copying(config: Configuration) -> float:
+    """Seconds for each byte of states that are cut into shares."""
+    n = max(COPIED // config.state, 1)
+    rows = np.zeros((n, *config.net.layer.state_shape, config.batch), config.dtype)
+    cutting = [Stopwatch().gaps(partial(cut, rows, SHARES)) for _ in range(MOST)]
+    return float(np.median(cutting)) / rows.nbytes

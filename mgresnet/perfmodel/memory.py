@@ -3,11 +3,12 @@
 import itertools
 from operator import mul
 
+import numpy as np
+
 from mgresnet.kernels.panels import TILE
 from mgresnet.mgrit.coarsest import FEW
 from mgresnet.parallel.shares import pieces, share_length, turns
-from mgresnet.perfmodel.solves import slabs
-from mgresnet.perfmodel.steps import Configuration
+from mgresnet.perfmodel.configuration import Configuration, slabs
 
 
 def memory(config: Configuration, size: int) -> dict[str, int]:
@@ -39,11 +40,19 @@ def memory(config: Configuration, size: int) -> dict[str, int]:
         "residuals": 2 * (layers // m) * config.state,
         "coarse levels": (3 * sum(levels[:-1]) + sum(levels[-1:])) * config.state,
         "shares of the coarsest level": 6 * share,
-        "coarse coefficients": coarsest * sum(config.coefficients),
+        "coarse coefficients": coarsest * _coefficients(config),
         "interval": 2 * m * tile * (not everything),
         "parameters": body,
         "gradient": body,
     }
+
+
+def _coefficients(config: Configuration) -> int:
+    """Bytes of the coefficients of a coarse step."""
+    layer = config.net.layer
+    operator = layer.coarse(config.forward.coarse_operator)
+    n_moments = operator.moments(np.zeros((2, 1, 1)), 2, 1).size
+    return int(n_moments * layer.n_params * config.itemsize)
 
 
 def _share_of_coarsest(config: Configuration, n_steps: int, size: int) -> int:

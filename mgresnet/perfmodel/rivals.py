@@ -17,8 +17,9 @@ References
 from typing import NamedTuple
 
 from mgresnet.parallel.machine import Machine
+from mgresnet.perfmodel.configuration import Configuration
 from mgresnet.perfmodel.cost import Rates
-from mgresnet.perfmodel.steps import Configuration
+from mgresnet.perfmodel.predict import serial_parts
 
 
 class Pipeline(NamedTuple):
@@ -39,21 +40,18 @@ def pipeline(
 ) -> Pipeline | None:
     """Fastest pipeline; None if there are more stages than layers.
 
-    A micro-batch pays for its layers, for one call of a kernel each way and for its
-    messages; what else a step costs, whatever its depth, is paid once.
+    A micro-batch pays for its layers and for its messages; what is around the marches
+    of a step is paid once.
     """
     depth, batch = config.net.depth, config.batch
     if stages > depth:
         return None
-    once = rates.serial.at(0, batch)
-    calls = float(rates.forward.sweep.at(0) + rates.adjoint.last.at(0))
     choices = []
     n = 1
     while n <= batch:
-        layers = rates.serial.at(depth, batch / n) - rates.serial.at(0, batch / n)
+        around, marches = serial_parts(config, rates, depth / stages, batch / n)
         messages = 2 * machine.message(config.state / n) if stages > 1 else 0.0
-        each = layers / stages + calls + messages
-        seconds = once + (n + stages - 1) * each
+        seconds = around + (n + stages - 1) * (marches + messages)
         choices.append(Pipeline(seconds, n, bubble(stages, n)))
         n *= 2
     return min(choices)
@@ -74,5 +72,5 @@ def data_parallel(
     if config.net.control.shared:
         rows = config.net.control.n_rows(config.net.depth)
     moved = rows * config.net.layer.n_params * config.itemsize * (size - 1) / size
-    seconds = rates.serial.at(config.net.depth, portion)
+    seconds = sum(serial_parts(config, rates, config.net.depth, portion))
     return seconds + 2 * machine.allgather(size, moved)

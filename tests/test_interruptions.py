@@ -198,3 +198,13 @@ def test_a_configuration_of_another_version_is_named(tmp_path, capsys):
     (folder / "config.json").write_text(json.dumps(config))
     assert main(["resume", str(folder)]) == 2
     assert "config.json has no depth; needed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "\xff"])
+def test_a_configuration_that_is_none_is_said_in_one_line(text, tmp_path, capsys):
+    path = tmp_path / "config.json"
+    path.write_bytes(text.encode("latin-1"))
+    assert main(["resume", str(tmp_path)]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"{path} is " in line
+    assert "undo what was edited" in line

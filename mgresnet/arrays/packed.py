@@ -28,13 +28,13 @@ def pack(value: Any, arrays: dict[str, Array], name: str = "state") -> Any:
     TypeError
         If there is something else in it; the message names the place.
     """
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufcSU":
+        arrays[name] = np.asarray(value)
+        return {"array" if isinstance(value, np.ndarray) else "scalar": name}
     if isinstance(value, PLAIN):
         return value
     if isinstance(value, float):
         return {"float": value.hex()}
-    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufcSU":
-        arrays[name] = np.asarray(value)
-        return {"array": name}
     if hasattr(value, "_fields"):
         fields = zip(value._fields, value, strict=True)
         parts = {field: pack(part, arrays, f"{name}.{field}") for field, part in fields}
@@ -59,7 +59,8 @@ def unpack(
         Terms of JSON.
     arrays : mapping
     records : mapping
-        NamedTuples by name; others become new ones with the same fields.
+        NamedTuples by name.  Others, also of the same name but with other fields,
+        become new ones with these fields.
 
     Raises
     ------
@@ -73,9 +74,13 @@ def unpack(
         return float.fromhex(content)
     if kind == "array":
         return arrays[content]
+    if kind == "scalar":
+        return arrays[content][()]
     if kind in ("tuple", "list"):
         parts = [unpack(part, arrays, records) for part in content]
         return parts if kind == "list" else tuple(parts)
     [(_, fields)] = others
-    make = records.get(content) or namedtuple(content, fields)
+    known: Any = records.get(content)
+    fits = getattr(known, "_fields", None) == tuple(fields)
+    make = known if fits else namedtuple(content, fields)
     return make(**{name: unpack(x, arrays, records) for name, x in fields.items()})

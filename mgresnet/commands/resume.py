@@ -3,7 +3,7 @@
 import argparse
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mgresnet.commands import report, train
 from mgresnet.commands.folder import CHECKPOINTS, CONFIG
@@ -34,12 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Rest:
     """Read the run's configuration and its last checkpoint."""
     folder = arguments.folder
-    path = folder / CONFIG
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no {path}; give the --output folder of mgresnet train"
-        )
-    given = json.loads(path.read_text(encoding="utf-8"))
+    given = read_config(folder / CONFIG)
     options = options_of(given, output=folder, progress=arguments.progress)
     setup = build(options, comm)
     state = load_checkpoint(
@@ -53,6 +48,26 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Rest:
     split, seed = setup.problem.train, a.seed
     rest = batches(split, a.batch_size, a.epochs, seed, start=state.step)
     return Rest(setup._replace(batches=rest), state, read_history(folder, state.step))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Configuration that ``mgresnet train`` has written."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no {path}; give the --output folder of mgresnet train"
+        )
+    try:
+        given = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is no JSON ({error}); undo what was edited"
+        ) from error
+    if not isinstance(given, dict):
+        raise ValueError(
+            f"{path} is a {type(given).__name__}, needed an object with the options of "
+            "the run; undo what was edited"
+        )
+    return given
 
 
 def run(rest: Rest, comm: TimeComm) -> int:

@@ -95,6 +95,7 @@ def save_checkpoint(
                 f"state is a {type(state).__name__}, needed a TrainState: `state` of a "
                 "record of train"
             )
+        _check_whose(state, grid)
         integer("keep", keep, 1)
         if grid.rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
@@ -160,6 +161,16 @@ def load_checkpoint(
             raise ValueError(f"{error}{advice(folder, path)}") from error
 
 
+def _check_whose(state: TrainState, grid: ProcessGrid) -> None:
+    """Refuse what a rank owns without the others, and a whole state on several."""
+    whole = state.layers == tuple(map(range, state.depth))
+    if whole != (grid.layer.size == 1):
+        raise ValueError(
+            f"state is a {state!r}, comm has {grid.layer.size} rank(s) over layers, "
+            "needed what each of them owns; give the comm of the training"
+        )
+
+
 def _write_own(folder: Path, state: TrainState, grid: ProcessGrid) -> Written:
     """Write what this rank has; no file is left if that fails on any rank."""
     place = f"rank-{grid.layer.rank}-{grid.data.rank}"
@@ -214,13 +225,15 @@ def _assembled(
     held, ranges = [], []
     n_layers, portion = content["layer_ranks"], grid.data.rank
     files = [Written(**file) for file in content["files"]]
-    for file in files[:n_layers]:
+    for i, file in enumerate(files[:n_layers]):
         layers = [range(*pair) for pair in file.layers]
         if any(common(a, slab.layers) for a, slab in zip(layers, slabs, strict=True)):
-            held.append(_read(folder, file)[:2])
+            found = _read(folder, file)
+            if portion:  # memory is that of this data rank
+                found = (*found[:2], *_read(folder, files[portion * n_layers + i]))
+            held.append(found)
             ranges.append(layers)
-    memory = _read(folder, files[portion * n_layers])[-1]
-    params, optimiser = join(held, ranges, slabs, isinstance(net, Chain))
+    params, optimiser, memory = join(held, ranges, slabs, isinstance(net, Chain))
     layers_here = tuple(slab.layers for slab in slabs)
     rest = content["ranks"], depth, layers_here
     return TrainState(content["step"], params, optimiser, memory, *rest)

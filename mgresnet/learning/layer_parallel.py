@@ -121,8 +121,7 @@ def layer_parallel(
     (4, 6)
     """
     comm = as_time_comm(comm)
-    needed = [*members(Objective), "check"]
-    provides("objective", objective, needed, "LeastSquares()")
+    provides("objective", objective, members(Objective), "LeastSquares()")
     if regularisation is not None:
         example = "Regularisation(0.1)"
         provides("regularisation", regularisation, ("of_slab",), example)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mgresnet.learning.state import is_tree
+from mgresnet.learning.state import is_tree, like
 from mgresnet.network import Params
 from mgresnet.solve.slab import Slab
 
@@ -18,8 +18,8 @@ def join(
     Parameters
     ----------
     values : sequence
-        One of each of these ranks: trees like the parameters in nested tuples.  All
-        else is taken from the first one.
+        One of each of these ranks: trees like the parameters in nested tuples and
+        lists.  All else is taken from the first one.
     ranges : list of list of range
         Layers of each of these ranks, in every network.
     slabs : list of Slab
@@ -35,12 +35,12 @@ def join(
             for i, slab in enumerate(slabs)
         ]
         return tuple(parts) if chain else parts[0]
-    if not isinstance(first, tuple):
+    if not isinstance(first, tuple | list):
         return first
     columns = [
         join(column, ranges, slabs, chain) for column in zip(*values, strict=True)
     ]
-    return type(first)(*columns) if hasattr(first, "_fields") else tuple(columns)
+    return like(first, columns)
 
 
 def _rows(parts: list[Params], ranges: list[range], slab: Slab) -> Params:

@@ -86,22 +86,26 @@ def own_state(net: Network | Chain, slabs: list[Slab], state: Any) -> TrainState
 
 
 def map_trees(function: Callable[[Any], Any], value: Any, stages: int | None) -> Any:
-    """Apply a function to all trees like the parameters within nested tuples.
+    """Apply a function to all trees like the parameters within nested tuples and lists.
 
     Parameters
     ----------
     function : callable
     value : Any
-        What is neither a tree nor a tuple stays as it is.
+        What is neither a tree nor a tuple or list stays as it is.
     stages : int, or None
         Length of a tuple of Params that is a tree, for a chain; None for a network.
     """
     if is_tree(value, stages):
         return function(value)
-    if not isinstance(value, tuple):
+    if not isinstance(value, tuple | list):
         return value
-    parts = [map_trees(function, part, stages) for part in value]
-    return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return like(value, [map_trees(function, part, stages) for part in value])
+
+
+def like(value: Any, parts: list[Any]) -> Any:
+    """A tuple, list or NamedTuple as `value` is one, of other parts."""
+    return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
 
 
 def is_tree(value: Any, stages: int | None) -> bool:

@@ -149,7 +149,8 @@ def add_decayed_weights(weight_decay: float, mask: Tree | None = None) -> Transf
     weight_decay : float
     mask : Params, or a tuple of them, optional
         Factors of the decay for every parameter, or for every column of rows: 0 where
-        there is to be none, as `weights_only` has them for biases.
+        there is to be none, as `weights_only` has them for biases.  On several ranks
+        factors for every parameter are those of a rank's own: see `local_slab`.
     """
     schedules.check_rate("weight_decay", weight_decay)
     return Transform(_no_state, partial(_add_decayed_weights, weight_decay, mask))

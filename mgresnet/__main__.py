@@ -11,7 +11,7 @@ import numpy as np
 from mgresnet.commands import export, model, predict, resume, scale, train, warmup
 from mgresnet.parallel import TimeComm, launched_ranks
 
-BAD_INPUT = 2  # exit code
+FAILED, BAD_INPUT = 1, 2  # exit codes
 
 
 class Command(Protocol):
@@ -70,7 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD_INPUT
     command = COMMANDS[parsed.command]
     setup = _attempt(comm, command.prepare, parsed, comm)
-    return BAD_INPUT if setup is None else command.run(setup, comm)
+    if setup is None:
+        return BAD_INPUT
+    try:
+        return command.run(setup, comm)
+    except OSError as error:
+        print(f"mgresnet: error: {error}", file=sys.stderr, flush=True)
+        if comm.size > 1:
+            raise  # ends the job on all ranks
+        return FAILED
 
 
 def _attempt(comm: TimeComm, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -1,5 +1,7 @@
 """Training that goes on from a state is the training that never stopped."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fakes import run_ranks
@@ -165,3 +167,63 @@ def test_states_at_odd_steps_are_errors_on_all_ranks():
             train("free", state=state, comm=comm)
 
     run_ranks(work, 2)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"layer": mg.Dense(5, "relu")}, r"activation was tanh .* is relu here"),
+        ({"final_time": 4.0}, r"network\.final_time was 2\.0 .* is 4\.0 here"),
+        ({"opening": mg.Linear(3, 5, "tanh")}, r"opening\.activation was identity"),
+    ],
+)
+def test_a_state_of_another_network_is_refused(other, message, tmp_path):
+    """Also where all shapes are the same."""
+    state = whole_run("free")[1].state
+    changed = replace(NETS["free"], **other)
+    mg.save_checkpoint(tmp_path, state)
+    with pytest.raises(ValueError, match=message):
+        mg.load_checkpoint(tmp_path, changed, options=HOW)
+    rest = {"optimiser": OPTIMISERS["momentum"], "objective": LOSS, "forward": HOW}
+    with pytest.raises(ValueError, match=message):
+        mg.train(changed, None, [DATA], state=state, **rest)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"optimiser": mg.sgd(0.1)}, r"optimiser of the state .*TraceState.*RateState"),
+        ({"optimiser": mg.adam(0.1)}, r"optimiser .*TraceState.*needed .*AdamState"),
+        ({"gradient_tolerance": 0.1}, r"memory .*made of None, needed Memory"),
+    ],
+)
+def test_a_state_of_another_kind_of_training_is_refused(given, message):
+    state = whole_run("free")[1].state
+    with pytest.raises(ValueError, match=message):
+        train("free", state=state, **given)
+
+
+def test_an_oracle_of_another_network_is_refused():
+    oracle = mg.layer_parallel(replace(NETS["free"], final_time=3.0), LOSS)
+    net = NETS["free"]
+    with pytest.raises(
+        ValueError, match=r"oracle is one of .*3\.0.*give both the same"
+    ):
+        mg.train(net, net.init(1), [DATA], optimiser=mg.sgd(0.1), oracle=oracle)
+
+
+def test_parameters_may_be_written_to_once_training_is_set_up():
+    net = NETS["free"]
+    params = net.init(9)
+    rest = {"optimiser": mg.sgd(0.1), "objective": LOSS}
+    records = mg.train(net, params, [DATA], **rest)
+    params.body[:] = 7.0
+    (found,) = records
+    (needed,) = mg.train(net, net.init(9), [DATA], **rest)
+    assert found.value == needed.value
+
+
+@pytest.mark.parametrize("one", [[mg.adam(0.1)], None, mg.adam])
+def test_only_transforms_are_chained(one):
+    with pytest.raises(TypeError, match=r"transform 1 is .*update.*adam\(0\.001\)"):
+        mg.chain(mg.clip_by_global_norm(1.0), one)

@@ -36,7 +36,7 @@ from mgresnet.learning.manifest import (
 )
 from mgresnet.learning.oracle import Both
 from mgresnet.learning.regroup import common, join
-from mgresnet.learning.state import TrainState
+from mgresnet.learning.state import TrainState, check_same_network
 from mgresnet.learning.transforms import AdamState, RateState, TraceState
 from mgresnet.learning.watch import Watch
 from mgresnet.network import Network, Params
@@ -222,6 +222,7 @@ def _assembled(
             f"layers on {content['data_ranks']} data rank(s), the network has "
             f"{list(depth)} layers on {grid.data.size}; give both as they were"
         )
+    check_same_network(net, content["network"])
     held, ranges = [], []
     n_layers, portion = content["layer_ranks"], grid.data.rank
     files = [Written(**file) for file in content["files"]]
@@ -235,7 +236,7 @@ def _assembled(
             ranges.append(layers)
     params, optimiser, memory = join(held, ranges, slabs, isinstance(net, Chain))
     layers_here = tuple(slab.layers for slab in slabs)
-    rest = content["ranks"], depth, layers_here
+    rest = content["ranks"], depth, layers_here, content["network"]
     return TrainState(content["step"], params, optimiser, memory, *rest)
 
 

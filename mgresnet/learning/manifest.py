@@ -55,6 +55,7 @@ def write_manifest(
         "step": state.step,
         "ranks": state.ranks,
         "depth": list(state.depth),
+        "network": state.network,
         "layer_ranks": grid.layer.size,
         "data_ranks": grid.data.size,
         "files": [file._asdict() for file in files],

@@ -72,7 +72,7 @@ class Record(NamedTuple):
         """What an oracle has found, with the norm, and the state after the update."""
         info, residuals = found.info, Both(None, None)
         error, loss = found.error or NOT_ESTIMATED, found.value
-        finite = math.isfinite(found.value)
+        finite = math.isfinite(found.value) and math.isfinite(found.norm or 0.0)
         status = Status.CONVERGED if finite else Status.NON_FINITE
         if info is not None:
             ways = (info.forward, info.adjoint)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from mgresnet.chain import Chain, networks_of
 from mgresnet.network import Network, Params
+from mgresnet.parallel.describe import texts_of
 from mgresnet.solve.slab import Slab, span
 from mgresnet.solve.stages import own_parts
 
@@ -32,6 +33,8 @@ class TrainState(NamedTuple):
         Layers of every network.
     layers : tuple of range
         Those of this rank.
+    network : dict
+        What the network is, by name; as far as texts can tell.
     """
 
     step: int
@@ -41,6 +44,7 @@ class TrainState(NamedTuple):
     ranks: int
     depth: tuple[int, ...]
     layers: tuple[range, ...]
+    network: dict[str, str]
 
     def __repr__(self) -> str:
         names = (
@@ -73,6 +77,7 @@ def own_state(net: Network | Chain, slabs: list[Slab], state: Any) -> TrainState
             f"{', '.join(map(str, depth))}; give a state of the whole network, or save "
             "a checkpoint, which can be loaded on any number of ranks"
         )
+    check_same_network(net, state.network)
 
     def own(tree: Any) -> Any:
         return own_parts(net, tuple(slabs), tree)
@@ -83,6 +88,39 @@ def own_state(net: Network | Chain, slabs: list[Slab], state: Any) -> TrainState
     )
     kept = {"params": params, "optimiser": optimiser, "memory": memory}
     return state._replace(layers=layers, **kept)
+
+
+def texts_about(net: Network | Chain) -> dict[str, str]:
+    """What a network is: names and settings of its parts, without their arrays."""
+    return dict(texts_of("network", net))
+
+
+def check_same_network(net: Network | Chain, network: dict[str, str]) -> None:
+    """Refuse a state of another network.
+
+    Raises
+    ------
+    ValueError
+        The message names the first difference.
+    """
+    here = texts_about(net)
+    for name in {**network, **here}:
+        was, now = network.get(name, "absent"), here.get(name, "absent")
+        if was != now:
+            raise ValueError(
+                f"{name} was {was} where the state comes from, and is {now} here; give "
+                "the network of that training"
+            )
+
+
+def kind_of(value: Any) -> Any:
+    """Names of the records that a state of an optimiser, or a memory, is made of."""
+    if hasattr(value, "_fields") and not isinstance(value, Params):
+        return type(value).__name__
+    if type(value) is tuple:
+        kinds = tuple(map(kind_of, value))
+        return kinds if any(kinds) else None
+    return None
 
 
 def map_trees(function: Callable[[Any], Any], value: Any, stages: int | None) -> Any:

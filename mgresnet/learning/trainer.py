@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from mgresnet.arrays.checks import integer, provides
+from mgresnet.arrays.trees import tree_map
 from mgresnet.chain import Chain, networks_of
 from mgresnet.learning.accurate import accurate
 from mgresnet.learning.divergence import where_lost
@@ -16,7 +19,7 @@ from mgresnet.learning.oracle import Oracle, check_oracle
 from mgresnet.learning.over_data import over_data
 from mgresnet.learning.record import Record
 from mgresnet.learning.rounds import AgreedBatch, common_batches, known_facts
-from mgresnet.learning.state import TrainState, own_state
+from mgresnet.learning.state import TrainState, kind_of, own_state, texts_about
 from mgresnet.learning.transforms import Transform, apply_updates
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Status
@@ -138,7 +141,7 @@ def train(
             plans = gradient_tolerance, check_every, ranks
             oracle = _plain_oracle(net, grid, how, *plans)
         else:
-            _check_given(oracle, how | bound)
+            _check_given(net, oracle, how | bound)
         slabs = slabs_of(net, oracle.options, grid.layer, "forward")
         if state is None:
             facts["params"] = columns(net, params)
@@ -146,6 +149,7 @@ def train(
             state = _first_state(net, params, slabs, optimiser, oracle, ranks)
         else:
             state = own_state(net, slabs, state)
+            _check_kinds(state, optimiser, oracle)
             facts |= {"params": columns(net, state.params), "steps": state.step}
     together = common_batches(oracle, net, state.params, batches, grid)
     return _steps(net, oracle, state, together, optimiser, grid)
@@ -185,9 +189,13 @@ def _check_optimiser(optimiser: Any) -> None:
         ) from error
 
 
-def _check_given(oracle: Any, others: dict[str, Any]) -> None:
-    """Refuse what is no oracle, or arguments that it would not hear of."""
+def _check_given(net: Any, oracle: Any, others: dict[str, Any]) -> None:
+    """Refuse what is no oracle, or one of another network or other arguments."""
     check_oracle(oracle, Oracle)
+    if getattr(oracle, "net", net) != net:
+        raise ValueError(
+            f"the oracle is one of {oracle.net!r}, net is {net!r}; give both the same"
+        )
     defaults = {"keep": "auto"}
     for name, value in others.items():
         if value is not None and value != defaults.get(name):
@@ -206,7 +214,7 @@ def _first_state(
     ranks: int,
 ) -> TrainState:
     """State before the first step."""
-    own = own_parts(net, tuple(slabs), params)
+    own = tree_map(np.array, own_parts(net, tuple(slabs), params))
     return TrainState(
         step=0,
         params=own,
@@ -215,7 +223,22 @@ def _first_state(
         ranks=ranks,
         depth=tuple(one.depth for one in networks_of(net)),
         layers=tuple(slab.layers for slab in slabs),
+        network=texts_about(net),
     )
+
+
+def _check_kinds(state: TrainState, optimiser: Transform, oracle: Oracle) -> None:
+    """Refuse a state that another optimiser or oracle has left."""
+    for name, had, needed in (
+        ("optimiser", state.optimiser, optimiser.init(state.params)),
+        ("memory", state.memory, oracle.init(state.params)),
+    ):
+        if kind_of(had) != kind_of(needed):
+            raise ValueError(
+                f"{name} of the state is made of {kind_of(had)}, needed "
+                f"{kind_of(needed)}; give the optimiser, the gradient_tolerance and "
+                "check_every, or the oracle, of the training that it comes from"
+            )
 
 
 def _steps(

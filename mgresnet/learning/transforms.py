@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from mgresnet.arrays.checks import provides
 from mgresnet.arrays.layout import Array
 from mgresnet.arrays.memory import empty
 from mgresnet.arrays.space import SERIAL, Space
@@ -89,6 +90,8 @@ def _moved(params: Array, step: Array) -> Array:
 
 def chain(*transforms: Transform) -> Transform:
     """Feed each transform with the step of the one before; states in a tuple."""
+    for i, one in enumerate(transforms):
+        provides(f"transform {i}", one, ("init", "update"), "adam(0.001)")
     return Transform(partial(_init_each, transforms), partial(_chain, transforms))
 
 

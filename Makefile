@@ -31,9 +31,9 @@ test: lint          ## run the checks, then the tests
 	@$(BIN)/python -m pytest
 
 bench: $(READY)     ## measure kernels against other programs, the engine, memory
-	@$(BIN)/python benchmarks/kernels.py --quick
-	@$(BIN)/python benchmarks/engine_overhead.py --quick
-	@$(BIN)/python benchmarks/memory.py --quick
+	@$(BIN)/python benchmarks kernels --quick
+	@$(BIN)/python benchmarks engine_overhead --quick
+	@$(BIN)/python benchmarks memory --quick
 
 lint: $(READY)      ## check style, types, imports and spelling
 	@$(BIN)/ruff check --quiet

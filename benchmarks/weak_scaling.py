@@ -6,22 +6,13 @@
 The final time stays, so that more layers are smaller steps.
 """
 
-from _scaling_job import measure, parser
-
 from mgresnet.parallel.choose import launched_ranks
-
-
-def main() -> None:
-    """Measure on the ranks of this job."""
-    options = parser(__doc__.splitlines()[0])
-    add = options.add_argument
-    add("--layers-per-rank", type=int, default=64)
-    add("--ranks", type=int, help="that the network is for, if not those of the job")
-    arguments = options.parse_args()
-    comm = launched_ranks()
-    depth = arguments.layers_per_rank * (arguments.ranks or comm.size)
-    measure("weak", depth, arguments, comm)
-
+from scaling.job import measure, parser
 
 if __name__ == "__main__":
-    main()
+    options = parser(__doc__)
+    options.add_argument("--layers-per-rank", type=int, default=64)
+    options.add_argument("--ranks", type=int, help="that the network is for")
+    a = options.parse_args()
+    comm = launched_ranks()
+    measure("weak", a.layers_per_rank * (a.ranks or comm.size), a, comm)

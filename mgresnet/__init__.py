@@ -8,6 +8,7 @@ from mgresnet.accuracy.predicted_convergence import Prediction as Prediction
 from mgresnet.accuracy.predicted_convergence import (
     predict_convergence as predict_convergence,
 )
+from mgresnet.arrays.memory import release_memory as release_memory
 from mgresnet.arrays.trees import global_norm as global_norm
 from mgresnet.chain import Chain as Chain
 from mgresnet.control import BSpline as BSpline

@@ -206,7 +206,8 @@ def find(setting, rules, plans, step=0, objective=LOSS, watch=None):
     """Answer of an oracle with these rules, on one batch."""
     net, params, batches = setting
     ways = {"forward": rules.forward.options, "adjoint": rules.adjoint.options}
-    oracle = Accurate(mg.layer_parallel(net, objective, **ways), rules, 1)
+    plain = mg.layer_parallel(net, objective, **ways)
+    oracle = Accurate(plain, rules, 1, mg.space(net, ways["forward"]))
     return oracle.evaluate(params, batches[step], Memory(plans, watch))
 
 

@@ -106,6 +106,32 @@ def twin_adam(p, gradients, rates, decay, beta1=0.9, beta2=0.999, epsilon=1e-8):
     return p
 
 
+@pytest.mark.parametrize(
+    ("ours", "name", "theirs"),
+    [
+        (opt.sgd(0.1), "SGD", {}),
+        (opt.sgd(0.1, 0.9), "SGD", {"momentum": 0.9}),
+        (opt.sgd(0.1, 0.9, nesterov=True), "SGD", {"momentum": 0.9, "nesterov": True}),
+        (opt.adam(0.1), "Adam", {}),
+        (opt.adamw(0.1, weight_decay=0.2), "AdamW", {"weight_decay": 0.2}),
+    ],
+    ids=["sgd", "momentum", "nesterov", "adam", "adamw"],
+)
+def test_fifty_steps_are_those_of_torch(ours, name, theirs):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    rng = np.random.default_rng(52017)
+    start, gradients = rng.standard_normal((1, 9)), rng.standard_normal((50, 1, 9))
+    weights = torch.tensor(start, requires_grad=True)
+    optimiser = getattr(torch.optim, name)([weights], lr=0.1, **theirs)
+    drawn = (Params(None, gradient, None) for gradient in gradients)
+    path = minimise(ours, lambda _: next(drawn), Params(None, start, None), 50)
+    for gradient, params in zip(gradients, path[1:], strict=True):
+        weights.grad = torch.tensor(gradient)
+        optimiser.step()
+        found = weights.detach().numpy()
+        np.testing.assert_allclose(params.body, found, rtol=1e-14, atol=1e-14)
+
+
 @pytest.mark.parametrize("scheduled", [False, True])
 @pytest.mark.parametrize(
     ("make", "twin"),

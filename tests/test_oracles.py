@@ -346,8 +346,6 @@ def test_optimisers_oracles_and_states_can_be_pickled(optimiser):
 
 @each_net
 def test_a_mask_spares_the_biases(name):
-    if name == "spline alone":
-        pytest.skip("has no maps; the others show the same")
     net, params = NETS[name], draw(name, 5)
     zero = tree_map(np.zeros_like, params)
     decay = mg.add_decayed_weights(0.5, mg.weights_only(net))

@@ -252,7 +252,7 @@ def test_parameters_that_do_not_fit_are_refused(path):
     for net, wrong, message in (
         (SECOND, params._replace(head=None), r"head is None, needed all: a rank has"),
         (SECOND, params._replace(body=params.body[:4]), r"needed \(5, 17\): the rows"),
-        (CHAIN, (rank, chain[1]), r"0\.body has 2 of 6 rows.*comm\.gather"),
+        (CHAIN, (rank, chain[1]), r"0\.body has 2 of 6 rows.*whole_params"),
         (CHAIN, params, r"a chain of 2 networks has a tuple of as many Params"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -30,9 +30,7 @@ def measure(script, n_ranks, output, *arguments):
     return json.loads(output.read_text())[-1]
 
 
-def test_strong_scaling_is_measured_put_together_and_drawn(
-    benchmark_modules, tmp_path, capsys
-):
+def test_strong_scaling_is_measured_put_together_and_drawn(benchmark_modules, tmp_path):
     output = tmp_path / "scaling.json"
     size = ("--depth", "32", "--coarsening", "4", "8", "4,2")
     alone = ("--methods", "serial-all", "serial-c-points")
@@ -54,17 +52,14 @@ def test_strong_scaling_is_measured_put_together_and_drawn(
     assert max(errors["1"]) < min(errors["0"]) < 1.0
     assert max(errors["adaptive"]) < 3e-2  # what is kept below 1e-2 is an estimate
 
-    from _scaling_figures import save_figures
-    from _scaling_report import merged, print_table
+    from scaling.figures import figures
+    from scaling.report import merged, report
 
-    points = merged(json.loads(output.read_text()))
+    records = json.loads(output.read_text())
+    points = merged(records)
     assert [len(p.samples) for p in points] == 4 * [2] + 6 * [4] + 3 * [2]
-    print_table(points)
-    assert len(capsys.readouterr().out.splitlines()) == 1 + len(points)
-    save_figures(points, output)
-    assert [path.name for path in tmp_path.glob("*.png")] == [
-        "scaling-strong-n32-w2-b8-wall.png"
-    ]
+    assert len(report(records).splitlines()) == 2 + len(points)
+    assert [suffix for suffix, _ in figures(records)] == ["-strong-n32-w2-b8-wall"]
 
 
 def test_weak_scaling_by_virtual_time(tmp_path):

@@ -1,6 +1,7 @@
 """Keeping all points or only C-points, one thread or several: the same numbers."""
 
 import itertools
+import resource
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -444,3 +445,35 @@ def test_threads_may_take_memory_at_once():
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(work, range(8)))
+
+
+def test_memory_is_given_back_when_asked(monkeypatch):
+    monkeypatch.setattr(memory, "_free", [])
+    del_me = [memory.empty((2**17,), np.float64) for _ in range(3)]
+    assert mg.release_memory() == 0
+    del del_me
+    assert mg.release_memory() == 3 * 2**20
+    assert mg.release_memory() == 0
+
+
+@pytest.mark.skipif(not hasattr(resource, "RUSAGE_SELF"), reason="counts page faults")
+@pytest.mark.parametrize("keep", ["all", "c-points"])
+def test_later_calls_touch_no_new_memory(keep):
+    """A set of states would be 14 400 pages; the rest are small arrays."""
+    net = mg.Network(mg.Dense(24), 256)
+    params, rng = net.init(seed=3), np.random.default_rng(4)
+    inputs, seed = rng.standard_normal((2, 1200, 24))
+    how = mg.MGRITOptions.serial((16,))
+
+    def calls():
+        u = mg.solve_forward(net, params, inputs, options=how, keep=keep)
+        w = mg.solve_adjoint(net, params, u, seed, options=how, keep=keep)
+        mg.parameter_gradient(net, params, u, w)
+        data = inputs, seed
+        rest = {"objective": mg.LeastSquares(), "keep": keep}
+        mg.value_and_gradient(net, params, *data, forward=how, adjoint=how, **rest)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+    first = calls()
+    second, third = calls(), calls()
+    assert third - second < 1440, (first, second, third)

@@ -3,12 +3,17 @@
 The system clears every page that a process touches for the first time, which takes
 longer than a sweep of layers does with it.  Memory of large arrays is therefore kept
 when they are no longer used, for others of about the same size: those of the next
-solve.  Of more than a limit, what was used last is kept.
+solve.  Of more than a share of the machine's memory, what was used last is kept.
+
+It is asked for in huge pages, where the system has them: there are few to clear.
 """
 
 import math
 import mmap
+import os
 import weakref
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +21,21 @@ import numpy as np
 from mgresnet.arrays.layout import Array
 
 SMALL = 2**17  # bytes of arrays that are left to NumPy
-LIMIT = 2**28  # bytes to keep at most while nobody uses them
+HUGE = 2**21  # bytes of a huge page
+CONTAINER = Path("/sys/fs/cgroup/memory.max")  # what this process may have
+
+
+def _machine() -> int:
+    """Bytes of memory that there are, or 0 if the system does not tell."""
+    found = []
+    with suppress(ValueError, OSError, AttributeError):
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    with suppress(ValueError, OSError):  # "max" is no number
+        found.append(int(CONTAINER.read_text(encoding="utf-8")))
+    return min(found, default=0)
+
+
+LIMIT = max(2**28, _machine() // 16)  # bytes to keep while nobody uses them
 WASTE = 4  # part of what is needed by which kept memory may be larger: one in so many
 
 _free: list[mmap.mmap] = []  # what was used last comes last
@@ -27,11 +46,38 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     n = math.prod(shape) * np.dtype(dtype).itemsize
     if n < SMALL:
         return np.empty(shape, dtype)
-    memory = _kept(n) or mmap.mmap(-1, n)
+    n = -(-n // HUGE) * HUGE if n > HUGE else n
+    memory = _kept(n) or _new(n)
     # The memory is no array: views keep the array alive, not only what it lies in.
     array: Array = np.ndarray(shape, dtype, buffer=memory)
     weakref.finalize(array, _keep, memory).atexit = False
     return array
+
+
+def release_memory() -> int:
+    """Give memory that is kept for later arrays back to the system.
+
+    Returns
+    -------
+    int
+        Bytes that were kept.
+    """
+    n = 0
+    while _free:
+        with suppress(IndexError):  # another thread was quicker
+            n += len(_free.pop())
+    return n
+
+
+def _new(n: int) -> mmap.mmap:
+    """Memory of so many bytes, of this process alone."""
+    if not hasattr(mmap, "MAP_ANONYMOUS"):
+        return mmap.mmap(-1, n)
+    memory = mmap.mmap(-1, n, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if n >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # the system has none
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
 
 
 def _kept(n: int) -> mmap.mmap | None:

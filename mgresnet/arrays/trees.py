@@ -40,6 +40,21 @@ def tree_map(function: Callable[..., Array], first: T, *others: Tree) -> T:
     return tree
 
 
+def tree_maps(
+    n: int, function: Callable[..., Any], first: T, *others: Tree
+) -> tuple[T, ...]:
+    """Apply a function that returns n arrays: n trees."""
+    tuples = tree_map(function, first, *others)
+    return tuple(_take(tuples, i) for i in range(n))
+
+
+def _take(tree: Any, i: int) -> Any:
+    """Tree of entry i of the tuples in a tree."""
+    if type(tree) is tuple:
+        return tuple(_take(part, i) for part in tree)
+    return type(tree)(*(x if x is None else x[i] for x in tree))
+
+
 def row_squares(field: Array) -> Array:
     """Return the squared 2-norm of every row, in double precision."""
     return _row_products(field, field)

@@ -11,6 +11,7 @@ import numpy as np
 from mgresnet.arrays.trees import tree_map
 from mgresnet.commands.report import say
 from mgresnet.control import BSpline
+from mgresnet.kernels import moments
 from mgresnet.kernels.compiled import Use, cache_folder, cache_use
 from mgresnet.layers import Dense, Linear
 from mgresnet.mgrit.options import MGRITOptions
@@ -121,9 +122,16 @@ def _control(dtype: str) -> None:
     value_and_gradient(net, _draw(net, dtype), inputs, inputs, objective=LeastSquares())
 
 
+def _updates(dtype: str) -> None:
+    """A step of Adam."""
+    zeros = np.zeros(1, dtype)
+    moments.adam(zeros, zeros, zeros, (0.9, 0.999), 1e-8, 1)
+
+
 TASKS = {
     "ends": _ends,
     "forward": _forward,
     "gradients": _gradients,
     "control": _control,
+    "updates": _updates,
 }

@@ -4,13 +4,14 @@ import math
 import operator
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mgresnet.accuracy.gradient_error import GradientError
 from mgresnet.arrays.checks import integer, real
+from mgresnet.arrays.space import Space
 from mgresnet.learning.controller import (
     SERIAL,
     Adaptive,
@@ -50,11 +51,14 @@ class Accurate:
     rules : Both
         `Fixed` or `Adaptive`.
     check_every : int
+    space : Space
+        Of the gradients.
     """
 
     inner: Adjustable
     rules: Both
     check_every: int
+    space: Space = field(compare=False, repr=False)
 
     @property
     def net(self) -> Any:
@@ -119,8 +123,7 @@ class Accurate:
         seconds: Counter[str],
     ) -> tuple[float, GradientError, Watch]:
         """Norm and error of a gradient: extrapolated if that is well, or estimated."""
-        net, comm = self.inner.net, self.inner.comm
-        norm = space(net, self.inner.options, comm).norm(found.gradient)
+        norm = self.space.norm(found.gradient)
         if watch is not None:
             watch = watch.extrapolate(solved.info)
             error = self._relative(watch, solved, norm)
@@ -186,15 +189,16 @@ def accurate(
             f"gradient_tolerance is {tolerance}, needed a number > 0 such as 0.01, or "
             "infinity to follow the options"
         )
+    over = space(oracle.net, oracle.options, oracle.comm)
     if math.isinf(tolerance):
-        return Accurate(oracle, Both(*map(Fixed, ways)), check_every)
+        return Accurate(oracle, Both(*map(Fixed, ways)), check_every, over)
     slabs = slabs_of(oracle.net, oracle.options, oracle.comm)
     interval = max(slab.grid.interval for slab in slabs)
     rules = []
     for options in ways:
         largest = largest_affordable(options, interval, ranks)
         rules.append(Adaptive(replace(options, tolerance=0.0), tolerance, largest))
-    return Accurate(oracle, Both(*rules), check_every)
+    return Accurate(oracle, Both(*rules), check_every, over)
 
 
 def _options(rule: Fixed | Adaptive, plan: Plan, done: int) -> MGRITOptions:

@@ -24,8 +24,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from mgresnet.arrays.layout import Array
+from mgresnet.arrays.memory import empty
 from mgresnet.arrays.space import SERIAL, Space
-from mgresnet.arrays.trees import T, Tree, spread, tree_map
+from mgresnet.arrays.trees import T, Tree, spread, tree_map, tree_maps
+from mgresnet.kernels.moments import adam
 from mgresnet.learning import schedules
 from mgresnet.learning.schedules import Rate
 
@@ -76,7 +79,12 @@ class RateState(NamedTuple):
 
 def apply_updates(params: T, step: Tree) -> T:
     """Return ``params + step`` in the dtype of `params`; nothing is modified."""
-    return tree_map(lambda p, s: (p + s).astype(p.dtype, copy=False), params, step)
+    return tree_map(_moved, params, step)
+
+
+def _moved(params: Array, step: Array) -> Array:
+    new = empty(params.shape, params.dtype)
+    return np.add(params, step, out=new, casting="same_kind")
 
 
 def chain(*transforms: Transform) -> Transform:
@@ -218,12 +226,11 @@ def _scale_by_adam(
     **unused: Any,
 ) -> Output:
     steps = state.steps + 1
-    new1, new2 = 1.0 - beta1, 1.0 - beta2
-    mean = tree_map(lambda g, m: beta1 * m + new1 * g, gradient, state.mean)
-    square = tree_map(lambda g, v: beta2 * v + new2 * g * g, gradient, state.square)
-    sum1, sum2 = 1.0 - beta1**steps, 1.0 - beta2**steps
-    root = tree_map(lambda v: np.sqrt(v / sum2) + epsilon, square)
-    step = tree_map(lambda m, r: m / sum1 / r, mean, root)
+
+    def advance(g: Array, m: Array, v: Array) -> Any:
+        return adam(g, m, v, (beta1, beta2), epsilon, steps)
+
+    mean, square, step = tree_maps(3, advance, gradient, state.mean, state.square)
     return step, AdamState(steps, mean, square)
 
 
@@ -247,4 +254,8 @@ def _scale_by_learning_rate(
     rate = schedule(state.steps)
     schedules.check_rate(f"learning rate of step {state.steps}", rate)
     factor = -float(rate)
-    return tree_map(lambda g: factor * g, gradient), RateState(state.steps + 1)
+    return tree_map(partial(_times, factor), gradient), RateState(state.steps + 1)
+
+
+def _times(factor: float, values: Array) -> Array:
+    return np.multiply(values, factor, out=empty(values.shape, values.dtype))

@@ -120,7 +120,8 @@ def _refuse_chain(net: Any) -> None:
 def _body_gradient(forward: Solution, adjoint: Solution) -> Array:
     """Gradient of all layers from the points that are kept.
 
-    Layers between are passed once more.  They come in two parts, in each of which the
+    If these are all, and the forward solve has a tape, nothing is computed again.  Else
+    layers between are passed once more.  They come in two parts, in each of which the
     points are evenly spaced: those up to the last C-point, and a remainder.
     """
     layers: Forward = forward.layers
@@ -131,6 +132,12 @@ def _body_gradient(forward: Solution, adjoint: Solution) -> Array:
         ends.add(int(kept[last]))
     d_theta = empty((n, layers.layer.n_params), layers.dtype)
     none = absent(layers.dtype)
+    if layers.tape.size and len(forward.kept) == len(adjoint.kept) == n + 1:
+        u = np.ascontiguousarray(_between(forward, 0, n - 1))
+        w = np.ascontiguousarray(_between(adjoint, 1, n)[::-1])
+        known = none, none, u, layers.tape
+        layers.layer.march_back(layers.prepared, w, *known, d_theta, none)
+        return d_theta
     for start, stop in itertools.pairwise(sorted(ends)):
         u = np.ascontiguousarray(_between(forward, start, stop - 1))
         w = np.ascontiguousarray(_between(adjoint, start + 1, stop)[::-1])

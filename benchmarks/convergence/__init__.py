@@ -1,0 +1,1 @@
+"""How fast MGRIT converges, and with which coarse steps."""

@@ -1,0 +1,1 @@
+"""What every benchmark needs: problems, times, launches, results and tables."""

@@ -1,0 +1,1 @@
+"""How fast the serial path is, and what the engine adds to it."""

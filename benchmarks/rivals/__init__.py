@@ -1,0 +1,1 @@
+"""The same computations by other programs, and by the kernels themselves."""

@@ -1,0 +1,1 @@
+"""What several ranks gain, and what they cost."""

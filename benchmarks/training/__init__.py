@@ -1,0 +1,1 @@
+"""What inexact gradients do to training."""

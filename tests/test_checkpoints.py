@@ -345,9 +345,7 @@ def test_other_manifests_are_refused(make, message, tmp_path, monkeypatch):
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     mg.save_checkpoint(tmp_path, serial_run("free")[0].state)
     wider = mg.Network(mg.Dense(6), 37, opening=mg.Linear(3, 6), head=mg.Linear(6, 2))
-    with pytest.raises(
-        ValueError, match=r"body has shape \(37, 30\), needed \(37, 42\)"
-    ):
+    with pytest.raises(ValueError, match=r"layer\.width was 5 .* is 6 here"):
         mg.load_checkpoint(tmp_path, wider)
 
 

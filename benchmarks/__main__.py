@@ -20,6 +20,7 @@ QUESTIONS = {
     "coarse_operators": "convergence.coarse_operators",
     "kernels": "kernels.speed",
     "engine_overhead": "kernels.engine_overhead",
+    "inference": "kernels.inference",
     "peers": "kernels.mgrit_iteration",
     "memory": "memory.storage",
     "memory_ranks": "memory.ranks",

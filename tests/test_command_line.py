@@ -64,6 +64,24 @@ def test_run_writes_what_it_says(peaks_run):
         assert (folder / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+@pytest.mark.parametrize(("every", "epochs"), [(2, [2, 3]), (3, [3]), (0, [3])])
+def test_lines_of_the_table(every, epochs, tmp_path):
+    quick = ["--depth", "8", "--coarsening", "4", "--width", "3", "--n-train", "100"]
+    command = ["train", "peaks", *quick, "--epochs", "3", "--checkpoint-every", "0"]
+    folders = tmp_path / "always", tmp_path / "seldom"
+    for folder, n in zip(folders, (1, every), strict=True):
+        assert (
+            main([*command, "--evaluate-every", str(n), "--output", str(folder)]) == 0
+        )
+    always, seldom = (
+        json.loads((folder / "epochs.json").read_text()) for folder in folders
+    )
+    assert [row["epoch"] for row in seldom] == epochs
+    for row in seldom:
+        del row["seconds"], always[row["epoch"] - 1]["seconds"]
+        assert row == always[row["epoch"] - 1]
+
+
 def test_report_has_error_histories_and_times(peaks_run):
     out, _ = peaks_run
     for part in (
@@ -164,6 +182,7 @@ def test_diverged_run_says_so(capsys):
         (["train", "peaks", "--tikhonov", "-3"], "tikhonov"),
         (["train", "peaks", "--data-ranks", "2"], "1 rank(s) cannot be arranged in 2"),
         (["train", "peaks", "--data-ranks", "0"], "needed a divisor of 1"),
+        (["train", "peaks", "--evaluate-every", "-1"], "must be at least 0, got -1"),
         (["train", "peaks", "--threads", "0"], "number of threads must be at least 1"),
         (["export", "/no/such/run", "--output", "x.npz"], "/no/such/run"),
         (["export", "x.npz"], "--output"),

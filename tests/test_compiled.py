@@ -20,7 +20,7 @@ import numpy as np
 from mgresnet.kernels import affine
 from mgresnet.kernels.activations import ACTIVATIONS
 x, out, one = np.array([[-1.0, 2.0]]), np.empty((1, 2)), np.ones((1, 1))
-affine.affine(one, np.zeros(1), x, ACTIVATIONS.index("relu"), out)
+affine.affine(one, np.zeros(1), x, ACTIVATIONS.index("relu"), out, 0)
 print(*out[0], sum(affine.affine.stats.cache_misses.values()))
 """
 

@@ -12,14 +12,14 @@ from mgresnet.mgrit.solver import Status
 
 
 class History(NamedTuple):
-    """Steps, without their states, and epochs."""
+    """Steps, without their states, and lines of the table."""
 
     records: list[Record]
     rows: list[EpochRow]
 
     @property
     def seconds(self) -> float:
-        """Until the end of the last epoch."""
+        """Until the last line of the table."""
         return self.rows[-1].seconds if self.rows else 0.0
 
 

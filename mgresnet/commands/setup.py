@@ -78,6 +78,13 @@ class Setup(NamedTuple):
         every: int | None = self.arguments.checkpoint_every
         return self.steps_per_epoch if every is None else every
 
+    def evaluates(self, step: int) -> bool:
+        """Whether the table has a line for the weights after so many steps."""
+        epoch, rest = divmod(step, self.steps_per_epoch)
+        every: int = self.arguments.evaluate_every
+        last: bool = epoch == self.arguments.epochs
+        return rest == 0 and (last or (every > 0 and epoch % every == 0))
+
 
 def factors(text: str) -> tuple[int, ...]:
     """Read ``16`` or ``4,4,4``; the empty string is ()."""
@@ -114,6 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data-ranks", type=int, default=1, help="ranks that share a batch's samples")
     add("--threads", type=int, default=1, help="threads of a rank, for the samples")
     add("--epochs", type=int, help="passes over the training data; preset")
+    add("--evaluate-every", type=int, default=1, help="epochs; 0: after the last alone")
     add("--batch-size", type=int, default=100, help="samples per step")
     add("--optimiser", default="adam", help=", ".join(OPTIMISERS))
     add("--learning-rate", type=float, help="of the first step; preset")
@@ -153,6 +161,7 @@ def build(a: argparse.Namespace, comm: TimeComm) -> Setup:
     for name, value in PRESETS.get(a.problem, {}).items():
         if getattr(a, name) is None:
             setattr(a, name, value)
+    integer("--evaluate-every", a.evaluate_every, 0)
     if a.checkpoint_every is not None:
         integer("--checkpoint-every", a.checkpoint_every, 0)
     problem = build_problem(a)

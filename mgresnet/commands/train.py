@@ -39,7 +39,7 @@ def carry_out(
 ) -> int:
     """Do what is left of a run; return the exit code."""
     folder: Path | None = setup.arguments.output if comm.rank == 0 else None
-    steps, every = setup.steps_per_epoch, setup.checkpoint_every
+    every = setup.checkpoint_every
     started = time.perf_counter() - history.seconds
     good: TrainState | None = None  # the last whose objective was finite
     with stopping() as stop:
@@ -51,7 +51,7 @@ def carry_out(
             good, state = state, record.state
             history.records.append(record._replace(state=None))
             append_record(folder, record)
-            if state.step % steps == 0:
+            if setup.evaluates(state.step):
                 seconds = time.perf_counter() - started
                 history.rows.append(epoch_row(setup, record, seconds))
                 write_rows(folder, history.rows)
@@ -133,10 +133,11 @@ def epoch_row(setup: Setup, record: Record, seconds: float) -> EpochRow:
             comm=setup.grid.layer,
         )
 
+    found = score(setup.problem.train, exact)
     return EpochRow(
         epoch=record.epoch + 1,
-        training=score(setup.problem.train, seen),
-        exact=score(setup.problem.train, exact),
+        training=found if seen == exact else score(setup.problem.train, seen),
+        exact=found,
         validation=score(setup.problem.validation, exact),
         forward_residual=record.forward_residual,
         adjoint_residual=record.adjoint_residual,

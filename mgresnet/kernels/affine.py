@@ -9,6 +9,7 @@ from mgresnet.kernels.panels import (
     TILE,
     add_outer,
     count,
+    fitting,
     product,
     read,
     read_panels,
@@ -22,19 +23,28 @@ from mgresnet.kernels.vectors import BYTES, samples
 
 
 @kernel
-def affine(weight, bias, x, activation, out):
-    """Out = sigma(W x + b) for x (n_in, batch) and out (n_out, batch)."""
-    (n_out, n_in), batch, row = weight.shape, x.shape[1], samples(address(x))
-    space = np.empty((n_in + n_out) * row + BYTES, x.dtype)
+def affine(weight, bias, x, activation, out, start):
+    """Out = sigma(W x + b) for x (n_in, n) and samples from start on of out.
+
+    Out is (n_out, batch).
+    """
+    (n_out, n_in), n_x, row = weight.shape, x.shape[1], samples(address(x))
+    batch, p = out.shape[1], address(out) + start
+    group = fitting(p, n_in + n_out, TILE, 1)
+    u_panel, z_panel = n_in * row, n_out * row
+    space = np.empty(group * (u_panel + z_panel) + BYTES, x.dtype)
     u, v, b = aligned(address(space)), address(weight), address(bias)
-    z = u + n_in * row
-    for s in range(0, batch, row):
-        n = min(batch - s, row)
-        read_panels(address(x) + s, batch, n, n_in, u, n)
-        product(v, (n_in, 1), b, n_out, n_in, u, n, z, n, count(u, n), v)
-        for i in range(n_out):
-            new = activate(activation, row_of(z, i))
-            write(address(out) + (i * batch + s), new, n)
+    z = u + group * u_panel
+    for s in range(0, n_x, group * row):
+        n = min(n_x - s, group * row)
+        read_panels(address(x) + s, n_x, n, n_in, u, u_panel)
+        panels = count(u, n)
+        product(v, (n_in, 1), b, n_out, n_in, u, u_panel, z, z_panel, panels, v)
+        for k in range(panels):
+            here, left = z + k * z_panel, n - k * row
+            for i in range(n_out):
+                new = activate(activation, row_of(here, i))
+                write(p + (i * batch + s + k * row), new, left)
     keep(space)
 
 

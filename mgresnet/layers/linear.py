@@ -8,6 +8,8 @@ from mgresnet.arrays.checks import ANY, floats, integer
 from mgresnet.arrays.layout import Array
 from mgresnet.kernels import affine
 from mgresnet.kernels.activations import ACTIVATIONS
+from mgresnet.kernels.panels import TILE
+from mgresnet.kernels.threads import over_samples
 
 BIASES = ("vector", "scalar", "none")
 
@@ -137,8 +139,16 @@ class Linear:
     def apply(self, theta: Array, x: Array) -> Array:
         """Outputs ``(batch, n_outputs)`` for inputs ``(batch, n_inputs)``."""
         theta, x = self._checked(theta, x)
+        weight, bias = self.prepare(theta)
         out = np.empty((self.n_outputs, len(x)), x.dtype)
-        affine.affine(*self.prepare(theta), np.ascontiguousarray(x.T), self.kind, out)
+        at_once = TILE if x.flags.c_contiguous else len(x)
+
+        def run(start: int, stop: int) -> None:
+            for s in range(start, stop, at_once):  # transposed where they are in cache
+                some = np.ascontiguousarray(x[s : min(s + at_once, stop)].T)
+                affine.affine(weight, bias, some, self.kind, out, s)
+
+        over_samples(run, len(x))
         return out.T
 
     def pull_back(self, theta: Array, x: Array, seed: Array) -> tuple[Array, Array]:

@@ -10,9 +10,8 @@ from mgresnet.chain import Chain
 from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.parallel.agree import agreement
-from mgresnet.solve.ahead import checked_inputs
+from mgresnet.solve.ahead import checked_inputs, final_state
 from mgresnet.solve.objectives import Objective, check_targets
-from mgresnet.solve.propagation import propagate_stages
 from mgresnet.solve.slab import Slab
 from mgresnet.solve.stages import columns, common_inputs, slabs_of, trees_of
 
@@ -84,9 +83,7 @@ def _checked(
 
 def _outputs(slabs: list[Slab], owned: list[Params], inputs: Array) -> Array:
     """Outputs on every rank."""
-    guesses, last = [None] * len(slabs), slabs[-1]
-    given = slabs, owned, inputs, None, guesses, "c-points"
-    state = propagate_stages(*given)[-1].final
+    state, last = final_state(slabs, owned, inputs), slabs[-1]
     outputs = np.empty((0, last.net.n_outputs), state.dtype)
     if last.is_last:
         outputs = np.ascontiguousarray(last.net.close(owned[-1], state))

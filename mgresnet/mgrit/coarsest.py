@@ -15,6 +15,7 @@ share
 Large batches go piece by piece either way; the numbers are the same.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -71,21 +72,35 @@ def march_together(
         g = forcing[None] if forcing.size else forcing
         propagator.propagate(points[:1], points[None, 1:], g)
     elif comm.size <= FEW or propagator.sample_block == 0:
-        _hand_on(propagator, points, forcing, comm)
+        one, block = points[0, ..., :1].nbytes, propagator.sample_block
+        hand_on(propagator, points, forcing, comm, turns(points.shape[-1], one, block))
     else:
         _share(propagator, points, forcing, comm)
 
 
-def _hand_on(
-    propagator: Propagator, points: Array, forcing: Array, comm: TimeComm
+def hand_on(
+    propagator: Propagator,
+    points: Array,
+    forcing: Array,
+    comm: TimeComm,
+    slices: Iterable[slice],
 ) -> None:
     """March from what the rank in front hands on, in place if the batch is one piece.
 
     What can be known of the steps before is found while that rank is not done.
+
+    Parameters
+    ----------
+    propagator, forcing, comm
+        As in `march_together`.
+    points : ndarray, shape (k + 1, *state)
+        Filled; each one is ``n_steps / k`` steps behind the one before.
+    slices : iterable of slice
+        Samples that go on while the rank behind has those before; the same on all
+        ranks.
     """
     steps = spreadable(propagator, comm)
-    one, block = points[0, ..., :1].nbytes, propagator.sample_block
-    for samples in turns(points.shape[-1], one, block):
+    for samples in slices:
         some, tau = points[..., samples], forcing
         if forcing.size:
             tau = np.ascontiguousarray(forcing[None, ..., samples])

@@ -16,6 +16,7 @@ from mgresnet.parallel.comm import Array, TimeComm
 
 AT_ONCE = 2**20  # bytes of a rank's share that are handed over in one go, or a few more
 TURN = 2**15  # bytes of a state that are handed on in one go, or a few more
+CHUNK = 2**18  # bytes of a state that goes through all layers in one go, or a few more
 FEWEST = 16  # samples of it; a multiple of them, as kernels work on many at once
 
 
@@ -101,6 +102,14 @@ def turns(k: int, n_bytes: int, block: int = 1) -> Iterator[slice]:
     Blocks of samples stay together; a block of 0 is the whole batch.
     """
     return _divide(k, 1, n_bytes, TURN, block or k)
+
+
+def chunks(k: int, n_bytes: int, block: int = 1) -> Iterator[slice]:
+    """Divide k samples, of n_bytes each, as `turns` does, for marches of many layers.
+
+    These take longer than it takes to hand on a state, however large.
+    """
+    return _divide(k, 1, n_bytes, CHUNK, block or k)
 
 
 def _divide(

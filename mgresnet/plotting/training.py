@@ -28,7 +28,7 @@ def save_curves(
     records : sequence of Record
         One per step.
     rows : sequence of EpochRow
-        One per epoch.
+        Lines of the table, the last one of the last epoch.
     score_name : str
         Label of the score.
     """
@@ -93,7 +93,7 @@ def save_regions(
 
 
 def _losses(axis: Any, records: Sequence[Record], rows: Sequence[EpochRow]) -> None:
-    steps = np.arange(1, len(records) + 1) / len(records) * len(rows)
+    steps = np.arange(1, len(records) + 1) / len(records) * rows[-1].epoch
     axis.semilogy(
         steps,
         [r.loss for r in records],
@@ -105,14 +105,14 @@ def _losses(axis: Any, records: Sequence[Record], rows: Sequence[EpochRow]) -> N
     axis.semilogy(
         epochs,
         [row.training.loss for row in rows],
-        "C0-",
+        "C0.-",
         label="training data, inexact",
     )
     axis.semilogy(
-        epochs, [row.exact.loss for row in rows], "C1--", label="training data, exact"
+        epochs, [row.exact.loss for row in rows], "C1.--", label="training data, exact"
     )
     axis.semilogy(
-        epochs, [row.validation.loss for row in rows], "C2-", label="new data, exact"
+        epochs, [row.validation.loss for row in rows], "C2.-", label="new data, exact"
     )
     axis.set(xlabel="epoch", title="loss")
     axis.legend(fontsize=8)
@@ -121,13 +121,13 @@ def _losses(axis: Any, records: Sequence[Record], rows: Sequence[EpochRow]) -> N
 def _scores(axis: Any, rows: Sequence[EpochRow], name: str) -> None:
     epochs = [row.epoch for row in rows]
     axis.plot(
-        epochs, [row.training.score for row in rows], "C0-", label="training, inexact"
+        epochs, [row.training.score for row in rows], "C0.-", label="training, inexact"
     )
     axis.plot(
-        epochs, [row.exact.score for row in rows], "C1--", label="training, exact"
+        epochs, [row.exact.score for row in rows], "C1.--", label="training, exact"
     )
     axis.plot(
-        epochs, [row.validation.score for row in rows], "C2-", label="new data, exact"
+        epochs, [row.validation.score for row in rows], "C2.-", label="new data, exact"
     )
     axis.set(xlabel="epoch", title=name)
     axis.legend(fontsize=8)

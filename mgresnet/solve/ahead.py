@@ -1,14 +1,17 @@
 """A batch that is to be propagated forward, as the engine sees it."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from mgresnet.arrays.checks import as_array, check_finite, check_states
-from mgresnet.arrays.layout import Array, samples_last
+from mgresnet.arrays.layout import Array, absent, samples_first, samples_last
 from mgresnet.arrays.memory import empty
+from mgresnet.mgrit.coarsest import hand_on
 from mgresnet.mgrit.solver import Outputs, Result, iterate
 from mgresnet.network import Params
+from mgresnet.parallel.shares import chunks
 from mgresnet.solve.slab import Slab
 from mgresnet.solve.solution import Solution, as_solution, guess_points, keeps_all
 from mgresnet.timeline.propagators import Forward
@@ -73,6 +76,38 @@ def propagate(batch: Posed, guess: Solution | Array | None, keep: str) -> Soluti
         outputs=outputs,
     )
     return batch.solution(result, spacing, layers)
+
+
+@np.errstate(over="ignore", invalid="ignore")  # shows in the outputs
+def final_state(slabs: Sequence[Slab], owned: Sequence[Params], inputs: Array) -> Array:
+    """Last state of this rank's slab of the last stage, from what was checked.
+
+    Nothing else is kept where layers are propagated serially: samples go through them
+    in chunks, and every rank hands a chunk on before it has the next.
+
+    Returns
+    -------
+    ndarray, shape (batch, *state_shape)
+    """
+    x = inputs
+    for slab, own in zip(slabs, owned, strict=True):
+        x = x if slab is slabs[0] else between(slab, x)
+        batch = pose(slab, own, x, None)
+        if slab.options.iterates(slab.grid.factors):
+            x = propagate(batch, None, "c-points").final
+        else:
+            x = _pass_on(batch)
+    return x
+
+
+def _pass_on(batch: Posed) -> Array:
+    """Last state of a batch that is propagated serially."""
+    layers, first, comm = batch.layers, batch.first, batch.slab.comm
+    points = points_of(1, first)
+    points[0] = first
+    some = chunks(first.shape[-1], first[..., :1].nbytes, layers.sample_block)
+    hand_on(layers, points, absent(first.dtype), comm, some)
+    return samples_first(points[1], first.ndim - 1)
 
 
 def checked_inputs(slab: Slab, own: Params, inputs: Array) -> Array:

@@ -14,10 +14,15 @@ from mgresnet.chain import Chain
 from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.parallel.agree import agreement
-from mgresnet.solve.ahead import between, check_first, checked_inputs, pose
+from mgresnet.solve.ahead import (
+    between,
+    check_first,
+    checked_inputs,
+    final_state,
+    pose,
+)
 from mgresnet.solve.objectives import Objective, check_targets, checked_seed
 from mgresnet.solve.penalties import Regularisation
-from mgresnet.solve.propagation import propagate_stages
 from mgresnet.solve.roundtrip import Swept, Unswept, go_back, go_there
 from mgresnet.solve.slab import Slab
 from mgresnet.solve.solution import Solution
@@ -168,9 +173,7 @@ class GradientProblem(NamedTuple):
     @np.errstate(over="ignore", invalid="ignore")  # shows in the value
     def value(self) -> float:
         """The value that `find` returns first."""
-        guesses = [None] * len(self.slabs)
-        given = self.slabs, self.owned, self.inputs, None, guesses, "c-points"
-        last = propagate_stages(*given)[-1].final
+        last = final_state(self.slabs, self.owned, self.inputs)
         far = self.slabs[-1], self.owned[-1], last, self.targets, self.objective
         return close(*far)[0] + sum(penalty for penalty, _ in self._penalties())
 

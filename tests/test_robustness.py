@@ -88,7 +88,7 @@ def test_sigterm_ends_the_job_and_breaks_no_file(target, tmp_path):
     assert time.monotonic() - sent < 10.0
     assert job.returncode != 0
     assert not [pid for pid in pids.values() if running(pid)]
-    assert whole_files(output) == {"config.json", "records.jsonl"}
+    assert whole_files(output) - {"epochs.json"} == {"config.json", "records.jsonl"}
 
 
 @pytest.mark.parametrize("entry", ["predict", "evaluate", "adjoint"])
@@ -173,6 +173,7 @@ def test_a_file_is_whole_or_absent_when_the_process_dies(name, tmp_path):
 def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path):
     job = run_with_mishap("full", "network.npz", tmp_path / "output")
     assert job.returncode == 1
-    assert "OSError" in job.stderr
+    assert job.stderr.startswith("mgresnet: error: [Errno 27] File too large: ")
+    assert "Traceback" not in job.stderr
     names = {path.name for path in (tmp_path / "output").iterdir()}
     assert names == {"config.json", "records.jsonl", "epochs.json", "checkpoints"}

@@ -1,5 +1,6 @@
 """Keeping all points or only C-points, one thread or several: the same numbers."""
 
+import gc
 import itertools
 import resource
 from collections import Counter
@@ -401,7 +402,9 @@ def test_samples_that_are_not_finite_stay_alone(dtype):
         np.testing.assert_array_equal(got[..., others], needed[..., others])
 
 
-def test_memory_is_used_again_when_no_view_is_left():
+def test_memory_is_used_again_when_no_view_is_left(monkeypatch):
+    gc.collect()  # what other tests have left is not to come between
+    monkeypatch.setattr(memory, "_free", [])
     array = memory.empty((500, 400), np.float64)
     array[:] = 1.0
     view = array[3:].reshape(-1, 8).T[2:, ::5]

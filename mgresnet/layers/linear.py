@@ -8,7 +8,7 @@ from mgresnet.arrays.checks import ANY, floats, integer
 from mgresnet.arrays.layout import Array
 from mgresnet.kernels import affine
 from mgresnet.kernels.activations import ACTIVATIONS
-from mgresnet.kernels.panels import TILE
+from mgresnet.kernels.panels import CACHED, TILE
 from mgresnet.kernels.threads import over_samples
 
 BIASES = ("vector", "scalar", "none")
@@ -141,7 +141,9 @@ class Linear:
         theta, x = self._checked(theta, x)
         weight, bias = self.prepare(theta)
         out = np.empty((self.n_outputs, len(x)), x.dtype)
-        at_once = TILE if x.flags.c_contiguous else len(x)
+        at_once = max(TILE, CACHED // (x.itemsize * self.n_inputs))
+        if not x.flags.c_contiguous:
+            at_once = len(x)
 
         def run(start: int, stop: int) -> None:
             for s in range(start, stop, at_once):  # transposed where they are in cache

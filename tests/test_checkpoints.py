@@ -164,6 +164,15 @@ def test_the_last_ones_are_kept(tmp_path):
         mg.save_checkpoint(tmp_path, serial_run("free")[1].state)
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"checkpoint": {}}'])
+def test_a_damaged_manifest_is_no_reason_not_to_save(text, tmp_path):
+    one, other = (serial_run("free")[k].state for k in (1, 2))
+    mg.save_checkpoint(tmp_path, one).write_text(text)
+    mg.save_checkpoint(tmp_path, other)
+    assert bits(load("free", tmp_path)) == bits(other)
+    assert Counter(p.suffix for p in tmp_path.iterdir()) == {".json": 2, ".npz": 2}
+
+
 def test_a_step_may_be_saved_again(tmp_path):
     one, other = (
         serial_run("free")[2].state,

@@ -33,6 +33,8 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
         to_disk(path.parent)
     except OSError as error:  # that of a full disk does not tell where
+        if error.errno is None:
+            raise
         raise type(error)(error.errno, error.strerror, str(path)) from error
     finally:
         partial.unlink(missing_ok=True)

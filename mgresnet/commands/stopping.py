@@ -2,15 +2,15 @@
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import numpy as np
 
 from mgresnet.parallel import TimeComm
+from mgresnet.parallel.endings import STDERR
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ASIDE = 128  # exit code of what a signal has ended: this and the signal's number
@@ -31,8 +31,8 @@ class Stop:
         """Note a signal; the next one of the kind ends the program as ever."""
         self.signal = number
         signal.signal(number, signal.SIG_DFL)
-        with_note = b"stopping after this step; once more stops at once\n"
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, with_note)
+        with suppress(OSError):  # of a closed stderr
+            os.write(STDERR, b"stopping after this step; once more stops at once\n")
 
 
 @contextmanager

@@ -192,16 +192,16 @@ def _write_own(folder: Path, state: TrainState, grid: ProcessGrid) -> Written:
 def _tidy(folder: Path, step: int, keep: int) -> None:
     """Remove old checkpoints and later ones, and files that belong to none.
 
-    What cannot be removed does no harm.
+    What cannot be removed does no harm; nothing is if a manifest cannot be read.
     """
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         kept = [number for number in steps_saved(folder) if number <= step][-keep:]
         for number in set(steps_saved(folder)) - set(kept):
             (folder / f"{step_name(number)}.json").unlink()
         wanted = set()
         for number in kept:
-            text = (folder / f"{step_name(number)}.json").read_text(encoding="utf-8")
-            wanted |= {file["name"] for file in json.loads(text)["checkpoint"]["files"]}
+            manifest = read_manifest(manifest_of(folder, number))
+            wanted |= {file["name"] for file in manifest["checkpoint"]["files"]}
         for path in (*folder.glob("step-*.npz"), *folder.glob(".partial-step-*")):
             if path.name not in wanted:
                 path.unlink()

@@ -13,7 +13,7 @@ References
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol
 
 from mgresnet.accuracy.gradient_error import GradientError, estimate
 from mgresnet.arrays.checks import members, provides
@@ -65,7 +65,6 @@ class FirstOrder(NamedTuple):
     seconds: Mapping[str, float] = NO_TIME
 
 
-@runtime_checkable
 class Oracle(Protocol):
     """Value and gradient of an objective on a batch; all ranks call it together."""
 
@@ -111,7 +110,6 @@ class Solved(NamedTuple):
         return estimate(problem.net, problem.owned, *solutions, *loss, ways, slab.comm)
 
 
-@runtime_checkable
 class Adjustable(Oracle, Protocol):
     """An oracle that can be told how to solve, and can go on from what it has."""
 

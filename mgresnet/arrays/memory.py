@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mgresnet.arrays.layout import Array
+from mgresnet.arrays.layout import LARGE, Array, filled_up
 
 SMALL = 2**17  # bytes of arrays that are left to NumPy
 HUGE = 2**21  # bytes of a huge page
@@ -52,6 +52,20 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     array: Array = np.ndarray(shape, dtype, buffer=memory)
     weakref.finalize(array, _keep, memory).atexit = False
     return array
+
+
+def rows(shape: tuple[int, ...], dtype: Any) -> Array:
+    """New array of rows (..., batch); in a large one they start on lines of the caches.
+
+    Where they are short, and would be filled up to more than a quarter, they follow one
+    another as usual.
+    """
+    *others, n = shape
+    size = np.dtype(dtype).itemsize
+    whole = filled_up(n, size)
+    if math.prod(shape) * size < LARGE or whole > n + n // WASTE:
+        return empty(shape, dtype)
+    return empty((*others, whole), dtype)[..., :n]
 
 
 def release_memory() -> int:

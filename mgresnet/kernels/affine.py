@@ -39,7 +39,8 @@ def affine(weight, bias, x, activation, out, start):
         n = min(n_x - s, group * row)
         read_panels(address(x) + s, n_x, n, n_in, u, u_panel)
         panels = count(u, n)
-        product(v, (n_in, 1), b, n_out, n_in, u, u_panel, z, z_panel, panels, v)
+        to = z, z_panel, panels, False, v
+        product(v, (n_in, 1), b, n_out, n_in, u, u_panel, *to)
         for k in range(panels):
             here, left = z + k * z_panel, n - k * row
             for i in range(n_out):
@@ -80,10 +81,12 @@ def affine_adjoint(weight, bias, x, activation, seed, dx, d_weight, d_bias):
         n = min(TILE, batch - s)
         panels = count(p, n)
         read_panels(p + s, batch, n, n_in, u, x_panel)
-        product(v, (n_in, 1), b, n_out, n_in, u, x_panel, g, g_panel, panels, v)
+        to = g, g_panel, panels, False, v
+        product(v, (n_in, 1), b, n_out, n_in, u, x_panel, *to)
         _seeded(activation, address(seed) + s, batch, n, n_out, g, g_panel)
         d_v, d_b = address(d_weight), address(d_bias)
         add_outer(g, n_out, g_panel, u, n_in, x_panel, panels, d_v, d_b, sums)
-        product(v, (1, n_in), nothing, n_in, n_out, g, g_panel, u, x_panel, panels, v)
+        to = u, x_panel, panels, False, v
+        product(v, (1, n_in), nothing, n_in, n_out, g, g_panel, *to)
         write_panels(u, x_panel, address(dx) + s, batch, n, n_in)
     keep(space)

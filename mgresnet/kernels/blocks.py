@@ -9,6 +9,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils, errors
 
+from mgresnet.arrays.layout import LINE
 from mgresnet.kernels.compiled import intrinsic
 from mgresnet.kernels.vectors import (
     BYTES,
@@ -84,6 +85,17 @@ def load(typing, pointer, stride, count):
 
 
 @intrinsic
+def load_like(typing, group, pointer):
+    """As many registers as there are in a group, one after the other from p on."""
+
+    def emit(builder, like, p):
+        offsets = (INT(n * group.lanes) for n in range(group.count))
+        return join(builder, [_load(builder, group.vector, p, n) for n in offsets])
+
+    return word(group, emit, group, pointer)
+
+
+@intrinsic
 def store(typing, pointer, group):
     """Write registers one after the other from a pointer on."""
 
@@ -92,6 +104,37 @@ def store(typing, pointer, group):
             _store(builder, vector, p, INT(n * group.lanes))
 
     return word(types.void, emit, pointer, group)
+
+
+@intrinsic
+def stream(typing, pointer, group):
+    """As `store`, past the caches where the machine can; the pointer is aligned."""
+
+    def emit(builder, p, value):
+        past = builder.module.add_metadata([INDEX(1)])
+        for n, vector in enumerate(split(builder, value)):
+            place = builder.gep(p, [INT(n * group.lanes)])
+            place = builder.bitcast(place, vector.type.as_pointer())
+            builder.store(vector, place, align=BYTES).set_metadata("nontemporal", past)
+
+    return word(types.void, emit, pointer, group)
+
+
+@intrinsic
+def fence(typing):
+    """Let whoever reads from now on, on any core, see what was streamed."""
+    return word(types.void, lambda builder: builder.fence("seq_cst"))
+
+
+@intrinsic
+def line_starts(typing, pointer):
+    """Whether a line of the caches starts at a pointer."""
+
+    def emit(builder, p):
+        within = builder.and_(builder.ptrtoint(p, INT), INT(LINE - 1))
+        return builder.icmp_unsigned("==", within, INT(0))
+
+    return word(types.boolean, emit, pointer)
 
 
 @intrinsic

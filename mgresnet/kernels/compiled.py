@@ -8,14 +8,17 @@ from typing import Any, NamedTuple
 import numba
 import numba.extending
 
+from mgresnet.arrays.layout import LARGE, LINE
+
 # Numba's disk cache sees that the file of a kernel changes, and no other.  A digest of
-# these, which kernels are made of, is therefore part of the kernels' names.
+# these, and of the sizes that they go by, is therefore part of the kernels' names.
 PARTS = ("activations", "blocks", "compiled", "panels", "vectors")
 
 
 def _digest() -> str:
     texts = (Path(__file__).with_name(f"{name}.py").read_bytes() for name in PARTS)
-    return hashlib.sha256(b"".join(texts)).hexdigest()[:12]
+    sizes = repr((LINE, LARGE)).encode()
+    return hashlib.sha256(b"".join((*texts, sizes))).hexdigest()[:12]
 
 
 DIGEST = _digest()

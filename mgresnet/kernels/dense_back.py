@@ -13,10 +13,10 @@ their slopes; either way they lie in workspace, a panel's rows one longer than n
 panels a power of two apart would compete for the same lines of cache.
 """
 
-import numpy as np
+from typing import Any
 
 from mgresnet.kernels.activations import activate, slope
-from mgresnet.kernels.blocks import address, aligned, keep, zeros
+from mgresnet.kernels.blocks import address, aligned, fence, keep, zeros
 from mgresnet.kernels.compiled import inlined, kernel
 from mgresnet.kernels.panels import (
     TILE,
@@ -24,15 +24,17 @@ from mgresnet.kernels.panels import (
     count,
     fitting,
     product,
+    put_panels,
     read,
     read_panels,
     room_for_sums,
     row_of,
     set_row,
+    streams,
     write,
     write_panels,
 )
-from mgresnet.kernels.vectors import BYTES, NR, fma, samples
+from mgresnet.kernels.vectors import BYTES, NR, fma, row_length, samples
 
 
 @inlined
@@ -57,18 +59,19 @@ def _states(v, step, activation, x, s, k, sizes, n):
         b, ahead = v + width**2, v + size
         for at in range(0, count(x, n), group):
             m, u, z = min(group, count(x, n) - at), x + at * panel, s + at * panel
-            product(v, strides, b, width, width, u, panel, z, panel, m, ahead)
+            to = z, panel, m, False, ahead
+            product(v, strides, b, width, width, u, panel, *to)
             _euler(activation, step, u, z, u + tile, panel, width, m * row)
         v, x, s = ahead, x + tile, s + tile
 
 
 @inlined
-def _known(v, step, activation, u, slopes, known, batch, x, s, k, sizes, n):
+def _known(v, step, activation, u, slopes, known, x, s, k, sizes, n):
     """States from u on and slopes of k layers, or of one if its slopes are known."""
     width, panel, _, _ = sizes
-    read_panels(u, batch, n, width, x, panel)
+    read_panels(*u, n, width, x, panel)
     if known:
-        read_panels(slopes, batch, n, width, s, panel)
+        read_panels(*slopes, n, width, s, panel)
     else:
         _states(v, step, activation, x, s, k, sizes, n)
 
@@ -85,15 +88,6 @@ def _weigh(s, w, h, g, panel, width, n):
 
 
 @inlined
-def _add_panels(x, y, panel, width, panels):
-    """Y += X."""
-    for _ in range(panels):
-        for j in range(width):
-            set_row(y, j, row_of(x, j) + row_of(y, j))
-        x, y = x + panel, y + panel
-
-
-@inlined
 def _forced(forcing, p, stride, n, width, x, panel):
     """X += the n samples that there are from p on, if any; where the next begin."""
     if forcing.size > 0:
@@ -106,7 +100,7 @@ def _forced(forcing, p, stride, n, width, x, panel):
 
 
 @inlined
-def _adjoints(v, nothing, step, s, w, g, q, sizes, n, wanted):
+def _adjoints(v, nothing, step, s, w, g, sizes, n, wanted):
     """G of a layer, and W += V^T G if it is wanted, for n samples."""
     width, panel, _, group = sizes
     row, strides, ahead = samples(s), (1, width), v + -width * (width + 1)
@@ -115,10 +109,8 @@ def _adjoints(v, nothing, step, s, w, g, q, sizes, n, wanted):
         x, panels = g + here, count(s, m)
         _weigh(s + here, w + here, step, x, panel, width, m)
         if wanted:
-            product(
-                v, strides, nothing, width, width, x, panel, q, panel, panels, ahead
-            )
-            _add_panels(q, w + here, panel, width, panels)
+            to = w + here, panel, panels, True, ahead
+            product(v, strides, nothing, width, width, x, panel, *to)
 
 
 @inlined
@@ -132,9 +124,29 @@ def _gradient(g, x, sizes, n, d, sums, fresh):
     add_outer(g, width, panel, x, width, panel, count(g, n), d, d_b, sums)
 
 
+def workspace(width: int, k: int, batch: int, dtype: Any) -> int:
+    """Numbers of workspace for `pull_back` with states of every k-th layer."""
+    row = row_length(dtype)
+    tile = (min(batch, TILE) + row) * (width + 1)
+    sums = (width + 3) * (width + 4)
+    return (2 * k + 3) * tile + sums + row + width + BYTES
+
+
 @kernel
 def pull_back(
-    starts, w, forcing, u, slopes, theta, step, activation, d_theta, ends, start, stop
+    starts,
+    w,
+    forcing,
+    u,
+    slopes,
+    theta,
+    step,
+    activation,
+    d_theta,
+    ends,
+    start,
+    stop,
+    space,
 ):
     """Fill the columns of every block of w, and write the gradients.
 
@@ -157,44 +169,48 @@ def pull_back(
         Modified in place; empty if not wanted.
     ends : ndarray, shape (n_starts, width, batch), or empty
         Filled with the state behind the layers of every start, unless slopes are given.
+    space : ndarray, shape (workspace(...),)
     """
-    (n_blocks, columns, width, batch), (n_layers, _, size) = w.shape, theta.shape
-    per_block, k, state = n_layers // n_blocks, n_layers // len(u), width * batch
+    (n_blocks, columns, width, along), (n_layers, _, size) = w.shape, theta.shape
+    along_x, along_f, along_u = starts.shape[2], forcing.shape[3], u.shape[2]
+    along_d, along_e = slopes.shape[3], ends.shape[2]
+    per_block, k = n_layers // n_blocks, n_layers // len(u)
     every = per_block // max(columns, 1)
+    past = streams(address(w), along, w.size)
     panel = (width + 1) * samples(address(w))
     tile = count(address(w), min(TILE, stop - start)) * panel
     sizes = width, panel, tile, fitting(address(w), width, TILE, 4)
     room = room_for_sums(address(w), width, width)
-    space = np.empty((2 * k + 4) * tile + room + width + BYTES, w.dtype)
     space[:width] = 0.0
     nothing, sums, known = address(space), address(space) + width, slopes.size > 0
     x = aligned(sums + room)
     s, adjoint, g = x + (k + 1) * tile, x + (2 * k + 1) * tile, x + (2 * k + 2) * tile
-    q = g + tile
     for first in range(start, stop, TILE):
         p, f, b = address(w) + first, address(forcing) + first, address(starts) + first
-        n, done, until, i = min(TILE, stop - first), 0, every, 0
-        for layer in range(n_layers - 1, -1, -1):
-            v = address(theta) + layer * size
-            if done == 0:
-                read_panels(b, batch, n, width, adjoint, panel)
-            if i == 0:
-                i, here = k, layer // k * state + first
-                before = address(u) + here, address(slopes) + (layer * state + first)
-                _known(v, step, activation, *before, known, batch, x, s, k, sizes, n)
+        n = min(TILE, stop - first)
+        for after in range(n_layers):
+            layer = n_layers - 1 - after
+            v, i = address(theta) + layer * size, layer % k
+            if after % per_block == 0:
+                read_panels(b, along_x, n, width, adjoint, panel)
+                b = b + width * along_x
+            if i == k - 1:
+                j = layer // k * width
+                u_j = address(u) + (j * along_u + first), along_u
+                d_j = address(slopes) + (layer * width * along_d + first), along_d
+                _known(v, step, activation, u_j, d_j, known, x, s, k, sizes, n)
                 if ends.size > 0:
-                    end = address(ends) + here
-                    write_panels(x + k * tile, panel, end, batch, n, width)
-            i, done, until = i - 1, done + 1, until - 1
-            s_i, wanted = s + i * tile, columns > 0 or done < per_block
-            _adjoints(v, nothing, step, s_i, adjoint, g, q, sizes, n, wanted)
+                    end = address(ends) + (j * along_e + first)
+                    write_panels(x + k * tile, panel, end, along_e, n, width)
+            s_i, wanted = s + i * tile, columns > 0 or (after + 1) % per_block != 0
+            _adjoints(v, nothing, step, s_i, adjoint, g, sizes, n, wanted)
             if d_theta.size > 0:
                 x_i, d = x + i * tile, address(d_theta) + layer * size
                 _gradient(g, x_i, sizes, n, d, sums, first == start)
-            f = _forced(forcing, f, batch, n, width, adjoint, panel)
-            if until == 0 and columns > 0:
-                write_panels(adjoint, panel, p, batch, n, width)
-                p, until = p + state, every
-            if done == per_block:
-                b, done = b + state, 0
+            f = _forced(forcing, f, along_f, n, width, adjoint, panel)
+            if columns > 0 and (after + 1) % every == 0:
+                put_panels(past, adjoint, panel, p, along, n, width)
+                p = p + width * along
+    if past:
+        fence()
     keep(space)

@@ -47,6 +47,8 @@ def compare(
     size, squares = math.prod(state), np.empty((n, 2))
     if differences is None:
         differences = np.empty((0, *state), u.dtype)
+    if not u.flags.c_contiguous:
+        u, k = np.ascontiguousarray(u[:, -1:]), 1
     flat = u.reshape(n, k, size), others.reshape(n, size), differences.reshape(-1, size)
     _compare(*flat, squares)
     return squares

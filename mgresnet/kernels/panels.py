@@ -6,17 +6,21 @@ are pointers; ``stride`` is from a feature to the next in an array (.., width, b
 ``n`` counts samples, of which the last panel may have few.
 """
 
+from mgresnet.arrays.layout import LARGE, LINE
 from mgresnet.kernels.activations import activate, slope
 from mgresnet.kernels.blocks import (
     add_products,
     add_scaled,
     add_sums,
     fill_rows,
+    line_starts,
     load,
     load_first,
+    load_like,
     prefetch,
     store,
     store_first,
+    stream,
     zeros,
 )
 from mgresnet.kernels.compiled import inlined, shared
@@ -66,16 +70,43 @@ def count(p, n):
 @inlined
 def fitting(p, width, n, arrays):
     """Number of panels, for n samples at most, that the nearest cache has room for."""
-    size = arrays * width * samples(p) * (BYTES // lanes(p))
+    size = arrays * width * samples(p) * number(p)
     return max(1, min(n // samples(p), CACHED // size))
 
 
 @inlined
-def _rows(rows, v, strides, n, x, x_panel, z, z_panel, panels, ahead):
+def number(p):
+    """Bytes of a number."""
+    return BYTES // lanes(p)
+
+
+@inlined
+def whole_lines(p, panels):
+    """Nearly as many panels, at least one, of which the rows are whole lines."""
+    few = 1
+    while few * samples(p) * number(p) % LINE != 0:
+        few += 1
+    return max(few, panels // few * few)
+
+
+@inlined
+def streams(p, stride, n):
+    """Whether n numbers from p on, in rows `stride` apart, go past the caches.
+
+    They do if they are many, and every row starts a line.
+    """
+    lines = line_starts(p) and stride * number(p) % LINE == 0
+    return lines and n * number(p) >= LARGE
+
+
+@inlined
+def _rows(rows, added, v, strides, n, x, x_panel, z, z_panel, panels, ahead):
     """Z = V x + b for as many rows of V as the block `rows` has, filled with b."""
     down, along = strides
     for k in range(panels):
         block, here = rows, x + k * x_panel
+        if added:
+            block = load_like(rows, z + k * z_panel)
         for j in range(n):
             prefetch(ahead + j * MR)
             block = add_scaled(block, v + j * along, down, row_of(here, j))
@@ -83,41 +114,43 @@ def _rows(rows, v, strides, n, x, x_panel, z, z_panel, panels, ahead):
 
 
 @shared
-def product(v, strides, b, n_out, n_in, x, x_panel, z, z_panel, panels, ahead):
+def product(v, strides, b, n_out, n_in, x, x_panel, z, z_panel, panels, added, ahead):
     """Z = V x + b for panels, with V[i, j] at ``v + i strides[0] + j strides[1]``.
 
-    As many numbers as V has are fetched into cache from `ahead` on, for later.
+    Or Z += V x, if it is added.  As many numbers as V has are fetched into cache from
+    `ahead` on, for later.
     """
     i = 0
     while n_out - i >= MR:
         rows, at, out = fill_rows(b + i, MR), v + i * strides[0], z + i * samples(z)
-        here = ahead + i * n_in
-        _rows(rows, at, strides, n_in, x, x_panel, out, z_panel, panels, here)
+        to, here = (out, z_panel, panels), ahead + i * n_in
+        _rows(rows, added, at, strides, n_in, x, x_panel, *to, here)
         i += MR
     if n_out - i >= 4:
         rows, at, out = fill_rows(b + i, 4), v + i * strides[0], z + i * samples(z)
-        here = ahead + i * n_in
-        _rows(rows, at, strides, n_in, x, x_panel, out, z_panel, panels, here)
+        to, here = (out, z_panel, panels), ahead + i * n_in
+        _rows(rows, added, at, strides, n_in, x, x_panel, *to, here)
         i += 4
     if n_out - i >= 2:
         rows, at, out = fill_rows(b + i, 2), v + i * strides[0], z + i * samples(z)
-        here = ahead + i * n_in
-        _rows(rows, at, strides, n_in, x, x_panel, out, z_panel, panels, here)
+        to, here = (out, z_panel, panels), ahead + i * n_in
+        _rows(rows, added, at, strides, n_in, x, x_panel, *to, here)
         i += 2
     if n_out - i >= 1:
         rows, at, out = fill_rows(b + i, 1), v + i * strides[0], z + i * samples(z)
-        here = ahead + i * n_in
-        _rows(rows, at, strides, n_in, x, x_panel, out, z_panel, panels, here)
+        to, here = (out, z_panel, panels), ahead + i * n_in
+        _rows(rows, added, at, strides, n_in, x, x_panel, *to, here)
         i += 1
 
 
 @inlined
 def read_panels(p, stride, n, width, x, panel):
-    """Fill panels from the n samples that there are from p on."""
-    for s in range(0, n, samples(p)):
-        for j in range(width):
-            set_row(x, j, read(p + (j * stride + s), n - s))
-        x = x + panel
+    """Fill panels from the n samples that there are from p on, row by row."""
+    for j in range(width):
+        here, there = p + j * stride, x + j * samples(p)
+        for s in range(0, n, samples(p)):
+            set_row(there, 0, read(here + s, n - s))
+            there = there + panel
 
 
 @inlined
@@ -130,29 +163,62 @@ def write_panels(x, panel, p, stride, n, width):
 
 
 @inlined
-def advance(activation, z, step, x, kept, p, stride, n, width):
-    """X += H sigma(z); write n samples of sigma'(z) from p on if they are kept."""
-    for s in range(0, n, samples(p)):
+def stream_panels(x, panel, p, stride, n, width):
+    """Do the same past the caches, in whole lines: what fills up a row comes along."""
+    line = LINE // number(p)
+    end = (n + line - 1) // line * line
+    for j in range(width):
+        here, out = x + j * samples(p), p + j * stride
+        for s in range(0, n, samples(p)):
+            if end - s >= samples(p):
+                stream(out + s, row_of(here, 0))
+            else:
+                for r in range(0, end - s, lanes(p)):
+                    stream(out + (s + r), load(here + r, lanes(p), 1))
+            here = here + panel
+
+
+@inlined
+def put_panels(past, x, panel, p, stride, n, width):
+    """Write n samples of panels from p on, past the caches or not."""
+    if past:
+        stream_panels(x, panel, p, stride, n, width)
+    else:
+        write_panels(x, panel, p, stride, n, width)
+
+
+@inlined
+def advance(activation, z, step, x, noted, n, width):
+    """X += H sigma(z) for n samples; z becomes sigma'(z), if that is noted, or junk."""
+    for s in range(0, n, samples(x)):
         for j in range(width):
             old = row_of(z, j)
             new = activate(activation, old)
             set_row(x, j, fma(new, step, row_of(x, j)))
-            if kept:
-                write(p + (j * stride + s), slope(activation, old, new), n - s)
-        x, z = x + width * samples(p), z + width * samples(p)
+            note(noted, activation, old, new, z, s, j, n)
+        x, z = x + width * samples(x), z + width * samples(x)
 
 
 @inlined
-def apply(activation, z, kept, p, stride, n, width):
-    """Z = sigma(Z); write n samples of sigma'(z) from p on if they are kept."""
-    for s in range(0, n, samples(p)):
+def apply(activation, z, slopes, noted, n, width):
+    """Z = sigma(Z) for n samples; slopes become sigma'(z) if noted, or junk."""
+    for s in range(0, n, samples(z)):
         for j in range(width):
             old = row_of(z, j)
             new = activate(activation, old)
             set_row(z, j, new)
-            if kept:
-                write(p + (j * stride + s), slope(activation, old, new), n - s)
-        z = z + width * samples(p)
+            note(noted, activation, old, new, slopes, s, j, n)
+        z, slopes = z + width * samples(z), slopes + width * samples(z)
+
+
+@inlined
+def note(noted, activation, old, new, z, s, j, n):
+    """Write a row of sigma' to what is noted, or to z where that goes past caches."""
+    p, stride, kept, past = noted
+    if past:
+        set_row(z, j, slope(activation, old, new))
+    elif kept:
+        write(p + (j * stride + s), slope(activation, old, new), n - s)
 
 
 @inlined
@@ -179,12 +245,13 @@ def scale(factor, x, z, rows):
 
 
 @inlined
-def times(p, stride, n, width, z):
-    """Z *= the n samples that there are from p on."""
+def times(factor, x, p, stride, n, width, z):
+    """Z = factor X times the n samples that there are from p on."""
     for s in range(0, n, samples(p)):
         for j in range(width):
-            set_row(z, j, read(p + (j * stride + s), n - s) * row_of(z, j))
-        z = z + width * samples(p)
+            scaled = row_of(x, j) * factor
+            set_row(z, j, read(p + (j * stride + s), n - s) * scaled)
+        x, z = x + width * samples(p), z + width * samples(p)
 
 
 @inlined
@@ -196,14 +263,15 @@ def stage(i, step, a, x, y, k, v, width, n):
         inner = y
     k_i, strides = k + i * panels * panel, (width, 1)
     b, ahead = v + width**2, v + width * (width + 1)
-    product(v, strides, b, width, width, inner, panel, k_i, panel, panels, ahead)
+    product(v, strides, b, width, width, inner, panel, k_i, panel, panels, False, ahead)
 
 
 @inlined
-def pull(v, b, width, z, q, n):
-    """Q = V^T z + b for n samples."""
+def pull(v, b, width, z, q, n, added):
+    """Q = V^T z + b for n samples, or Q += V^T z."""
     panel, strides, ahead = width * samples(z), (1, width), v + -width * (width + 1)
-    product(v, strides, b, width, width, z, panel, q, panel, count(z, n), ahead)
+    panels = count(z, n)
+    product(v, strides, b, width, width, z, panel, q, panel, panels, added, ahead)
 
 
 @inlined

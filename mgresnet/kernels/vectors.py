@@ -11,6 +11,7 @@ feature make a row of a panel, and the rows of all features follow one another.
 """
 
 import operator
+from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -93,6 +94,11 @@ def function(builder, name, result, arguments, vector, suffix=""):
     name = f"llvm.{name}.{kind}{suffix and suffix + kind}"
     function = cgutils.get_or_insert_function(builder.module, signature, name)
     return builder.call(function, arguments)
+
+
+def row_length(dtype: Any) -> int:
+    """Samples in a row of a panel of numbers of a NumPy type."""
+    return NR * BYTES // int(dtype.itemsize)
 
 
 # --- Arithmetic: register by register --------------------------------------------

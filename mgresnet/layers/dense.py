@@ -11,8 +11,8 @@ from functools import cached_property
 import numpy as np
 
 from mgresnet.arrays.checks import integer
-from mgresnet.arrays.layout import Array, absent
-from mgresnet.arrays.memory import empty
+from mgresnet.arrays.layout import Array, absent, whole_rows
+from mgresnet.arrays.memory import empty, rows
 from mgresnet.kernels import dense, dense_back
 from mgresnet.kernels.panels import TILE
 from mgresnet.kernels.threads import over_samples, over_tiles
@@ -135,11 +135,13 @@ class Dense:
         self, steps: Steps, starts: Array, u: Array, forcing: Array, tape: Array
     ) -> None:
         """Fill every block of u with what follows its start (see `Layer.march`)."""
-        u, how = _columns(u, starts), (steps.theta, steps.length, *steps.scheme)
+        how = steps.theta, steps.length, *steps.scheme, self.map.kind
+        arrays = _rows(starts, _columns(u, starts), forcing, tape)
+        size = self.width, len(steps.scheme.b)
 
         def run(start: int, stop: int) -> None:
-            arrays = starts, u, _blocks(forcing, starts), _tape(tape, starts)
-            dense.march(*arrays, *how, self.map.kind, start, stop)
+            room = dense.workspace(*size, stop - start, u.dtype)
+            dense.march(*arrays, *how, start, stop, empty((room,), u.dtype))
 
         over_samples(run, starts.shape[-1])
 
@@ -157,18 +159,19 @@ class Dense:
         """Fill every block of w, backwards (see `Layer.march_back`)."""
         none = absent(w.dtype)
         if len(steps.scheme.b) > 1 and not tape.size:
-            tape = empty(
-                (steps.n, *self.tape_shape(steps.scheme), w.shape[-1]), w.dtype
-            )
+            shape = (steps.n, *self.tape_shape(steps.scheme), w.shape[-1])
+            tape = rows(shape, w.dtype)
             self.march(steps, states, none, none, tape)
         if d_theta.size or not tape.size:
             self._pull_back(steps, starts, w, forcing, states, tape, none, d_theta)
             return
         how = steps.theta, steps.length, *steps.scheme
+        arrays = _rows(starts, w, forcing, tape)
+        size = self.width, len(steps.scheme.b)
 
         def run(start: int, stop: int) -> None:
-            arrays = starts, w, _blocks(forcing, starts), tape
-            dense.march_adjoint(*arrays, *how, start, stop)
+            room = dense.workspace(*size, stop - start, w.dtype)
+            dense.march_adjoint(*arrays, *how, start, stop, empty((room,), w.dtype))
 
         over_samples(run, starts.shape[-1])
 
@@ -199,22 +202,25 @@ class Dense:
         d_theta: Array,
     ) -> None:
         """March back from states u, with gradients for weights and biases."""
-        w, n, size = _columns(w, starts), steps.n, self.width * (self.width + 1)
-        known = starts, w, _blocks(forcing, starts), u, _tape(tape, starts)
+        n, size, batch = steps.n, self.width * (self.width + 1), starts.shape[-1]
+        known = _rows(starts, _columns(w, starts), forcing, tape)
+        arrays = *known[:3], whole_rows(u), known[3]
+        how = steps.theta, steps.length, self.map.kind
+        behind = ends if ends.size else np.empty((0, *starts.shape[1:]), starts.dtype)
         whole = d_theta.shape == (n, size) and self.bias == "vector"
 
         def run(start: int, stop: int) -> Array:
             first = whole and start == 0
             d = d_theta if first else empty((n if d_theta.size else 0, size), u.dtype)
-            how = steps.theta, steps.length, self.map.kind
-            outputs = d, _states(ends, starts), start, stop
-            dense_back.pull_back(*known, *how, *outputs)
+            room = dense_back.workspace(self.width, n // len(u), stop - start, u.dtype)
+            outputs = d, behind, start, stop, empty((room,), u.dtype)
+            dense_back.pull_back(*arrays, *how, *outputs)
             return d
 
         if not d_theta.size:
-            over_samples(run, u.shape[-1])
+            over_samples(run, batch)
             return
-        tiles = over_tiles(run, u.shape[-1], TILE)
+        tiles = over_tiles(run, batch, TILE)
         d = next(tiles)
         for more in tiles:
             d += more
@@ -238,15 +244,8 @@ def _columns(u: Array, starts: Array) -> Array:
     return np.empty((len(starts), 0, *starts.shape[1:]), starts.dtype)
 
 
-def _blocks(forcing: Array, starts: Array) -> Array:
-    """Forcing, in the rank that kernels expect also where it is absent."""
-    return (
-        forcing if forcing.size else np.empty((0, 0, *starts.shape[1:]), starts.dtype)
-    )
-
-
-_tape = _blocks
-
-
-def _states(ends: Array, starts: Array) -> Array:
-    return ends if ends.size else np.empty((0, *starts.shape[1:]), starts.dtype)
+def _rows(starts: Array, u: Array, forcing: Array, tape: Array) -> tuple[Array, ...]:
+    """Whole rows; what is absent has the rank that kernels expect."""
+    none = np.empty((0, 0, *starts.shape[1:]), starts.dtype)
+    given = starts, u, forcing if forcing.size else none, tape if tape.size else none
+    return tuple(map(whole_rows, given))

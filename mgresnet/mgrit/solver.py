@@ -144,6 +144,7 @@ def iterate(
     guess: Array | None = None,
     forcing: Array | None = None,
     outputs: Outputs | None = None,
+    spacing: int = 1,
 ) -> Result:
     """Solve ``u[n+1] = Phi_n(u[n]) + g[n+1]`` for this rank's points.
 
@@ -164,9 +165,11 @@ def iterate(
         None is zero.
     outputs : Outputs, optional
         By default C-points are kept.
+    spacing : int
+        Steps from a point that serial propagation keeps to the next one by default.
     """
     if not options.iterates(factors):
-        return _serial(propagator, initial, factors, options, comm, forcing, outputs)
+        return _serial(propagator, initial, spacing, options, comm, forcing, outputs)
     problem = propagator, initial, factors, options, comm
     return solve_c_points(*problem, guess, forcing).sweep(outputs, comm)
 
@@ -210,7 +213,7 @@ def solve_c_points(
 def _serial(
     propagator: Propagator,
     initial: Array,
-    factors: tuple[int, ...],
+    spacing: int,
     options: MGRITOptions,
     comm: TimeComm,
     forcing: Array | None,
@@ -218,8 +221,7 @@ def _serial(
 ) -> Result:
     """One march through all steps leaves no residual."""
     steps, points = outputs or Outputs(propagator, absent(initial.dtype))
-    m = factors[0] if factors else steps.n_steps + 1
-    line = Line.of(steps, initial, points, m)
+    line = Line.of(steps, initial, points, spacing)
     line.solve(initial, absent(points.dtype) if forcing is None else forcing, comm)
     end = line.points[-1:]
     squares = compare(end[:, None], end)

@@ -7,7 +7,7 @@ import numpy as np
 
 from mgresnet.arrays.checks import as_array, check_finite, check_states
 from mgresnet.arrays.layout import Array, absent, samples_first, samples_last
-from mgresnet.arrays.memory import empty
+from mgresnet.arrays.memory import empty, rows
 from mgresnet.mgrit.coarsest import hand_on
 from mgresnet.mgrit.solver import Outputs, Result, iterate
 from mgresnet.network import Params
@@ -28,8 +28,7 @@ class Posed(NamedTuple):
 
     def keeps_all(self, keep: str) -> bool:
         """Whether states of all layers are to be kept, the same on all ranks."""
-        slab = self.slab
-        return keeps_all(keep, slab.most_layers, slab.grid.spacing, self.first)
+        return keeps_all(keep, self.slab.most_layers, self.first)
 
     def solution(self, result: Result, spacing: int, layers: Forward) -> Solution:
         """Solution with what a way back wants to know."""
@@ -74,6 +73,7 @@ def propagate(batch: Posed, guess: Solution | Array | None, keep: str) -> Soluti
         slab.comm,
         guess=guess_points(guess, slab.layers, slab.grid.spacing, batch.first),
         outputs=outputs,
+        spacing=slab.grid.spacing,
     )
     return batch.solution(result, spacing, layers)
 
@@ -103,7 +103,7 @@ def final_state(slabs: Sequence[Slab], owned: Sequence[Params], inputs: Array) -
 def _pass_on(batch: Posed) -> Array:
     """Last state of a batch that is propagated serially."""
     layers, first, comm = batch.layers, batch.first, batch.slab.comm
-    points = points_of(1, first)
+    points = empty((2, *first.shape), first.dtype)
     points[0] = first
     some = chunks(first.shape[-1], first[..., :1].nbytes, layers.sample_block)
     hand_on(layers, points, absent(first.dtype), comm, some)
@@ -141,7 +141,7 @@ def check_first(slab: Slab, first: Array | None) -> None:
 
 def points_of(n_layers: int, state: Array) -> Array:
     """Room for the states of all layers."""
-    return empty((n_layers + 1, *state.shape), state.dtype)
+    return rows((n_layers + 1, *state.shape), state.dtype)
 
 
 def between(slab: Slab, last: Array) -> Array:

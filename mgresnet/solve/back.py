@@ -51,7 +51,7 @@ class Back(NamedTuple):
         propagator, steps = self._transposed(), self.forward.layers.steps
         outputs, points, wanted = None, absent(last.dtype), None
         spacing = slab.grid.spacing
-        if keeps_all(keep, slab.most_layers, spacing, last):
+        if keeps_all(keep, slab.most_layers, last):
             spacing, points = 1, points_of(len(layers), last)
         if gradient:
             d_theta = empty((len(layers), slab.net.layer.n_params), last.dtype)
@@ -69,6 +69,7 @@ class Back(NamedTuple):
             guess=None if start is None else start[::-1],
             forcing=forcing,
             outputs=outputs,
+            spacing=slab.grid.spacing,
         )
         known = {"forcing": forcing}
         if wanted is not None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mgresnet.arrays.layout import Array, absent
+from mgresnet.arrays.layout import Array, absent, in_rows
 from mgresnet.arrays.memory import empty
 from mgresnet.chain import Chain, networks_of
 from mgresnet.network import Network, Params
@@ -133,14 +133,14 @@ def _body_gradient(forward: Solution, adjoint: Solution) -> Array:
     d_theta = empty((n, layers.layer.n_params), layers.dtype)
     none = absent(layers.dtype)
     if layers.tape.size and len(forward.kept) == len(adjoint.kept) == n + 1:
-        u = np.ascontiguousarray(_between(forward, 0, n - 1))
-        w = np.ascontiguousarray(_between(adjoint, 1, n)[::-1])
+        u = in_rows(_between(forward, 0, n - 1))
+        w = in_rows(_between(adjoint, 1, n)[::-1])
         known = none, none, u, layers.tape
         layers.layer.march_back(layers.prepared, w, *known, d_theta, none)
         return d_theta
     for start, stop in itertools.pairwise(sorted(ends)):
-        u = np.ascontiguousarray(_between(forward, start, stop - 1))
-        w = np.ascontiguousarray(_between(adjoint, start + 1, stop)[::-1])
+        u = in_rows(_between(forward, start, stop - 1))
+        w = in_rows(_between(adjoint, start + 1, stop)[::-1])
         steps, d = layers.part(start, stop).prepared, d_theta[start:stop]
         g = none
         if forcing is not None and forcing.size:

@@ -17,7 +17,7 @@ from mgresnet.solve.slab import span
 Indices = NDArray[np.intp]
 KEEPS = ("all", "c-points", "auto")
 KNOWN = {"forward": "layers", "adjoint": "forcing"}  # what only this solve knows
-BUDGET = 2**26  # bytes of states up to which "auto" keeps all
+BUDGET = 2**28  # bytes of a rank's states up to which "auto" keeps all
 
 SHOWN = 8  # residuals that are printed at most
 
@@ -195,14 +195,14 @@ def kept_points(n_layers: int, spacing: int) -> Indices:
     return points
 
 
-def keeps_all(keep: str, n_layers: int, spacing: int, state: Array) -> bool:
+def keeps_all(keep: str, n_layers: int, state: Array) -> bool:
     """Whether states of all layers are kept, or C-points alone.
 
     Parameters
     ----------
     keep : {"all", "c-points", "auto"}
-        "auto" keeps all states that need little memory, or have no C-points.
-    n_layers, spacing : int
+        "auto" keeps all states, if they fit into the memory that is meant for them.
+    n_layers : int
     state : ndarray
         One state.
 
@@ -214,7 +214,7 @@ def keeps_all(keep: str, n_layers: int, spacing: int, state: Array) -> bool:
     if keep not in KEEPS:
         raise ValueError(f"unknown keep {keep!r}; choose from {', '.join(KEEPS)}")
     if keep == "auto":
-        return spacing >= n_layers or n_layers * state.nbytes <= BUDGET
+        return n_layers * state.nbytes <= BUDGET
     return keep == "all"
 
 

@@ -57,8 +57,12 @@ class TimeGrid:
 
     @property
     def spacing(self) -> int:
-        """Number of layers from a C-point to the next; without coarsening, all."""
-        return self.factors[0] if self.factors else self.depth
+        """Number of layers from a C-point to the next.
+
+        Without coarsening it is that between states which are kept in place of all: as
+        many as there are states, so that an interval takes no more memory than they do.
+        """
+        return self.factors[0] if self.factors else 1 + math.isqrt(self.depth - 1)
 
     def slab(self, rank: int, size: int) -> range:
         """Layers owned by a rank: whole coarsest intervals, shares equal to within one.

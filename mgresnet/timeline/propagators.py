@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from mgresnet.arrays.layout import Array, absent
-from mgresnet.arrays.memory import empty
+from mgresnet.arrays.memory import empty, rows
 from mgresnet.layers.coarse import CoarseOperator
 from mgresnet.layers.protocol import Layer
 from mgresnet.layers.steps import Steps
@@ -82,7 +82,7 @@ class Forward(NamedTuple):
     def noting(self, batch: int) -> Self:
         """The same steps, with a new tape for so many samples."""
         shape = (self.n_steps, *self.tape_shape, batch)
-        tape = empty(shape, self.dtype)
+        tape = rows(shape, self.dtype)
         return type(self)(self.layer, self.steps, self.operator, tape, self.made)
 
     def cut(self, m: int) -> tuple[Self, Self, Self]:

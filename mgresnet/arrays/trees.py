@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgresnet.arrays.checks import floats, provides
+from mgresnet.arrays.memory import empty
 
 Array: TypeAlias = NDArray[Any]
 Tree: TypeAlias = tuple[Any, ...]
@@ -67,7 +68,8 @@ def _row_products(a: Array, b: Array) -> Array:
     row depends on its length alone, not on the slab or its place in memory.
     """
     a, b = np.atleast_2d(a), np.atleast_2d(b)
-    products = np.multiply(a, b, dtype=np.float64, order="C")
+    products = empty(a.shape, np.float64)
+    np.multiply(a, b, dtype=np.float64, out=products)
     sums: Array = products.reshape(len(a), math.prod(a.shape[1:])).sum(axis=1)
     return sums
 

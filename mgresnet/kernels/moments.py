@@ -22,6 +22,21 @@ def _adam(g, m, v, numbers, mean, square, step):
         step[i] = mean[i] / sum1 / (np.sqrt(square[i] / sum2) + epsilon)
 
 
+@kernel
+def _plus(g, factor, t, total):
+    for i in range(g.size):
+        total[i] = g[i] + factor * t[i]
+
+
+def plus(gradient: Array, factor: float, other: Array) -> Array:
+    """New array ``gradient + factor * other``, in the dtype of the other."""
+    shape, dtype = other.shape, other.dtype
+    total = empty(shape, dtype)
+    g, t = (np.asarray(x, dtype, "C").reshape(-1) for x in (gradient, other))
+    _plus(g, dtype.type(factor), t, total.reshape(-1))
+    return total
+
+
 def adam(
     gradient: Array,
     mean: Array,

@@ -29,7 +29,7 @@ from mgresnet.arrays.layout import Array
 from mgresnet.arrays.memory import empty
 from mgresnet.arrays.space import SERIAL, Space
 from mgresnet.arrays.trees import T, Tree, spread, tree_map, tree_maps
-from mgresnet.kernels.moments import adam
+from mgresnet.kernels.moments import adam, plus
 from mgresnet.learning import schedules
 from mgresnet.learning.schedules import Rate
 
@@ -141,7 +141,7 @@ def _clip_by_global_norm(
 ) -> Output:
     norm = (space or SERIAL).norm(gradient)
     factor = max_norm / max(norm, max_norm) if math.isfinite(norm) else math.nan
-    return tree_map(lambda g: factor * g, gradient), state
+    return tree_map(partial(_times, factor), gradient), state
 
 
 def add_decayed_weights(weight_decay: float, mask: Tree | None = None) -> Transform:
@@ -170,7 +170,7 @@ def _add_decayed_weights(
     some = (
         params if mask is None else tree_map(np.multiply, params, spread(mask, params))
     )
-    return tree_map(lambda g, p: g + weight_decay * p, gradient, some), state
+    return tree_map(lambda g, p: plus(g, weight_decay, p), gradient, some), state
 
 
 def trace(decay: float, nesterov: bool = False) -> Transform:
@@ -198,10 +198,10 @@ def _trace(
     params: Tree,
     **unused: Any,
 ) -> Output:
-    total = tree_map(lambda g, t: g + decay * t, gradient, state.trace)
+    total = tree_map(lambda g, t: plus(g, decay, t), gradient, state.trace)
     step = total
     if nesterov:
-        step = tree_map(lambda g, t: g + decay * t, gradient, total)
+        step = tree_map(lambda g, t: plus(g, decay, t), gradient, total)
     return step, TraceState(total)
 
 

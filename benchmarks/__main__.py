@@ -19,6 +19,7 @@ QUESTIONS = {
     "convergence": "convergence.studies",
     "coarse_operators": "convergence.coarse_operators",
     "kernels": "kernels.speed",
+    "public_path": "kernels.public_path",
     "engine_overhead": "kernels.engine_overhead",
     "inference": "kernels.inference",
     "peers": "kernels.mgrit_iteration",

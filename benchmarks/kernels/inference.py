@@ -76,7 +76,9 @@ def kernel_forward(task: Task, theta: Any) -> Run:
     scheme, none = mg.Dense(1).scheme, absent(task.u.dtype)
     u = np.empty((1, 1, *task.u.shape), task.u.dtype)
     arrays = task.u[None], u, none, none, theta[:, None], task.h, *scheme, TANH
-    return lambda: dense.march(*arrays, 0, task.u.shape[1])
+    width, batch = task.u.shape
+    space = np.empty(dense.workspace(width, 1, batch, task.u.dtype), task.u.dtype)
+    return lambda: dense.march(*arrays, 0, batch, space)
 
 
 def body(dtype: str, width: int, depth: int, batch: int, budget: float) -> Rows:

@@ -40,16 +40,24 @@ def sweeps(task: Task, interval: int, activation: int = TANH) -> Program:
     d_weight, d_bias = np.split(d_theta, [weight[0].size], axis=1)
     d_weight = d_weight.reshape(weight.shape)
 
+    def space(room, n):
+        return np.empty(room(len(u), n, batch, u.dtype), u.dtype)
+
+    ahead = space(dense.workspace, 1)
+    again = space(dense_back.workspace, -(-depth // kept))
+
     def march(noted):
         points = states[:1], states[None, 1:]
-        dense.march(*points, absent, noted, *layers, a, b, activation, 0, batch)
+        how = *layers, a, b, activation
+        dense.march(*points, absent, noted, *how, 0, batch, ahead)
         return states[-1]
 
     def gradient():
         march(slopes)
         known = behind, back[None, None], absent, states[:-1], slopes
         outputs = d_theta, absent[:, 0]
-        dense_back.pull_back(*known, *layers, activation, *outputs, 0, batch)
+        how = *layers, activation, *outputs
+        dense_back.pull_back(*known, *how, 0, batch, again)
         return d_weight, d_bias
 
     return Program(lambda: march(absent), gradient)

@@ -27,8 +27,8 @@ demo: $(READY)      ## train a deep network on RANKS=2 ranks
 	@rm -rf $(FIGURES)
 	@$(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m $(DEMO)
 
-test: lint          ## run the checks, then the tests
-	@$(BIN)/python -m pytest
+test: lint          ## run the checks, then the tests on up to four cores
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 bench: $(READY)     ## measure kernels against other programs, the engine, memory
 	@$(BIN)/python benchmarks kernels --quick

@@ -137,11 +137,11 @@ def _check_fits(verb, expected, received, expected_shape, received_shape):
         )
 
 
-def run_ranks(function, size, timeout=60.0):
+def run_ranks(function, size, timeout=240.0):
     """Results of ``function(comm)`` on all ranks, in rank order.
 
     The first exception of any rank wakes the others and is raised here, with a note
-    that names the rank.  Ranks that wait for ever are a TimeoutError.
+    that names the rank.  Ranks that wait for ever are a TimeoutError, or another note.
     """
     mailboxes = Mailboxes(size)
     results = [None] * size
@@ -168,10 +168,12 @@ def run_ranks(function, size, timeout=60.0):
     stuck = [rank for rank, thread in enumerate(threads) if thread.is_alive()]
     if stuck:
         mailboxes.close()
+        waiting = TimeoutError(f"ranks {stuck} of {size} still wait after {timeout} s")
+        for error in failures:
+            error.add_note(str(waiting))
+        failures.append(waiting)
     if failures:
         raise failures[0]
-    if stuck:
-        raise TimeoutError(f"ranks {stuck} of {size} still wait after {timeout} s")
     if mailboxes.unread():
         raise AssertionError(f"nobody received the messages {mailboxes.unread()}")
     return results

@@ -34,7 +34,7 @@ def mpiexec():
 
 
 def launch(
-    n_ranks, *arguments, program=PROGRAM, interpreter=(), timeout=60.0, **environment
+    n_ranks, *arguments, program=PROGRAM, interpreter=(), timeout=120.0, **environment
 ):
     """Run a program on n_ranks ranks.
 

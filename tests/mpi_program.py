@@ -239,10 +239,10 @@ def digests(whole):
     ]
 
 
-def print_digests(world):
-    """Run all cases and print the digests on rank 0."""
-    for name, case in CASES.items():
-        parts = world.gather(run(case, world))
+def print_digests(world, *names):
+    """Run cases, all by default, and print the digests on rank 0."""
+    for name in names or CASES:
+        parts = world.gather(run(CASES[name], world))
         if world.rank == 0:
             print(*(f"{name}: {line}" for line in digests(assemble(parts))), sep="\n")
 

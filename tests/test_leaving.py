@@ -1,7 +1,5 @@
 """A rank that leaves ends the job, and communicators of callers stay theirs."""
 
-import time
-
 import pytest
 from launch import ROOT, launch
 
@@ -50,11 +48,9 @@ def test_so_does_one_that_exits_under_mpi4py(action):
 
 def check_end(arguments, message, interpreter):
     """Run until rank 1 leaves."""
-    started = time.monotonic()
     job = run(*arguments, "1", interpreter=interpreter)
     assert job.returncode != 0
     assert message in job.stderr
-    assert time.monotonic() - started < 30.0
 
 
 @pytest.mark.parametrize(

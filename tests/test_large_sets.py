@@ -117,3 +117,27 @@ def test_kernels_stay_within_their_workspace(width, batch, k, dtype, n_stages):
     known = starts, out, none, starts, none, theta, 0.1, 0, d, ends
     dense_back.pull_back(*known, 0, batch, used)
     assert unharmed(used, n)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 12, 13, 32, 33, 257])
+@pytest.mark.parametrize("width", [48, 50, 67])
+def test_gradients_of_few_samples_of_many_features(width, batch):
+    """The last of 257 samples are few, and added to those of the first tile."""
+    rng, depth, h = np.random.default_rng(5), 3, 0.25
+    weight = rng.normal(size=(depth, width, width)) / np.sqrt(width)
+    bias = rng.normal(size=(depth, width))
+    u, seed = rng.normal(size=(2, batch, width))
+    net = mg.Network(mg.Dense(width), depth, depth * h)
+    params = mg.Params(None, net.layer.pack(weight, bias), None)
+    forward, adjoint = solve(net, params, u, seed)
+    gradient = mg.parameter_gradient(net, params, forward, adjoint).body
+    states = [u]
+    for w, b in zip(weight, bias, strict=True):
+        states.append(states[-1] + h * np.tanh(states[-1] @ w.T + b))
+    needed, g = np.empty_like(gradient), seed
+    for n in reversed(range(depth)):
+        t = np.tanh(states[n] @ weight[n].T + bias[n])
+        s = h * (1.0 - t * t) * g
+        needed[n] = np.append((s.T @ states[n]).ravel(), s.sum(axis=0))
+        g = g + s @ weight[n]
+    np.testing.assert_allclose(gradient, needed, rtol=1e-12, atol=1e-13)

@@ -30,6 +30,7 @@ QUESTIONS = {
     "model_validation": "scaling.model_validation",
     "agreement": "scaling.agreement",
     "cold_starts": "scaling.cold_starts",
+    "whole_runs": "training.whole_runs",
     "training_bias": "training.bias",
     "recurrent_estimates": "training.recurrent_estimates",
     "interruptions": "training.interruptions",

@@ -48,7 +48,7 @@ def solves(n_factors):
             "max_iterations": st.integers(0, 3),
             "tolerance": st.sampled_from((0.0, 1e-3, 1e-8)),
             "coarse_operator": st.sampled_from(
-                ("matched", "third_order", "mean", "injection")
+                ("matched", "fourth_order", "mean", "injection")
             ),
             "initial_guess": st.sampled_from(("coarse", "constant", "zero", "serial")),
             "relaxation_weight": st.sampled_from((1.0, 0.7)),

@@ -166,6 +166,7 @@ def run(case, comm=None):
         numbers = record._asdict()
         for name in ("seconds", "state"):
             del numbers[name]
+        numbers["plans"] = str(numbers["plans"])
         _keep_params(part, f"step {record.step}", case, record.params)
         _keep(part, f"step {record.step}", **numbers)
     outputs = mg.predict(

@@ -25,11 +25,12 @@ ABOUT_WORLD = {"__main__.py", "parallel/mpi.py"}
 PUBLIC = """
     BSpline Batch BiasBudget BinaryCrossEntropy Chain Combined Dense Evaluation
     Explicit FirstOrder Free GradientError Huber Info LeastSquares Linear
-    MGRITOptions Machine Network Params Prediction ProcessGrid Record Regularisation
-    SerialComm Shared SoftmaxCrossEntropy Solution Status Stepwise Term TimeComm
-    TrainState Transform VirtualTimeComm Weighted Widen
+    MGRITOptions Machine Network Params Plan Prediction ProcessGrid Record
+    Regularisation SerialComm Shared SoftmaxCrossEntropy Solution Status Stepwise Term
+    TimeComm TrainState Transform VirtualTimeComm Weighted Widen
     accurate adam adamw add_decayed_weights apply_updates batches bias_budget chain
     check_layer check_objective clip_by_global_norm constant cosine
+    default_options
     estimate_gradient_error evaluate from_state_dict global_norm input_gradient
     inverse joined layer_parallel load load_checkpoint load_problem local_slab
     over_data parameter_gradient predict predict_convergence release_memory save

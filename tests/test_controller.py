@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from dataclasses import replace
-from fractions import Fraction
 from functools import partial
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -16,92 +15,154 @@ import mgresnet as mg
 from mgresnet.arrays.trees import tree_map
 from mgresnet.learning import controller
 from mgresnet.learning.accurate import Accurate, Memory
-from mgresnet.learning.controller import MARGIN, SERIAL, Adaptive, Fixed, Plan
+from mgresnet.learning.controller import MARGIN, Adaptive, Course, Fixed
+from mgresnet.learning.ladder import SERIAL, Plan, ladder_of
 from mgresnet.learning.oracle import Both
 from mgresnet.learning.watch import Watch
+from mgresnet.timeline.grid import TimeGrid
 
 MGRIT = mg.MGRITOptions((16,), max_iterations=10, tolerance=0.0)
 LOSS = mg.LeastSquares()
 norm = partial(mg.global_norm, gather=lambda rows: rows)
 
 
-def solution(*residuals):
-    """As much of a Solution as the rules look at; the last residual is final."""
-    return SimpleNamespace(residuals=residuals[:-1], final_residual=residuals[-1])
+def ladder(ranks=64, depth=160, options=MGRIT):
+    net = mg.Network(mg.Dense(5), depth, 5.0, control=mg.BSpline(6))
+    return ladder_of(net, options, ranks)
+
+
+def plan(k, m=16, operator="matched"):
+    return Plan((m,), operator, k)
 
 
 def test_fixed_does_what_the_options_say():
-    rule, plan = Fixed(MGRIT), Plan(10)
-    assert rule.start() == rule.more(plan) == rule.give_up() == plan
-    assert rule.next(plan, 0.0, solution(1.0, 0.0)) == plan
+    rule, course = Fixed(ladder()), Course(plan(10))
+    assert rule.start() == rule.choose(course, 20) == rule.give_up(course) == course
+    assert rule.more(course, 9.0, 20) == rule.next(course, 0.0, 20) == course
     assert all(rule.accepts(error) for error in (0.0, 5.0, np.inf, np.nan))
 
 
 def test_adaptive_starts_with_one_iteration_if_that_is_affordable():
-    starts = {n: Adaptive(MGRIT, 1e-2, n).start().iterations for n in (SERIAL, 0, 1, 4)}
-    assert starts == {SERIAL: SERIAL, 0: 0, 1: 1, 4: 1}
+    starts = {}
+    for ranks in (1, 64):
+        rule = Adaptive.of(ladder(ranks), 1e-2)
+        starts[ranks] = rule.choose(rule.start(), 20).plan.iterations
+    assert starts == {1: SERIAL, 64: 1}
 
 
 def test_adaptive_accepts_errors_up_to_its_tolerance():
     errors = (0.0, 1e-2, np.nextafter(1e-2, 1.0), np.inf, np.nan)
-    accepted = map(Adaptive(MGRIT, 1e-2, 4).accepts, errors)
+    accepted = map(Adaptive.of(ladder(), 1e-2).accepts, errors)
     assert list(accepted) == [True, True, False, False, False]
 
 
-def test_counts_rise_one_by_one_and_then_the_solve_is_serial():
-    rule = Adaptive(MGRIT, 1e-2, largest=3, patience=7)
-    plan, seen = rule.start(), []
-    while plan.iterations != SERIAL:
-        seen.append(plan)
-        plan = rule.more(plan)
-    assert seen == [Plan(1), Plan(2), Plan(3)]
-    assert plan == rule.give_up() == Plan(SERIAL, 7)
+@pytest.mark.parametrize("operator", ["matched", "third_order"])
+def test_an_error_foretells_itself_and_those_of_its_order(operator):
+    for k, m in ((0, 8), (1, 16), (3, 4)):
+        had = plan(k, m, operator)
+        assert had.error(had.roughness(3e-3)) == pytest.approx(3e-3)
+    order = {"matched": 2, "third_order": 3}[operator]
+    once, twice = plan(0, 8, operator), plan(0, 16, operator)
+    rough = once.roughness(1e-3)
+    assert twice.error(rough) == pytest.approx(2**order * 1e-3)
+    assert plan(1, 8, operator).error(rough) == pytest.approx(1e-6)
+    assert plan(SERIAL).error(rough) == 0.0
 
 
-def test_serial_steps_end_after_patience_and_iterating_is_tried_again():
-    rule = Adaptive(MGRIT, 1e-2, largest=3, patience=4)
-    plan, n_serial = rule.give_up(), 0
-    while plan.iterations == SERIAL:
-        n_serial += 1
-        plan = rule.next(plan, 0.0, solution(0.0))
-    assert (n_serial, plan) == (4, Plan(3))
-    for plan in (Plan(SERIAL), Plan(SERIAL, 1)):
-        never = replace(rule, largest=SERIAL)
-        assert never.next(plan, 0.0, solution(0.0)).iterations == SERIAL
+def test_more_is_done_until_nothing_is_cheaper_than_exact_propagation():
+    rule = Adaptive.of(ladder(ranks=16), 1e-2)
+    affordable = len(rule.ladder.plans(20))
+    course, seen = Course(plan(0)), []
+    while course.plan.iterations != SERIAL:
+        seen.append(course.plan.iterations)
+        course = rule.more(course, 0.05, 20)
+    assert seen == sorted(set(seen))
+    assert 1 <= seen[-1] < affordable
+    assert course.wait == rule.patience
 
 
-def test_counts_fall_when_one_less_would_have_been_well_enough():
-    rule = Adaptive(MGRIT, tolerance=1e-2, largest=5)
-    reduced_by_ten = solution(8.0, 1.0, 0.1)
-    enough = 0.1 * MARGIN * 1e-2
-    assert rule.next(Plan(2), 0.99 * enough, reduced_by_ten) == Plan(1)
-    assert rule.next(Plan(2), 1.01 * enough, reduced_by_ten) == Plan(2)
-    # No iterations to do without, none to learn from, no error left, no number.
-    assert rule.next(Plan(0), 0.0, solution(0.1)) == Plan(0)
-    assert rule.next(Plan(2), enough, solution(0.1)) == Plan(2)
-    assert rule.next(Plan(2), 0.0, solution(1.0, 0.0)) == Plan(1)
-    assert rule.next(Plan(2), np.nan, reduced_by_ten) == Plan(2)
+def test_exact_steps_end_after_patience_and_iterating_is_tried_again():
+    rule = replace(Adaptive.of(ladder(), 1e-2), patience=4)
+    course, n_exact = rule.give_up(Course(plan(1), 0.01)), 0
+    while course.plan.iterations == SERIAL:
+        n_exact += 1
+        course = rule.choose(rule.next(course, 0.0, 20), 20)
+    assert n_exact == 4
+    never = Adaptive.of(ladder(ranks=1), 1e-2)
+    course = never.choose(Course(never.ladder.exact), 20)
+    assert course.plan.iterations == SERIAL
+
+
+def test_plans_become_cheaper_when_that_is_foretold_to_be_well():
+    rule = Adaptive.of(ladder(), 1e-2)
+    enough = MARGIN * 1e-2
+    for k in (2, 1):
+        barely = (0.99 * enough) ** ((k + 1) / k)
+        too_much = (1.01 * enough) ** ((k + 1) / k)
+        assert rule.next(Course(plan(k)), barely, 20).plan.iterations == k - 1
+        assert rule.next(Course(plan(k)), too_much, 20).plan.iterations == k
+        waiting = rule.next(Course(plan(k), wait=3), barely, 20)
+        assert waiting.plan == plan(k)
+        assert waiting.wait == 2
+    assert rule.next(Course(plan(0)), 0.0, 20).plan == plan(0)
+
+
+def test_the_next_step_does_better_before_the_error_is_too_large():
+    rule = Adaptive.of(ladder(), 1e-2)
+    assert rule.next(Course(plan(1)), 0.9e-2, 20).plan == plan(1)  # can be iterated on
+    slabs = mg.default_options(mg.Network(mg.Dense(5), 1024, control=mg.BSpline(6)), 8)
+    rule = Adaptive.of(ladder(8, 1024, slabs), 1e-2)
+    now = plan(0, 32, "third_order")
+    found = rule.next(Course(now), 0.9e-2, 256)
+    assert found.plan.error(now.roughness(0.9e-2)) < 0.5e-2
+    assert rule.ladder.cost(found.plan, 256) < rule.ladder.cost(rule.ladder.exact, 256)
+    assert found.wait == rule.patience
 
 
 def test_plans_become_options():
-    found = [controller.planned_options(MGRIT, Plan(4), done) for done in (0, 3)]
+    found = [controller.planned_options(MGRIT, plan(4), done) for done in (0, 3)]
     assert found == [replace(MGRIT, max_iterations=n) for n in (4, 1)]
-    serial = controller.planned_options(MGRIT, Plan(SERIAL, 9), done=3)
-    assert serial == mg.MGRITOptions.serial((16,))
+    exact = controller.planned_options(MGRIT, plan(SERIAL), done=3)
+    assert exact == mg.MGRITOptions.serial((16,))
+    slabs = mg.MGRITOptions((16,), slabs=64)
+    found = controller.planned_options(slabs, plan(0, 8, "fourth_order"))
+    assert found.coarsening == (8,)
+    assert found.slabs == 64
+    assert found.coarse_operator == "fourth_order"
 
 
-@pytest.mark.parametrize("interval", [1, 2, 3, 4, 16, 64, 1024])
-def test_largest_affordable_is_the_last_count_cheaper_than_marching(interval):
-    options = replace(MGRIT, max_iterations=600)
-    found = []
-    for ranks in (1, 2, 3, 4, 16, 1000):
-        one = Fraction(1, ranks) * (1 + Fraction(2, interval))
-        cheaper = [k for k in range(-1, 601) if (k + 1) * one < 1]
-        found.append(controller.largest_affordable(options, interval, ranks))
-        assert found[-1] == max(cheaper)
-    assert found[0] == SERIAL
-    assert found == sorted(found)
-    assert controller.largest_affordable(MGRIT, interval, 1000) == min(10, found[-1])
+@pytest.mark.parametrize("batch", [20, 256, 1000])
+@pytest.mark.parametrize("ranks", [1, 2, 16, 64])
+def test_ladders_are_cheaper_than_exact_propagation_and_sorted(ranks, batch):
+    net = mg.Network(mg.Dense(8), 4096, 5.0, control=mg.BSpline(12))
+    found = ladder_of(net, mg.default_options(net, ranks), ranks)
+    plans = found.plans(batch)
+    costs = [found.cost(one, batch) for one in plans]
+    assert costs == sorted(costs)
+    assert all(cost < found.cost(found.exact, batch) for cost in costs)
+    assert bool(plans) == (ranks > 1)
+    run = mg.default_options(net, ranks).slabs
+    assert all(run % one.interval == 0 for one in plans)
+    # One rank does every layer; many are no faster than their own layers.
+    least = 4096 / ranks
+    assert all(cost >= least for cost in costs)
+
+
+def test_default_slabs_are_even_and_plans_leave_layers_where_they_are():
+    for depth, ranks in ((1024, 2), (1000, 3), (4096, 64), (130, 5)):
+        net = mg.Network(mg.Dense(3), depth, control=mg.BSpline(6))
+        options = mg.default_options(net, ranks)
+        where = []
+        for m in {4, options.slabs}:
+            how = replace(options, coarsening=(m,))
+            comms = [SimpleNamespace(rank=r, size=ranks) for r in range(ranks)]
+            grid = TimeGrid(depth, 1.0, how.coarsening, how.slabs)
+            where.append([grid.slab(c.rank, c.size) for c in comms])
+        assert all(one == where[0] for one in where)
+        assert max(map(len, where[0])) <= 1.2 * depth / ranks
+    with pytest.raises(ValueError, match=r"slabs is 24, with coarsening .16,.; needed"):
+        mg.MGRITOptions((16,), slabs=24)
+    assert mg.default_options(mg.Network(mg.Dense(3), 7), 5) == mg.MGRITOptions.serial()
 
 
 def problem(depth=160, control=None):
@@ -126,7 +187,7 @@ def training(*arguments, **options):
 
 
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-3])
-@pytest.mark.parametrize("ranks", [16, 1000])
+@pytest.mark.parametrize("ranks", [32, 1000])
 def test_gradients_stay_within_the_tolerance(tolerance, ranks):
     """The estimated error always, the true one within a factor of 2."""
     setting, seen, errors = problem(), [], []
@@ -173,7 +234,7 @@ def test_each_solve_gets_what_it_needs():
 
 def same_numbers(found, desired, **but):
     """Whether records are equal to the last bit, apart from some fields."""
-    but = {"seconds": None, "state": None} | but
+    but = {"seconds": None, "state": None, "plans": None} | but
     for a, b in zip(found, desired, strict=True):
         assert a._replace(**but) == b._replace(**but)
 
@@ -202,10 +263,23 @@ def test_no_tolerance_means_as_the_options_say():
     same_numbers(plain, seen, **errors)
 
 
+def ruled(net, options=MGRIT, tolerance=None, ranks=1000, patience=50):
+    """Rule for a solve: fixed without a tolerance."""
+    found = ladder_of(net, options, ranks)
+    if tolerance is None:
+        return Fixed(found)
+    return replace(Adaptive.of(found, tolerance), patience=patience)
+
+
+def both(k):
+    """Courses with so many iterations."""
+    return Both(Course(plan(k)), Course(plan(k)))
+
+
 def find(setting, rules, plans, step=0, objective=LOSS, watch=None):
     """Answer of an oracle with these rules, on one batch."""
     net, params, batches = setting
-    ways = {"forward": rules.forward.options, "adjoint": rules.adjoint.options}
+    ways = {name: rule.ladder.options for name, rule in rules._asdict().items()}
     plain = mg.layer_parallel(net, objective, **ways)
     oracle = Accurate(plain, rules, 1, mg.space(net, ways["forward"]))
     return oracle.evaluate(params, batches[step], Memory(plans, watch))
@@ -213,8 +287,10 @@ def find(setting, rules, plans, step=0, objective=LOSS, watch=None):
 
 def test_iterating_on_ends_where_more_iterations_from_the_start_would():
     setting = problem()
-    rules = Both(Adaptive(MGRIT, 1e-3, 5), Fixed(mg.MGRITOptions.serial((16,))))
-    found = find(setting, rules, Both(Plan(0), Plan(0)))
+    exact = ruled(setting[0], mg.MGRITOptions.serial((16,)))
+    rules = Both(ruled(setting[0], tolerance=1e-3), exact)
+    plans = both(0)._replace(adjoint=exact.start())
+    found = find(setting, rules, plans)
     k = found.iterations.forward
     assert k >= 2
     net, params, batches = setting
@@ -222,14 +298,17 @@ def test_iterating_on_ends_where_more_iterations_from_the_start_would():
     direct = mg.solve_forward(net, params, batches[0][0], options=options)
     np.testing.assert_array_equal(found.info.forward.states, direct.states)
     # One iteration less would not have been accepted.
-    rules = Both(Fixed(MGRIT), rules.adjoint)
-    assert find(setting, rules, Both(Plan(k - 1), Plan(0))).error.total > 1e-3
+    rules = Both(ruled(setting[0]), exact)
+    plans = plans._replace(forward=Course(plan(k - 1)))
+    assert find(setting, rules, plans).error.total > 1e-3
 
 
 def test_c_points_of_both_solves_enter_the_error():
     setting = problem()
     exact, finer = mg.MGRITOptions.serial((16,)), replace(MGRIT, coarsening=(8,))
-    found = find(setting, Both(Fixed(exact), Fixed(finer)), Both(Plan(0), Plan(0)))
+    rules = Both(*(ruled(setting[0], options) for options in (exact, finer)))
+    courses = Both(rules.forward.start(), Course(plan(0, 8)))
+    found = find(setting, rules, courses)
     given, (x, t) = setting[:2], setting[2][0]
     gradient = mg.value_and_gradient(*given, x, t, objective=LOSS)[1]
     true = norm(tree_map(np.subtract, found.gradient, gradient)) / norm(gradient)
@@ -237,7 +316,8 @@ def test_c_points_of_both_solves_enter_the_error():
 
 
 def test_serial_steps_give_way_when_the_network_has_become_smooth():
-    rule = Adaptive(MGRIT, 5e-3, largest=1, patience=3)
+    least = replace(MGRIT, max_iterations=1)
+    rule = ruled(problem()[0], least, 5e-3, patience=3)
     rules, history = Both(rule, rule), []
     plans = Both(rule.start(), rule.start())
     for step in range(12):
@@ -255,7 +335,7 @@ def test_ranks_change_no_bit(control):
     """Neither iterations nor errors nor parameters, with clipping on."""
     setting = problem(depth=165, control=control)
     optimiser = mg.chain(mg.clip_by_global_norm(0.3), mg.adam(3e-2))
-    tolerance, n_ranks = (1e-3, 6) if control is None else (1e-6, 16)
+    tolerance, n_ranks = (1e-3, 20) if control is None else (1e-6, 64)
     options = {"gradient_tolerance": tolerance, "ranks": n_ranks}
     desired = training(setting, optimiser, **options)
     counts = Counter((r.forward_iterations, r.adjoint_iterations) for r in desired)
@@ -269,6 +349,24 @@ def test_ranks_change_no_bit(control):
         bodies = [records[-1].params.body for records in ranks]
         whole = np.concatenate(bodies) if control is None else bodies[-1]
         np.testing.assert_array_equal(whole, desired[-1].params.body)
+
+
+def test_a_tolerance_alone_chooses_plans_with_the_same_bits_on_any_ranks():
+    setting = problem(depth=256, control=mg.BSpline(6))
+    options = {"forward": None, "adjoint": None, "ranks": 8}
+    desired = training(setting, **options)
+    plans = [record.plans for record in desired]
+    assert len({plan for both in plans for plan in both}) >= 3
+    assert all(record.gradient_error <= 1e-2 for record in desired)
+    assert all(a.coarsening == b.coarsening for a, b in plans)
+    assert sum("estimate" in record.seconds for record in desired) < 0.6 * len(desired)
+    for size in (2, 3):
+        work = partial(training, setting, **options)
+        for records in run_ranks(lambda comm, work=work: work(comm=comm), size):
+            same_numbers(records, desired)
+            assert [record.plans for record in records] == plans
+            body = records[-1].params.body
+            np.testing.assert_array_equal(body, desired[-1].params.body)
 
 
 def growing(value, depth, final_time):
@@ -293,16 +391,17 @@ def test_an_unstable_coarse_level_is_no_reason_to_end():
     assert [record.status for record in lost] == [mg.Status.NON_FINITE]
     found = training(setting, mg.sgd(1e-3), **solvers)
     assert len(found) == 4
-    exact = training(setting, mg.sgd(1e-3), forward=None, adjoint=None)
+    serial = dict.fromkeys(("forward", "adjoint"), mg.MGRITOptions.serial())
+    exact = training(setting, mg.sgd(1e-3), gradient_tolerance=None, **serial)
     np.testing.assert_array_equal(found[-1].params.body, exact[-1].params.body)
 
 
 def test_what_cannot_be_foretold_is_estimated_before_more_is_done():
     """After exact steps nothing is known of iterating: that is no reason to give up."""
     setting = problem(control=mg.BSpline(8))
-    rule = Adaptive(MGRIT, 1e-2, 5)
+    rule = ruled(setting[0], tolerance=1e-2)
     watch = Watch(mg.GradientError(0.0, 0.0, 0.0), 0.0, 0.0, age=0)
-    found = find(setting, Both(rule, rule), Both(Plan(2), Plan(2)), watch=watch)
+    found = find(setting, Both(rule, rule), both(2), watch=watch)
     assert found.iterations == (2, 2)
     assert 0.0 < found.error.total <= 1e-2
 
@@ -311,9 +410,10 @@ def test_nothing_is_iterated_on_from_infinity():
     """One attempt, one serial gradient; the estimate of the first closes twice more."""
     counted = Mock(wraps=LOSS)
     options = mg.MGRITOptions((32,), coarse_operator="injection", tolerance=0.0)
-    rule = Adaptive(options, 1e-2, largest=9)
     setting = growing(-3.0, 6144, 600.0)
-    found = find(setting, Both(rule, rule), Both(Plan(1), Plan(1)), 0, counted)
+    rule = ruled(setting[0], options, 1e-2)
+    course = Course(Plan((32,), "injection", 1))
+    found = find(setting, Both(rule, rule), Both(course, course), 0, counted)
     assert found.iterations == (SERIAL, SERIAL)
     assert counted.value_and_seed.call_count == 4
 

@@ -71,7 +71,7 @@ def test_rows_of_a_large_array_start_on_lines():
 
 def test_other_strides_are_copied_or_refused():
     values = np.arange(120.0).reshape(2, 3, 20)
-    for some in (values[..., ::2], values[..., :7], values[:, ::-1], values[:, :2]):
+    for some in (values[..., ::2], values[:, ::-1], values[:, :2]):
         with pytest.raises(ValueError, match="row after row"):
             whole_rows(some)
         copy = in_rows(some)

@@ -12,9 +12,9 @@ from mgresnet.arrays.layout import absent, samples_first, samples_last
 from mgresnet.kernels.activations import ACTIVATIONS
 from mgresnet.kernels.panels import TILE
 from mgresnet.layers import LAYERS, Linear
-from mgresnet.layers.scheme import euler, second_order, third_order
+from mgresnet.layers.scheme import euler, fourth_order, second_order, third_order
 
-SCHEMES = (euler(), second_order(8), third_order(8))
+SCHEMES = (euler(), second_order(8), third_order(8), fourth_order(8))
 
 BATCHES = (1, 5, TILE, 2 * TILE + 3)
 
@@ -39,7 +39,7 @@ def assert_close(got, needed, tolerance=1e-13):
 
 @each_layer
 @pytest.mark.parametrize("batch", BATCHES)
-@pytest.mark.parametrize("scheme", SCHEMES, ids=["one", "two", "three"])
+@pytest.mark.parametrize("scheme", SCHEMES, ids=["one", "two", "three", "four"])
 def test_march_is_the_gold_twin(layer, batch, scheme):
     theta, u, _ = draw(layer, 6, batch, 90210)
     forcing = np.random.default_rng(17290).standard_normal((6, batch, layer.width))
@@ -58,7 +58,7 @@ def test_march_is_the_gold_twin(layer, batch, scheme):
 
 @each_layer
 @pytest.mark.parametrize("batch", BATCHES)
-@pytest.mark.parametrize("scheme", SCHEMES, ids=["one", "two", "three"])
+@pytest.mark.parametrize("scheme", SCHEMES, ids=["one", "two", "three", "four"])
 def test_march_adjoint_is_the_gold_twin(layer, batch, scheme):
     theta, u, w = draw(layer, 6, batch, 90211)
     forcing = np.random.default_rng(17291).standard_normal((6, batch, layer.width))

@@ -8,6 +8,13 @@ from scipy.integrate import solve_ivp
 import mgresnet as mg
 from mgresnet.arrays.layout import samples_first, samples_last
 from mgresnet.layers.coarse import COARSE_OPERATORS
+from mgresnet.layers.scheme import (
+    Scheme,
+    fourth_order,
+    second_order,
+    third_order,
+    two_stage,
+)
 from mgresnet.timeline.propagators import march
 
 WIDTH = 4
@@ -71,17 +78,53 @@ def local_errors(operator, m, steps, varying):
         ("injection", 0.0, 2),
         ("matched", 1.0, 3),
         ("injection", 1.0, 2),
+        ("two_stage", 0.0, 3),
+        ("two_stage", 1.0, 3),
         ("third_order", 0.0, 4),
         ("third_order", 1.0, 4),
+        ("fourth_order", 0.0, 5),
+        ("fourth_order", 1.0, 5),
     ],
 )
 def test_local_error_of_a_coarse_step(operator, varying, order, m):
-    if operator == "third_order" and m == 2:
+    if operator in ("two_stage", "third_order", "fourth_order") and m == 2:
         assert local_errors(operator, m, [0.5, 0.25], varying).max() < 1e-14
         return
-    steps = 2.0 ** -np.arange(4, 9) / m if order == 4 else 2.0 ** -np.arange(7, 12) / m
+    first, last = {5: (6, 8), 4: (4, 8)}.get(order, (7, 11))
+    steps = 2.0 ** -np.arange(first, last + 1) / m
     slopes = -np.diff(np.log2(local_errors(operator, m, steps, varying)))
     np.testing.assert_allclose(slopes, order, atol=0.05)
+
+
+def elementary_weights(scheme):
+    """Of all trees of order 4 at most (Butcher)."""
+    a, b = scheme
+    c = a.sum(axis=1)
+    factors = [c**0, c, c**2, a @ c, c**3, c * (a @ c), a @ c**2, a @ (a @ c)]
+    return np.array(factors) @ b
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 4, 5, 8, 33, 1000])
+@pytest.mark.parametrize(
+    ("scheme", "trees"),
+    [(second_order, 2), (two_stage, 3), (third_order, 4), (fourth_order, 8)],
+)
+def test_schemes_have_the_elementary_weights_of_euler_steps(scheme, trees, m):
+    needed = elementary_weights(Scheme(np.tri(m, k=-1) / m, np.full(m, 1 / m)))
+    found = elementary_weights(scheme(m))
+    np.testing.assert_allclose(found[:trees], needed[:trees], rtol=0, atol=1e-15)
+
+
+def test_four_layers_and_fewer_are_their_own_coarse_step():
+    layer = mg.Dense(WIDTH)
+    for m in (2, 3, 4):
+        rows = body(layer, np.zeros(m))
+        fine = forward(layer, rows, 0.3, "fourth_order")
+        starts = samples_last(START)[None]
+        ends = [
+            march(p, starts, k)[0, -1] for p, k in ((fine, m), (fine.coarsen(m), 1))
+        ]
+        np.testing.assert_allclose(ends[1], ends[0], rtol=1e-14)
 
 
 def test_slopes_do_not_depend_on_the_levels_between():

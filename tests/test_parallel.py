@@ -115,19 +115,46 @@ def test_pieces_are_the_whole_batch_and_small():
             assert n * n_bytes <= most
 
 
-def test_turns_are_the_whole_batch_and_small():
-    for k, n_bytes in ((1, 10**9), (1000, 10**4), (4099, 200)):
-        found = list(sharing.turns(k, n_bytes))
-        assert [i for some in found for i in range(k)[some]] == list(range(k))
-        most = sharing.TURN + sharing.FEWEST * n_bytes
-        assert all((some.stop - some.start) * n_bytes <= most for some in found)
+@pytest.mark.parametrize("size", [2, 5, 64])
+@pytest.mark.parametrize(("k", "n_bytes"), [(1, 10**4), (1000, 256), (4099, 64)])
+def test_turns_are_the_whole_batch_and_the_fastest(k, n_bytes, size):
+    n_steps = 100
+
+    def cost(found):
+        most = max(some.stop - some.start for some in found)
+        turn = sharing.START + n_steps * n_bytes * (sharing.STEP + most)
+        return (len(found) + size - 1) * turn
+
+    found = list(sharing.turns(k, n_bytes, 1, n_steps, size))
+    assert [i for some in found for i in range(k)[some]] == list(range(k))
+    others = [
+        [slice(i, min(i + few, k)) for i in range(0, k, few)]
+        for few in range(sharing.FEWEST, k + sharing.FEWEST, sharing.FEWEST)
+    ]
+    assert cost(found) <= min(map(cost, others))
+
+
+def test_turns_keep_blocks_together():
+    assert list(sharing.turns(100, 8, 0, 10**6, 8)) == [slice(0, 100)]
+    assert all(some.start % 48 == 0 for some in sharing.turns(500, 8, 3, 10**6, 8))
+
+
+@pytest.mark.parametrize("bias", ["vector", "scalar", "none"])
+@pytest.mark.parametrize("keep", ["all", "c-points"])
+def test_serial_propagation_in_turns_has_the_same_bits(keep, bias, monkeypatch):
+    monkeypatch.setattr(sharing, "START", 1)
+    monkeypatch.setattr(sharing, "STEP", 1)
+    net, exact = network(23, mg.Dense(3, bias=bias)), mg.MGRITOptions.serial((4,))
+    how = {"n_samples": 61, "n_steps": 1, "keep": keep}
+    assert_same_bits(Case(net, exact, exact, nesterov(), **how), 2, 3, 5)
 
 
 @pytest.mark.parametrize("n_samples", [1, 6, 37])
 @pytest.mark.parametrize("name", ["two levels", "three levels"])
 def test_batches_in_pieces_have_the_same_bits(name, n_samples, monkeypatch):
     monkeypatch.setattr(sharing, "AT_ONCE", 1)
-    monkeypatch.setattr(sharing, "TURN", 1)
+    monkeypatch.setattr(sharing, "START", 1)
+    monkeypatch.setattr(sharing, "STEP", 1)
     monkeypatch.setattr(sharing, "FEWEST", 3)
     case = CASES[name]._replace(n_samples=n_samples)
     assert_same_bits(case, 2, 3)
@@ -284,13 +311,16 @@ def test_too_many_ranks_is_an_error_on_all_of_them(entry):
 
 
 def test_a_propagator_that_ranks_cannot_share_is_refused():
+    class Divisible(Recursion):
+        sample_block = 1
+
     def attempt(comm):
-        layers = Recursion(lambda start, stop, u: u, np.arange(9.0))
-        with pytest.raises(TypeError, match=r"Recursion cannot be solved by 2 ranks"):
+        layers = Divisible(lambda start, stop, u: u, np.arange(9.0))
+        with pytest.raises(TypeError, match=r"Divisible cannot be solved by 3 ranks"):
             iterate(layers, np.ones((1, 1)), (2,), mg.MGRITOptions((2,)), comm)
         return True
 
-    assert run_ranks(attempt, 2) == [True] * 2
+    assert run_ranks(attempt, 3) == [True] * 3
 
 
 def test_serial_comm_keeps_the_contract():

@@ -152,7 +152,8 @@ def test_messages_are_those_of_real_runs_if_batches_go_in_pieces(
     name, size, monkeypatch
 ):
     monkeypatch.setattr(sharing, "AT_ONCE", 1)
-    monkeypatch.setattr(sharing, "TURN", 1)
+    monkeypatch.setattr(sharing, "START", 1)
+    monkeypatch.setattr(sharing, "STEP", 1)
     monkeypatch.setattr(sharing, "FEWEST", 1)
     trace.cache_clear()
     test_marches_messages_and_bytes_are_those_of_real_runs(name, size)

@@ -19,7 +19,7 @@ variance   replace the mean activation of the m layers, s(z_i), by its expectati
 fitted     add to matched an affine map of the state per interval, fitted by least
            squares to what matched missed on another batch (an earlier training step)
 
-The first seven are rows in the package's table of coarse operators, the last two cells
+The first eight are rows in the package's table of coarse operators, the last two cells
 in NumPy.  Takes 5 minutes on one core.
 """
 
@@ -41,7 +41,7 @@ from harness.problem import Problem, corrections, gradient
 from harness.table import Rows, geometric_mean, rounded, select, short, table
 from mgresnet.layers.coarse import COARSE_OPERATORS as KNOWN
 from mgresnet.layers.coarse import CoarseOperator, average, mean_and_slope
-from mgresnet.layers.scheme import Scheme, second_order, third_order
+from mgresnet.layers.scheme import second_order, third_order
 from mgresnet.plotting import draw_histories
 
 SEEDS, DEPTH, CORRECTIONS = (11, 23, 37, 41, 59), 1024, 5
@@ -49,21 +49,15 @@ INTERVALS = (16, 32)
 SERIAL = mg.MGRITOptions.serial()
 
 
-def ralston(m: int) -> Scheme:
-    """Second order, and the third equation but not the fourth."""
-    c = (2.0 - 1.0 / m) / 3.0
-    b = 0.5 * (1.0 - 1.0 / m) / c
-    return Scheme(np.array([[0.0, 0.0], [c, 0.0]]), np.array([1.0 - b, b]))
-
-
 OPERATORS = {
     "injection": KNOWN["injection"],
     "mean": KNOWN["mean"],
     "matched": KNOWN["matched"],
     "matched, slope": CoarseOperator(mean_and_slope, mean_and_slope, second_order),
-    "Ralston, slope": CoarseOperator(mean_and_slope, mean_and_slope, ralston),
+    "Ralston, slope": KNOWN["two_stage"],
     "third": CoarseOperator(average, average, third_order),
     "third, slope": KNOWN["third_order"],
+    "fourth, slope": KNOWN["fourth_order"],
 }
 CELLS = ("matched, variance", "matched, fitted")
 

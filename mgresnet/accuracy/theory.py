@@ -32,7 +32,14 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 
-ORDERS = {"injection": 1, "mean": 1, "matched": 2, "third_order": 3}
+ORDERS = {
+    "injection": 1,
+    "mean": 1,
+    "matched": 2,
+    "two_stage": 2,
+    "third_order": 3,
+    "fourth_order": 4,
+}
 
 
 def coarse_factor(h_lambda: ArrayLike, m: ArrayLike, operator: str) -> NDArray[Any]:
@@ -43,12 +50,13 @@ def coarse_factor(h_lambda: ArrayLike, m: ArrayLike, operator: str) -> NDArray[A
     h_lambda : array_like
         Of one fine layer, whose factor is ``1 + h_lambda``.
     m : array_like of int
-    operator : {"injection", "mean", "matched", "third_order"}
+    operator : str
+        Key of `ORDERS`.
 
     Notes
     -----
-    With z = m h lambda, the first terms of :math:`(1 + z/m)^m`: two of them, three if
-    matched, four to third order.
+    With z = m h lambda, the first terms of :math:`(1 + z/m)^m`, as many as the order
+    and one more.
 
     Examples
     --------
@@ -61,9 +69,11 @@ def coarse_factor(h_lambda: ArrayLike, m: ArrayLike, operator: str) -> NDArray[A
         )
     m = np.asarray(m)
     z = m * np.asarray(h_lambda)
-    second = 0.5 * (1.0 - 1.0 / m) * z**2
-    third = (1.0 - 1.0 / m) * (1.0 - 2.0 / m) / 6.0 * z**3
-    return np.asarray(sum((1.0, z, second, third)[: ORDERS[operator] + 1]))
+    term, total = np.ones_like(z), np.ones_like(z)
+    for k in range(ORDERS[operator]):
+        term = term * (1.0 - k / m) * z / (k + 1)
+        total = total + term
+    return np.asarray(total)
 
 
 def is_stable(

@@ -22,8 +22,9 @@ def absent(dtype: Any) -> Array:
 def whole_rows(values: Array) -> Array:
     """What kernels take: a C-contiguous view (..., n) of samples-last (..., batch).
 
-    In a large array (`mgresnet.arrays.memory.rows`) a row may be filled up, so that the
-    next one starts on a line of the caches; n then counts the numbers in between.
+    Rows may be longer than the batch: in a large array each starts on a line of the
+    caches (`mgresnet.arrays.memory.rows`), and some samples of an array have the rows
+    of all.  What lies behind the samples belongs to others, or to nobody.
 
     Raises
     ------
@@ -34,7 +35,8 @@ def whole_rows(values: Array) -> Array:
     if whole is None:
         raise ValueError(
             f"states of shape {values.shape} and strides {values.strides}, needed "
-            "samples last, row after row"
+            "samples side by side, row after row; give a slice of a contiguous array "
+            "along its last axis"
         )
     return whole
 
@@ -42,10 +44,13 @@ def whole_rows(values: Array) -> Array:
 def _whole_rows(values: Array) -> Array | None:
     if values.flags.c_contiguous:
         return values
-    if values.ndim < 2 or values.strides[-1] != values.itemsize:
+    if values.strides[-1] != values.itemsize:
         return None
-    shape = (*values.shape[:-1], filled_up(values.shape[-1], values.itemsize))
-    whole = as_strided(values, shape, values.strides)
+    axes = zip(values.shape[-2::-1], values.strides[-2::-1], strict=True)
+    n = next(stride for length, stride in axes if length > 1) // values.itemsize
+    if n < values.shape[-1]:
+        return None
+    whole = as_strided(values, (*values.shape[:-1], n), values.strides)
     return whole if whole.flags.c_contiguous else None
 
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from mgresnet.arrays.files import replacing, write_json
 from mgresnet.commands.folder import RECORDS, ROWS
 from mgresnet.learning.evaluation import EpochRow, Evaluation
+from mgresnet.learning.ladder import Plan
+from mgresnet.learning.oracle import Both
 from mgresnet.learning.record import Record
 from mgresnet.mgrit.solver import Status
 
@@ -67,7 +69,11 @@ def _line(record: Record) -> str:
 
 
 def _record(fields: dict[str, Any]) -> Record:
-    return Record(**fields | {"status": Status[fields["status"]], "state": None})
+    known: dict[str, Any] = {"status": Status[fields["status"]], "state": None}
+    if fields["plans"] is not None:
+        plans = [Plan(tuple(factors), *rest) for factors, *rest in fields["plans"]]
+        known["plans"] = Both(*plans)
+    return Record(**fields | known)
 
 
 def _row_fields(row: EpochRow) -> dict[str, Any]:

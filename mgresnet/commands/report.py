@@ -9,11 +9,13 @@ from mgresnet.arrays.files import replacing
 from mgresnet.arrays.trees import tree_map
 from mgresnet.commands.history import History
 from mgresnet.commands.saved import NETWORK
-from mgresnet.commands.setup import Setup
+from mgresnet.commands.setup import Setup, chooses_plans
+from mgresnet.control import Free
 from mgresnet.data import peaks_class
 from mgresnet.kernels.threads import threads
-from mgresnet.learning.controller import Plan, planned_options
+from mgresnet.learning.controller import planned_options
 from mgresnet.learning.evaluation import EpochRow, predict
+from mgresnet.learning.ladder import Plan
 from mgresnet.learning.record import Record
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Params
@@ -46,9 +48,7 @@ def start(setup: Setup, comm: TimeComm) -> None:
     )
     say(
         comm,
-        f"solver    {_ranks(setup.grid)}, coarsening {a.coarsening}, "
-        f"{a.coarse_operator}, tolerance {a.tolerance:g},\n          at most "
-        f"{a.iterations} forward and {a.adjoint_iterations} adjoint corrections\n"
+        f"solver    {_ranks(setup.grid)}, {_how(setup)}\n"
         f"threads   {threads()} for kernels, {blas_threads()} for BLAS, per rank\n",
     )
     name = setup.objective.score_name
@@ -56,7 +56,8 @@ def start(setup: Setup, comm: TimeComm) -> None:
     say(comm, COLUMNS.format(*top))
     parts = ("training", "exact", "new data")
     heads = ("epoch", *parts, *parts, "forward", "adjoint", "error", "seconds")
-    say(comm, COLUMNS.format(*heads))
+    plans = "" if a.gradient_tolerance is None else "  plans"
+    say(comm, COLUMNS.format(*heads) + plans)
 
 
 def table_line(row: EpochRow) -> str:
@@ -66,7 +67,8 @@ def table_line(row: EpochRow) -> str:
     cells += [f"{e.score:.4f}" for e in evaluations]
     errors = (row.forward_residual, row.adjoint_residual, row.gradient_error)
     cells += [f"{error:.1e}" for error in errors]
-    return COLUMNS.format(row.epoch, *cells, f"{row.seconds:.1f}")
+    line = COLUMNS.format(row.epoch, *cells, f"{row.seconds:.1f}")
+    return f"{line}  {row.plans}".rstrip()
 
 
 def finish(
@@ -109,7 +111,7 @@ def gradient_error(setup: Setup, params: Params, last: Record) -> tuple[float, I
     """Relative 2-norm error of the gradient on the first training batch, undivided."""
     n = setup.arguments.batch_size
     train = setup.problem.train
-    exact_options = MGRITOptions.serial(setup.forward.coarsening)
+    exact_options = MGRITOptions.serial(setup.forward.coarsening, setup.forward.slabs)
     results = [
         value_and_gradient(
             setup.net,
@@ -124,16 +126,25 @@ def gradient_error(setup: Setup, params: Params, last: Record) -> tuple[float, I
             keep="c-points",
         )
         for forward, adjoint in (
-            (
-                planned_options(setup.forward, Plan(last.forward_iterations)),
-                planned_options(setup.adjoint, Plan(last.adjoint_iterations)),
-            ),
+            options_in(setup, last),
             (exact_options, exact_options),
         )
     ]
     (_, inexact, info), (_, exact, _) = results
     norm = space(setup.net, setup.forward, setup.grid.layer).norm
     return norm(tree_map(np.subtract, inexact, exact)) / norm(exact), info
+
+
+def options_in(setup: Setup, record: Record) -> tuple[MGRITOptions, MGRITOptions]:
+    """Options by which both solves of a step were done."""
+    ways = setup.forward, setup.adjoint
+    counts = record.forward_iterations, record.adjoint_iterations
+    plans = record.plans or [
+        Plan(way.coarsening, way.coarse_operator, k)
+        for way, k in zip(ways, counts, strict=True)
+    ]
+    forward, adjoint = map(planned_options, ways, plans)
+    return forward, adjoint
 
 
 def _write_results(
@@ -150,7 +161,7 @@ def _write_results(
     if setup.problem.name == "peaks":
         x = np.linspace(-3.0, 3.0, 201)
         grid = np.stack(np.meshgrid(x, x), axis=-1).reshape(-1, 2)
-        options = MGRITOptions.serial(setup.forward.coarsening)
+        options = MGRITOptions.serial(setup.forward.coarsening, setup.forward.slabs)
         grid = grid.astype(setup.arguments.dtype)
         outputs = predict(setup.net, params, grid, options=options, comm=layer)
     if not folder:
@@ -177,6 +188,30 @@ def _ranks(grid: ProcessGrid) -> str:
     if grid.data.size == 1:
         return f"{grid.layer.size} rank(s)"
     return f"{grid.layer.size} rank(s) over layers x {grid.data.size} over samples"
+
+
+def _how(setup: Setup) -> str:
+    """How solves are done, as far as that is known before they are."""
+    a, options = setup.arguments, setup.forward
+    if chooses_plans(a):
+        text = (
+            f"plans by the gradient's error, at most {a.gradient_tolerance:g},\n"
+            f"          for {a.for_ranks} rank(s), slabs of {options.slabs} layers"
+        )
+        if isinstance(setup.net.control, Free):
+            text += (
+                "\n          free weights take iterations, or exact propagation in a "
+                "pipeline;\n          a spline, --control 12, mostly takes neither"
+            )
+        return text
+    bound = f"tolerance {options.tolerance:g}"
+    if a.gradient_tolerance is not None:
+        bound = f"gradients to {a.gradient_tolerance:g}"
+    return (
+        f"coarsening {options.coarsening}, {options.coarse_operator}, {bound},\n"
+        f"          at most {a.iterations} forward and {a.adjoint_iterations} adjoint "
+        "corrections"
+    )
 
 
 def _history(solution: Solution) -> str:

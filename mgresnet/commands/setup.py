@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from mgresnet.kernels.threads import set_threads
 from mgresnet.layers import Dense, Linear, Widen
 from mgresnet.layers.coarse import COARSE_OPERATORS
 from mgresnet.learning import optimisers, schedules
+from mgresnet.learning.ladder import default_options
 from mgresnet.learning.transforms import Transform, chain, clip_by_global_norm
 from mgresnet.mgrit.options import INITIAL_GUESSES, MGRITOptions
 from mgresnet.network import Network, Params
@@ -107,16 +109,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--control", type=int, metavar="K", help="weights from a B-spline of K values")
     add("--smooth", type=int, metavar="K", help="first weights from such a B-spline")
     add("--dtype", default="float64", help="float64 or float32")
-    add("--coarsening", type=factors, default=(16,), help="factors, as 16 or 4,4")
+    add("--coarsening", type=factors, help="factors, as 16 or 4,4; 16 or by the error")
     add("--relaxations", type=factors, default=(0,), help="FC-sweeps, one or per level")
     add("--cycle", default="V", help="V, W or F")
     add("--iterations", type=int, default=10, help="coarse-grid corrections at most")
     add("--adjoint-iterations", type=int, default=10, help="the same for the adjoint")
     add("--tolerance", type=float, default=1e-3, help="relative residual; 0 goes on")
-    add("--coarse-operator", default="matched", help=", ".join(COARSE_OPERATORS))
+    add("--coarse-operator", help=f"{', '.join(COARSE_OPERATORS)}; matched or by error")
     add("--initial-guess", default="coarse", help=", ".join(INITIAL_GUESSES))
     add("--gradient-tolerance", type=float, help="choose iterations to keep this error")
-    add("--check-every", type=int, default=1, help="steps between estimates of errors")
+    add("--check-every", type=int, help="steps between estimates; 1 or as many as do")
     add("--for-ranks", type=int, help="ranks for which serial solves would be cheaper")
     add("--data-ranks", type=int, default=1, help="ranks that share a batch's samples")
     add("--threads", type=int, default=1, help="threads of a rank, for the samples")
@@ -168,8 +170,11 @@ def build(a: argparse.Namespace, comm: TimeComm) -> Setup:
     stream = batches(problem.train, a.batch_size, a.epochs, a.seed)
     check_shards(len(problem.train.inputs), a.batch_size, a.data_ranks)
     net = build_network(a, problem)
-    net.layer.coarse(a.coarse_operator)  # refuses names that there are not
-    forward = build_options(a, a.iterations)
+    if a.coarse_operator is not None:
+        net.layer.coarse(a.coarse_operator)  # refuses names that there are not
+    if chooses_plans(a) and a.for_ranks is None:
+        a.for_ranks = layer  # also of a run that goes on with others
+    forward = build_options(a, net, a.iterations)
     params = tree_map(lambda part: part.astype(a.dtype), net.init(a.seed, a.smooth))
     classification = problem.kind == "classification"
     setup = Setup(
@@ -179,7 +184,7 @@ def build(a: argparse.Namespace, comm: TimeComm) -> Setup:
         net=net,
         params=local_slab(net, params, options=forward, comm=grid.layer),
         forward=forward,
-        adjoint=build_options(a, a.adjoint_iterations),
+        adjoint=build_options(a, net, a.adjoint_iterations),
         objective=SoftmaxCrossEntropy() if classification else LeastSquares(),
         optimiser=build_optimiser(a, len(problem.train.inputs)),
         regularisation=Regularisation(a.tikhonov, a.smoothness, a.head_tikhonov),
@@ -209,7 +214,7 @@ def options_of(
         )
     given = {name: config[name] for name in names}
     for name in ("coarsening", "relaxations"):
-        given[name] = tuple(given[name])
+        given[name] = given[name] if given[name] is None else tuple(given[name])
     return argparse.Namespace(**given | {"output": output, "progress": progress})
 
 
@@ -249,15 +254,29 @@ def build_network(a: argparse.Namespace, problem: Problem) -> Network:
     )
 
 
-def build_options(a: argparse.Namespace, iterations: int) -> MGRITOptions:
+def chooses_plans(a: argparse.Namespace) -> bool:
+    """Whether intervals and coarse operators are left to a gradient tolerance."""
+    given = a.coarsening, a.coarse_operator
+    return a.gradient_tolerance is not None and given == (None, None)
+
+
+def check_every(a: argparse.Namespace) -> int | None:
+    """Steps from one estimate to the next; None: as many as do with a tolerance."""
+    every: int | None = a.check_every
+    return 1 if every is None and a.gradient_tolerance is None else every
+
+
+def build_options(a: argparse.Namespace, net: Network, iterations: int) -> MGRITOptions:
     """Options of the forward or the adjoint solve."""
+    if chooses_plans(a):
+        return replace(default_options(net, a.for_ranks), max_iterations=iterations)
     return MGRITOptions(
-        coarsening=a.coarsening,
+        coarsening=(16,) if a.coarsening is None else a.coarsening,
         relaxations=a.relaxations[0] if len(a.relaxations) == 1 else a.relaxations,
         cycle=a.cycle,
         max_iterations=iterations,
         tolerance=a.tolerance if a.gradient_tolerance is None else 0.0,
-        coarse_operator=a.coarse_operator,
+        coarse_operator=a.coarse_operator or "matched",
         initial_guess=a.initial_guess,
     )
 

@@ -10,13 +10,12 @@ from tqdm import tqdm
 from mgresnet.commands import report
 from mgresnet.commands.folder import CHECKPOINTS
 from mgresnet.commands.history import History, append_record, write_rows
-from mgresnet.commands.setup import Setup
+from mgresnet.commands.setup import Setup, check_every
 from mgresnet.commands.setup import add_arguments as add_arguments
 from mgresnet.commands.setup import prepare as prepare
 from mgresnet.commands.stopping import stopping
 from mgresnet.data import Split
 from mgresnet.learning.checkpoint import save_checkpoint
-from mgresnet.learning.controller import Plan, planned_options
 from mgresnet.learning.evaluation import EpochRow, Evaluation, evaluate
 from mgresnet.learning.record import Record
 from mgresnet.learning.state import TrainState
@@ -84,7 +83,7 @@ def with_progress(
         regularisation=setup.regularisation,
         gradient_tolerance=a.gradient_tolerance,
         ranks=a.for_ranks,
-        check_every=a.check_every,
+        check_every=check_every(a),
         keep="c-points",
         state=state,
     )
@@ -119,8 +118,8 @@ def save(setup: Setup, state: TrainState) -> None:
 
 def epoch_row(setup: Setup, record: Record, seconds: float) -> EpochRow:
     """Evaluate the weights after an epoch, as training sees them and exactly."""
-    exact = MGRITOptions.serial(setup.forward.coarsening)
-    seen = planned_options(setup.forward, Plan(record.forward_iterations))
+    exact = MGRITOptions.serial(setup.forward.coarsening, setup.forward.slabs)
+    seen, _ = report.options_in(setup, record)
 
     def score(split: Split, options: MGRITOptions) -> Evaluation:
         return evaluate(
@@ -143,4 +142,5 @@ def epoch_row(setup: Setup, record: Record, seconds: float) -> EpochRow:
         adjoint_residual=record.adjoint_residual,
         gradient_error=record.gradient_error,
         seconds=seconds,
+        plans=" + ".join(map(str, record.plans or ())),
     )

@@ -164,17 +164,16 @@ def write_panels(x, panel, p, stride, n, width):
 
 @inlined
 def stream_panels(x, panel, p, stride, n, width):
-    """Do the same past the caches, in whole lines: what fills up a row comes along."""
+    """Do the same past the caches, but for the last samples."""
     line = LINE // number(p)
-    end = (n + line - 1) // line * line
+    whole = n // line * line
     for j in range(width):
         here, out = x + j * samples(p), p + j * stride
         for s in range(0, n, samples(p)):
-            if end - s >= samples(p):
+            if whole - s >= samples(p):
                 stream(out + s, row_of(here, 0))
             else:
-                for r in range(0, end - s, lanes(p)):
-                    stream(out + (s + r), load(here + r, lanes(p), 1))
+                write(out + s, row_of(here, 0), n - s)
             here = here + panel
 
 

@@ -2,8 +2,8 @@ r"""Coarse operators: what one step over m layers does, as exchangeable values.
 
 A coarse operator says what a coarse step keeps of the parameters in its interval, and
 by which scheme it steps.  It may keep two moments over the interval: the mean, and the
-slope of the line that fits best.  With both, a three-stage step agrees with m Euler
-steps through third order where parameters vary linearly.
+slope of the line that fits best.  With both, steps of three and four stages agree with
+m Euler steps through third and fourth order where parameters vary linearly.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mgresnet.arrays.layout import Array
-from mgresnet.layers.scheme import euler, second_order, third_order
+from mgresnet.layers.scheme import (
+    euler,
+    fourth_order,
+    second_order,
+    third_order,
+    two_stage,
+)
 
 
 class CoarseOperator(NamedTuple):
@@ -72,7 +78,9 @@ COARSE_OPERATORS = {
     "injection": CoarseOperator(left_point, left_point, euler),
     "mean": CoarseOperator(average, average, euler),
     "matched": CoarseOperator(average, average, second_order),
+    "two_stage": CoarseOperator(mean_and_slope, mean_and_slope, two_stage),
     "third_order": CoarseOperator(mean_and_slope, mean_and_slope, third_order),
+    "fourth_order": CoarseOperator(mean_and_slope, mean_and_slope, fourth_order),
 }
 
 

@@ -33,9 +33,9 @@ from mgresnet.layers.probe import (
     require,
 )
 from mgresnet.layers.protocol import Layer
-from mgresnet.layers.scheme import Scheme, euler, second_order, third_order
+from mgresnet.layers.scheme import Scheme, euler, fourth_order, second_order
 
-SCHEMES = (euler(), second_order(4), third_order(4))
+SCHEMES = (euler(), second_order(4), fourth_order(5))
 
 
 def check_layer(layer: Any, rng: np.random.Generator) -> None:

@@ -207,6 +207,7 @@ class Dense:
         arrays = *known[:3], whole_rows(u), known[3]
         how = steps.theta, steps.length, self.map.kind
         behind = ends if ends.size else np.empty((0, *starts.shape[1:]), starts.dtype)
+        behind = whole_rows(behind)
         whole = d_theta.shape == (n, size) and self.bias == "vector"
 
         def run(start: int, stop: int) -> Array:

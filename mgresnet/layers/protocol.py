@@ -2,8 +2,9 @@
 
 Arrays have the samples last, ``(..., *state_shape, batch)``.  **An array of size zero
 is neither read nor written**: no forcing, no tape, no gradient wanted, no columns to
-fill.  A layer treats samples alone; which parts of a batch it may be given at a time is
-its `sample_block`.
+fill.  Arrays may also be slices along the samples of larger ones, all of one length:
+ranks take turns with parts of a batch.  A layer treats samples alone; which parts of a
+batch it may be given at a time is its `sample_block`.
 """
 
 from typing import Any, Protocol

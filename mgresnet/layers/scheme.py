@@ -9,6 +9,18 @@ with it through :math:`H^2`, or :math:`H^3`, if their sums do:
     \sum_i b_i = 1, \quad \sum_i b_i c_i = \tfrac12 (1 - \tfrac1m), \quad
     \sum_i b_i c_i^2 = \tfrac16 (1 - \tfrac1m)(2 - \tfrac1m), \quad
     \sum_{ij} b_i a_{ij} c_j = \tfrac16 (1 - \tfrac1m)(1 - \tfrac2m).
+
+Through :math:`H^4` there are four more, of which the simplifying assumption
+
+.. math:: \sum_i b_i a_{ij} = b_j (\kappa - c_j), \quad \kappa = 1 - \tfrac1m,
+
+which Euler steps fulfil with their own :math:`\kappa` as classical schemes do with 1
+[1]_, leaves two, for :math:`b_i c_i^3` and :math:`b_i c_i a_{ij} c_j`.
+
+References
+----------
+.. [1] J. C. Butcher, "Numerical Methods for Ordinary Differential Equations", third
+   edition, Wiley 2016, section 32.
 """
 
 from functools import cache
@@ -61,3 +73,38 @@ def third_order(m: int) -> Scheme:
     a[1, 0] = nodes[0]
     a[2, :2] = nodes[1] - inner, inner
     return Scheme(a, np.array([1.0 - b.sum(), *b]))
+
+
+@cache
+def two_stage(m: int) -> Scheme:
+    """Two stages; agrees through H^2, and through H^3 but for the last sum."""
+    if m <= 2:
+        return euler_steps(m)
+    c = (2 - 1 / m) / 3
+    b = 0.5 * (1 - 1 / m) / c
+    return Scheme(np.array([[0.0, 0.0], [c, 0.0]]), np.array([1 - b, b]))
+
+
+@cache
+def fourth_order(m: int) -> Scheme:
+    """Four stages with nodes as those of Kutta's 3/8 rule; agrees through H^4."""
+    if m <= 4:
+        return euler_steps(m)
+    steps = euler_steps(m)
+    times = steps.a.sum(axis=1)
+    k = times[-1]
+    c2, c3, _ = nodes = k * np.array([1, 2, 3]) / 3
+    powers = np.array([1, 2, 3])[:, None]
+    sums = (times**powers).mean(axis=1)
+    b2, b3, b4 = b = np.linalg.solve(nodes**powers, sums)
+    a = np.zeros((4, 4))
+    product = k * (k * sums[0] - sums[1]) - (times * (steps.a @ times)).mean()
+    a[2, 1] = product / (b3 * c2 * (k - c3))
+    a[3, 1:3] = (b2 * (k - c2) - b3 * a[2, 1]) / b4, b3 * (k - c3) / b4
+    a[1:, 0] = nodes - a[1:].sum(axis=1)
+    return Scheme(a, np.array([1 - b.sum(), *b]))
+
+
+def euler_steps(m: int) -> Scheme:
+    """The m Euler steps themselves, as one step of m stages."""
+    return Scheme(np.tri(m, k=-1) / m, np.full(m, 1 / m))

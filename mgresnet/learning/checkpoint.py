@@ -22,7 +22,8 @@ from mgresnet.arrays.layout import Array
 from mgresnet.arrays.packed import pack, unpack
 from mgresnet.chain import Chain, networks_of
 from mgresnet.learning.accurate import Memory
-from mgresnet.learning.controller import Plan
+from mgresnet.learning.controller import Course
+from mgresnet.learning.ladder import Plan
 from mgresnet.learning.manifest import (
     DIGEST,
     Written,
@@ -46,7 +47,8 @@ from mgresnet.parallel.grid import as_process_grid
 from mgresnet.solve.slab import Slab
 from mgresnet.solve.stages import slabs_of
 
-KINDS = (AdamState, RateState, TraceState, Memory, Both, Plan, Watch, GradientError)
+PLANS = (Memory, Both, Course, Plan, Watch, GradientError)
+KINDS = (AdamState, RateState, TraceState, *PLANS)
 RECORDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*KINDS, Params)}
 
 

@@ -1,139 +1,179 @@
-"""How many iterations the next gradient gets, so that its error stays below a bound.
+"""Which plan the next gradient gets, so that its error stays below a bound.
 
-Forward and adjoint solves have iteration counts of their own.  A count rises when the
-estimated error is too large and falls when the error would have stayed small with one
-iteration less; a solve for which iterating costs more than marching through all layers
-is done serially, and tried again after a while.
+Forward and adjoint solves have plans of their own.  A solve takes the cheapest one
+whose foretold error is small enough, and a more accurate one as soon as the estimated
+error grows; where none is left, it is exact, and the others are tried again after a
+while.
 """
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
+from mgresnet.learning.ladder import SERIAL, Ladder, Plan
 from mgresnet.mgrit.options import MGRITOptions
-from mgresnet.solve.solution import Solution
 
-SERIAL = -1  # in place of a number of iterations
-MARGIN = 0.3  # fraction of the tolerance that the error may have after a count falls
+MARGIN = 0.3  # fraction of the tolerance that a cheaper plan may be foretold to have
+AIM = 0.5  # the same of a plan that is to do better
+HIGH = 0.7  # the same from which the next step is done better, with other intervals
 
 
-class Plan(NamedTuple):
-    """Iterations of one solve; SERIAL with the number of steps until the next try."""
+class Course(NamedTuple):
+    """Plan of a solve, and what is known for the next ones."""
 
-    iterations: int
-    wait: int = 0
+    plan: Plan
+    roughness: float = 0.0  # of the solve, as its errors tell
+    wait: int = 0  # steps until something cheaper is tried
 
 
 @dataclass(frozen=True)
 class Fixed:
-    """The iterations that the options allow, however wrong the gradient is."""
+    """What the options say, however wrong the gradient is."""
 
-    options: MGRITOptions
+    ladder: Ladder
 
-    def start(self) -> Plan:
-        """Plan of the first step."""
-        return Plan(self.options.max_iterations)
+    tolerance = float("inf")
+
+    def start(self) -> Course:
+        """Course of the first step."""
+        return Course(self.ladder.given)
+
+    def choose(self, course: Course, batch: int) -> Course:
+        """The same course."""
+        return course
 
     def accepts(self, error: float) -> bool:
         """Yes, always."""
         return True
 
-    def more(self, plan: Plan) -> Plan:
-        """The same plan."""
-        return plan
+    def more(self, course: Course, error: float, batch: int) -> Course:
+        """The same course."""
+        return course
 
-    def give_up(self) -> Plan:
-        """The only plan."""
-        return self.start()
+    def give_up(self, course: Course) -> Course:
+        """The only course."""
+        return course
 
-    def next(self, plan: Plan, error: float, solution: Solution) -> Plan:
-        """The same plan."""
-        return plan
+    def next(self, course: Course, error: float, batch: int) -> Course:
+        """The same course."""
+        return course
 
 
 @dataclass(frozen=True)
 class Adaptive:
-    """As few iterations as keep the error of the gradient below a tolerance.
+    """The cheapest plan that keeps the error of the gradient below a tolerance.
 
     Parameters
     ----------
-    options : MGRITOptions
+    ladder : Ladder
     tolerance : float
         Largest relative error of the gradient.
-    largest : int
-        Most iterations that are cheaper than serial propagation; SERIAL if none are.
+    roughness : float
+        Of a network about which nothing is known.
     patience : int
-        Steps of serial propagation before iterating is tried again.
+        Steps until cheaper plans are tried again, after one that was not good enough.
     """
 
-    options: MGRITOptions
+    ladder: Ladder
     tolerance: float
-    largest: int
+    roughness: float
     patience: int = 50
 
-    def start(self) -> Plan:
-        """Plan of the first step."""
-        return Plan(min(1, self.largest))
+    @classmethod
+    def of(cls, ladder: Ladder, tolerance: float) -> Self:
+        """Rule that begins as if intervals of any length, or one iteration, would do.
+
+        How much a layer changes a state is a first guess of what a solve misses.
+        """
+        options = replace(ladder.options, tolerance=0.0)
+        once = ladder.given._replace(iterations=min(1, options.max_iterations))
+        rough = 0.99 * once.roughness(AIM * tolerance)
+        rough = ladder.step if options.slabs else rough
+        return cls(replace(ladder, options=options), tolerance, rough)
+
+    def start(self) -> Course:
+        """Course of the first step, whose plan is chosen when its batch is known."""
+        return Course(self.ladder.exact, self.roughness)
+
+    def choose(self, course: Course, batch: int) -> Course:
+        """Course of a step, for which something cheaper than exact is tried again."""
+        if course.plan.iterations != SERIAL or course.wait > 0:
+            return course
+        return course._replace(plan=self._first(course.roughness, batch))
 
     def accepts(self, error: float) -> bool:
         """Whether a gradient may have this relative error; NaN is none to accept."""
         return error <= self.tolerance
 
-    def more(self, plan: Plan) -> Plan:
-        """Plan that repeats a step whose error was too large."""
-        if plan.iterations < self.largest:
-            return Plan(plan.iterations + 1)
-        return self.give_up()
+    def more(self, course: Course, error: float, batch: int) -> Course:
+        """Course that repeats a step whose error was too large."""
+        roughness = course.plan.roughness(error)
+        better = self._better(course.plan, roughness, batch) or self.ladder.exact
+        return Course(better, roughness, self._wait(course.plan, better))
 
-    def give_up(self) -> Plan:
-        """Plan that repeats a step without iterations."""
-        return Plan(SERIAL, self.patience)
+    def give_up(self, course: Course) -> Course:
+        """Course that repeats a step exactly."""
+        return Course(self.ladder.exact, course.roughness, self.patience)
 
-    def next(self, plan: Plan, error: float, solution: Solution) -> Plan:
-        """Plan of the next step.
+    def next(self, course: Course, error: float, batch: int) -> Course:
+        """Course of the next step.
 
         Parameters
         ----------
-        plan : Plan
+        course : Course
             Of this step.
         error : float
             This solve's part of the relative error of the gradient.
-        solution : Solution
+        batch : int
+            Samples of a rank.
         """
+        plan, roughness, wait = course
         if plan.iterations == SERIAL:
-            if plan.wait > 1 or self.largest == SERIAL:
-                return Plan(SERIAL, plan.wait - 1)
-            return Plan(self.largest)
-        with_one_less = error / max(reduction(solution), 1e-300)
-        if plan.iterations > 0 and with_one_less < MARGIN * self.tolerance:
-            return Plan(plan.iterations - 1)
-        return plan
+            return course._replace(wait=max(wait - 1, 0))
+        roughness = plan.roughness(error)
+        if error > HIGH * self.tolerance and self.ladder.options.slabs:
+            better = self._better(plan, roughness, batch) or plan
+            return Course(better, roughness, self._wait(plan, better))
+        if wait > 0:
+            return Course(plan, roughness, wait - 1)
+        plans = self.ladder.plans(batch)
+        cheaper = plans[: plans.index(plan)] if plan in plans else plans
+        bound = MARGIN * self.tolerance
+        small = [p for p in cheaper if p.error(roughness) <= bound]
+        return Course(small[0] if small else plan, roughness)
+
+    def _wait(self, plan: Plan, better: Plan) -> int:
+        """Steps until something cheaper is tried, unless that would only iterate on."""
+        goes_on = better[:2] == plan[:2] and better.iterations != SERIAL
+        return 0 if goes_on else self.patience
+
+    def _first(self, roughness: float, batch: int) -> Plan:
+        """Cheapest plan that may do, or the most accurate one, or the exact one."""
+        plans, bound = self.ladder.plans(batch), AIM * self.tolerance
+        small = [plan for plan in plans if plan.error(roughness) <= bound]
+        rough = min(roughness, 0.5 / max(self.ladder.options.slabs, 1))
+        best = min(plans, key=lambda p: p.error(rough), default=self.ladder.exact)
+        return small[0] if small else best
+
+    def _better(self, plan: Plan, roughness: float, batch: int) -> Plan | None:
+        """Cheapest plan that is foretold to do; of one interval, an iteration more."""
+        bound, now = AIM * self.tolerance, plan.error(roughness)
+        plans = self.ladder.plans(batch)
+        if not self.ladder.options.slabs:
+            once_more = plan._replace(iterations=plan.iterations + 1)
+            return once_more if once_more in plans else None
+        for other in plans:
+            if other.error(roughness) <= min(bound, 0.999 * now):
+                return other
+        return None
 
 
 def planned_options(options: MGRITOptions, plan: Plan, done: int = 0) -> MGRITOptions:
     """Options that carry out a plan of which some iterations are done already."""
     if plan.iterations == SERIAL:
-        return MGRITOptions.serial(options.coarsening)
-    iterations = plan.iterations - done
-    if iterations == options.max_iterations:
-        return options
-    return replace(options, max_iterations=iterations)
-
-
-def reduction(solution: Solution) -> float:
-    """Factor by which the last iteration reduced the residual; 0 if it left none."""
-    if not len(solution.residuals) or solution.residuals[-1] == 0.0:
-        return 0.0
-    return float(solution.final_residual / solution.residuals[-1])
-
-
-def largest_affordable(options: MGRITOptions, interval: int, ranks: int) -> int:
-    """Most iterations that take less time than marching through all layers, or SERIAL.
-
-    In units of one march, k iterations on P ranks with intervals of L layers take
-    (k + 1) (1 + 2/L) / P: a sweep of a rank's slab, and a share in a coarse solve of
-    two evaluations per interval.  A forward solve that leaves its last sweep to the
-    adjoint one takes less, but an iteration more for that has not paid: small slabs
-    have other costs.
-    """
-    affordable = -(-ranks * interval // (interval + 2)) - 2
-    return max(SERIAL, min(options.max_iterations, affordable))
+        return MGRITOptions.serial(plan.coarsening, options.slabs)
+    return replace(
+        options,
+        coarsening=plan.coarsening,
+        coarse_operator=plan.operator,
+        max_iterations=plan.iterations - done,
+    )

@@ -34,6 +34,7 @@ class EpochRow(NamedTuple):
     adjoint_residual: float | None
     gradient_error: float | None  # estimated, relative, of the last step
     seconds: float
+    plans: str = ""  # of the last step, where these were chosen
 
 
 def predict(

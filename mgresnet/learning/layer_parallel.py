@@ -32,6 +32,8 @@ class LayerParallel:
     regularisation: Regularisation | None
     keep: str
 
+    portions = 1
+
     def init(self, params: Any) -> tuple[()]:
         """Nothing: no batch depends on the one before."""
         return ()

@@ -51,6 +51,8 @@ class FirstOrder(NamedTuple):
     iterations : Both
         Coarse-grid corrections of the two solves; SERIAL where all layers were marched
         through.
+    plans : Both, or None
+        Plan of each solve, if they were chosen.
     seconds : mapping
         By phase.
     """
@@ -62,6 +64,7 @@ class FirstOrder(NamedTuple):
     norm: float | None = None
     error: GradientError | None = None
     iterations: Both = Both(0, 0)
+    plans: Both | None = None
     seconds: Mapping[str, float] = NO_TIME
 
 
@@ -124,6 +127,10 @@ class Adjustable(Oracle, Protocol):
     @property
     def net(self) -> Any:
         """Network, or Chain."""
+
+    @property
+    def portions(self) -> int:
+        """Number of parts of a batch that ranks solve for apart."""
 
     def solve(
         self, params: Any, batch: Any, ways: Both, start: Solved | None

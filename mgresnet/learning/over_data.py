@@ -61,6 +61,11 @@ class OverData:
         """Ranks that share the layers."""
         return self.inner.comm
 
+    @property
+    def portions(self) -> int:
+        """Data ranks."""
+        return self.data.size
+
     def init(self, params: Any) -> Any:
         """Memory of the inner oracle, for this rank's portions."""
         return self.inner.init(params)

@@ -4,7 +4,7 @@ import math
 from typing import Any, NamedTuple, Self
 
 from mgresnet.accuracy.gradient_error import GradientError
-from mgresnet.learning.controller import SERIAL
+from mgresnet.learning.ladder import SERIAL
 from mgresnet.learning.oracle import Both, FirstOrder
 from mgresnet.learning.state import TrainState
 from mgresnet.mgrit.solver import Status
@@ -46,6 +46,9 @@ class Record(NamedTuple):
         By phase; relax and coarse are within forward and adjoint.
     state : TrainState
         All that is needed to go on from here; never modified.
+    plans : Both of Plan, or None
+        How each solve was done, where that was chosen; prints as coarse operator,
+        interval m and iterations k, or "exact".
     lost : str
         What is not finite any more if the status is NON_FINITE: layer and rank.
     """
@@ -65,6 +68,7 @@ class Record(NamedTuple):
     status: Status
     seconds: dict[str, float]
     state: Any
+    plans: Any = None
     lost: str = ""
 
     @classmethod
@@ -94,6 +98,7 @@ class Record(NamedTuple):
             status=status,
             seconds=dict(found.seconds),
             state=state,
+            plans=found.plans,
         )
 
     @property
@@ -103,12 +108,15 @@ class Record(NamedTuple):
 
     def __repr__(self) -> str:
         counts = (self.forward_iterations, self.adjoint_iterations)
-        forward, adjoint = ("serial" if n == SERIAL else str(n) for n in counts)
+        names = ["serial" if n == SERIAL else str(n) for n in counts]
+        how, (forward, adjoint) = "iterations", self.plans or names
+        if self.plans:
+            how = "plans"
         error = self.gradient_error
         estimated = "" if error is None else f"error {error:.1e}  "
         lost = f": {self.lost}" if self.lost else ""
         return (
             f"step {self.step}  epoch {self.epoch}  loss {self.loss:.3e}  "
             f"gradient {self.gradient_norm:.1e}  {estimated}"
-            f"iterations {forward} + {adjoint}  {self.status.name}{lost}"
+            f"{how} {forward} + {adjoint}  {self.status.name}{lost}"
         )

@@ -14,6 +14,7 @@ from mgresnet.arrays.trees import tree_map
 from mgresnet.chain import Chain, networks_of
 from mgresnet.learning.accurate import accurate
 from mgresnet.learning.divergence import where_lost
+from mgresnet.learning.ladder import default_options
 from mgresnet.learning.layer_parallel import layer_parallel
 from mgresnet.learning.oracle import Oracle, check_oracle
 from mgresnet.learning.over_data import over_data
@@ -66,21 +67,24 @@ def train(
     objective : Objective
         Such as SoftmaxCrossEntropy or LeastSquares.
     forward, adjoint : MGRITOptions, optional
-        Serial propagation by default; the same for all stages of a chain.
+        The same for all stages of a chain.  Serial propagation by default; with a
+        gradient tolerance `default_options`, and plans are chosen by the error.
     comm : mpi4py communicator, TimeComm or ProcessGrid, optional
         All ranks share the layers; a grid shares each batch over its data ranks, too.
     regularisation : Regularisation, optional
     gradient_tolerance : float, optional
-        Choose iterations so that the estimated relative error of every gradient stays
-        below this; ``max_iterations`` of the options then only limits them.  By default
-        every solve follows its options.
+        Choose plans so that the estimated relative error of every gradient stays below
+        this: iterations, at most ``max_iterations`` of the options, and, if these have
+        `slabs`, intervals and coarse operators.  By default every solve follows its
+        options.
     ranks : int, optional
         Number of ranks for which serial propagation is compared with iterating, if not
         that of the layers, or of `state`; to study on few ranks what many would do.
     check_every : int, optional
         Steps from one estimate of the gradient's error to the next.  In between it is
         predicted from the residuals, and estimated at once should that be too large.
-        By default 1 with a tolerance, and no estimates without.
+        By default as many as predictions are right for, and no estimates without a
+        tolerance.
     keep : {"all", "c-points", "auto"}
         Which states are kept on the way; see `value_and_gradient`.
     state : TrainState, optional
@@ -118,9 +122,10 @@ def train(
     ``it = mg.train(...)``, and call ``it.close()`` after the loop.
 
     For a given number of data ranks all numbers are bitwise the same on any number of
-    layer ranks.  Between numbers of data ranks they differ by rounding as long as the
-    iterations are the same.  A tolerance can change these: every portion stops on its
-    own, and the estimated errors of the portions' gradients add up.
+    layer ranks; with a tolerance for a given `ranks`, as plans follow from it.  Between
+    numbers of data ranks they differ by rounding as long as the iterations are the
+    same.  A tolerance can change these: every portion stops on its own, and the
+    estimated errors of the portions' gradients add up.
     """
     grid = as_process_grid(comm)
     if ranks is None:
@@ -134,6 +139,9 @@ def train(
         _check_optimiser(optimiser)
         provides("batches", batches, ("__iter__",), "batches(split, 32)")
         integer("ranks", ranks, 1)
+        plain = forward is None and adjoint is None and oracle is None
+        if plain and gradient_tolerance is not None:
+            forward = adjoint = default_options(net, ranks)
         how: dict[str, Any] = {"forward": forward, "adjoint": adjoint, "keep": keep}
         how |= {"objective": objective, "regularisation": regularisation}
         bound = {"gradient_tolerance": gradient_tolerance, "check_every": check_every}
@@ -173,7 +181,7 @@ def _plain_oracle(
         oracle,
         math.inf if tolerance is None else tolerance,
         ranks=ranks,
-        check_every=1 if check_every is None else check_every,
+        check_every=check_every,
     )
 
 

@@ -9,6 +9,8 @@ from typing import NamedTuple, Self
 from mgresnet.accuracy.gradient_error import GradientError
 from mgresnet.solve.gradient import Info
 
+LONGEST = 64  # steps that an estimate lasts
+
 
 class Watch(NamedTuple):
     """An error of a gradient, and the residuals of its two solves."""
@@ -37,6 +39,28 @@ class Watch(NamedTuple):
         total = self.error.total * (forward + adjoint) / max(parts, 1e-300)
         error = GradientError(total, forward, adjoint)
         return now._replace(error=error, age=self.age + 1)
+
+
+class Estimates(NamedTuple):
+    """The last estimate, and how many steps it lasts.
+
+    That many become twice as many if the next one is near enough to what was foretold,
+    and half as many if not: it may be off twice as far without passing the bound.
+    """
+
+    watch: Watch | None  # None: estimate anew
+    every: int
+
+    def due(self) -> bool:
+        """Whether the next error is to be estimated."""
+        return self.watch is None or self.watch.age + 1 >= self.every
+
+    def judged(self, foretold: float, found: float, bound: float) -> Self:
+        """After an estimate of what was foretold."""
+        off = max(found, 1e-300) / max(foretold, 1e-300)
+        close = max(off, 1.0 / off) ** 2 * found <= bound
+        every = min(2 * self.every, LONGEST) if close else max(self.every // 2, 1)
+        return self._replace(every=every)
 
 
 def _growth(before: float, now: float) -> float:

@@ -4,9 +4,9 @@ There are too few steps to share, and a rank cannot begin before the one in fron
 is done.  But samples do not know of each other, and there are two ways to use that:
 
 hand on
-    Two ranks march through their own steps, the second one when the first is done, for
-    a few samples after the others.  Only one state changes hands for all steps.  So do
-    more ranks where a batch has to stay whole.
+    Two ranks march through their own steps in turns of samples, as in serial
+    propagation.  Only one state changes hands for all steps.  So do more ranks where a
+    batch has to stay whole.
 share
     Among more ranks most would wait.  Every rank marches through the whole level for
     its share of the samples: states change hands before and after, in an exchange of
@@ -15,16 +15,14 @@ share
 Large batches go piece by piece either way; the numbers are the same.
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple, Self
 
-import numpy as np
-
 from mgresnet.arrays.memory import empty
+from mgresnet.mgrit.line import Line
 from mgresnet.mgrit.propagator import Array, Propagator, spreadable
 from mgresnet.mgrit.work import Work
 from mgresnet.parallel.comm import TimeComm
-from mgresnet.parallel.shares import from_shares, pieces, to_shares, turns
+from mgresnet.parallel.shares import from_shares, pieces, to_shares
 
 FEW = 2  # ranks that hand the march on
 
@@ -68,49 +66,10 @@ def march_together(
         Of this rank's steps; empty on all ranks is zero.
     comm : TimeComm
     """
-    if comm.size == 1:
-        g = forcing[None] if forcing.size else forcing
-        propagator.propagate(points[:1], points[None, 1:], g)
-    elif comm.size <= FEW or propagator.sample_block == 0:
-        one, block = points[0, ..., :1].nbytes, propagator.sample_block
-        hand_on(propagator, points, forcing, comm, turns(points.shape[-1], one, block))
+    if comm.size <= FEW or propagator.sample_block == 0:
+        Line.of(propagator, points[0], points, 1, forcing).solve(points[0], comm)
     else:
         _share(propagator, points, forcing, comm)
-
-
-def hand_on(
-    propagator: Propagator,
-    points: Array,
-    forcing: Array,
-    comm: TimeComm,
-    slices: Iterable[slice],
-) -> None:
-    """March from what the rank in front hands on, in place if the batch is one piece.
-
-    What can be known of the steps before is found while that rank is not done.
-
-    Parameters
-    ----------
-    propagator, forcing, comm
-        As in `march_together`.
-    points : ndarray, shape (k + 1, *state)
-        Filled; each one is ``n_steps / k`` steps behind the one before.
-    slices : iterable of slice
-        Samples that go on while the rank behind has those before; the same on all
-        ranks.
-    """
-    steps = spreadable(propagator, comm)
-    for samples in slices:
-        some, tau = points[..., samples], forcing
-        if forcing.size:
-            tau = np.ascontiguousarray(forcing[None, ..., samples])
-        u = some if some.flags.c_contiguous else empty(some.shape, some.dtype)
-        ready = steps.for_samples(samples)
-        u[0] = comm.recv_left(some[0])
-        ready.propagate(u[:1], u[None, 1:], tau)
-        comm.send_right(u[-1])
-        if u is not some:
-            some[:] = u
 
 
 def _share(

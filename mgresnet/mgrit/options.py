@@ -30,16 +30,21 @@ class MGRITOptions:
     tolerance : float
         Stop when the 2-norm over the C-points of the residual is at most this times the
         2-norm of the C-point states; 0 never stops early.
-    coarse_operator : {"matched", "third_order", "mean", "injection"}
+    coarse_operator : str
         Step over an interval.  "injection": parameters at its left end, one Euler step;
         "mean": their mean, one Euler step; "matched": their mean and two stages that
-        agree with the fine steps to second order; "third_order": their mean and slope
-        and three stages, for parameters that are smooth in depth.
+        agree with the fine steps to second order.  For parameters that are smooth in
+        depth, from their mean and slope: "two_stage", "third_order", "fourth_order",
+        with two, three and four stages.
     initial_guess : {"coarse", "constant", "zero", "serial"}
         Solve on the coarsest level and refine up; the initial value everywhere; zero;
         march through all layers, one rank after the other, which needs no iteration.
     relaxation_weight : float
         Weight of the new value in C-relaxation; 1 replaces the old one.
+    slabs : int
+        Ranks own whole runs of so many layers, a multiple of the coarsest interval;
+        solves with shorter intervals then leave every layer where it is.  0 is the
+        coarsest interval.
 
     Examples
     --------
@@ -55,6 +60,7 @@ class MGRITOptions:
     coarse_operator: str = "matched"
     initial_guess: str = "coarse"
     relaxation_weight: float = 1.0
+    slabs: int = 0
     store: InitVar[str | None] = None  # no option any more
 
     def __post_init__(self, store: str | None) -> None:
@@ -79,6 +85,13 @@ class MGRITOptions:
         else:
             _integers((self.relaxations,), "relaxations", 0)
         _integers((self.max_iterations,), "max_iterations", 0)
+        _integers((self.slabs,), "slabs", 0)
+        interval = math.prod(self.coarsening)
+        if self.slabs % interval:
+            raise ValueError(
+                f"slabs is {self.slabs}, with coarsening {self.coarsening}; needed a "
+                f"multiple of {interval}, or 0 for the coarsest interval"
+            )
         _choice("cycle", self.cycle, CYCLES)
         _choice("initial_guess", self.initial_guess, INITIAL_GUESSES)
         if not 0.0 <= real("tolerance", self.tolerance, 1e-8) < math.inf:
@@ -93,15 +106,16 @@ class MGRITOptions:
             )
 
     @classmethod
-    def serial(cls, coarsening: tuple[int, ...] = ()) -> Self:
+    def serial(cls, coarsening: tuple[int, ...] = (), slabs: int = 0) -> Self:
         """Exact propagation, layer after layer.
 
         Parameters
         ----------
         coarsening : tuple of int
             Only decides which rank owns which layers, and where the C-points are.
+        slabs : int
         """
-        return cls(coarsening, max_iterations=0, initial_guess="serial")
+        return cls(coarsening, max_iterations=0, initial_guess="serial", slabs=slabs)
 
     @classmethod
     def parareal(cls, m: int) -> Self:

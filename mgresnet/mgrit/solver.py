@@ -219,16 +219,27 @@ def _serial(
     forcing: Array | None,
     outputs: Outputs | None,
 ) -> Result:
-    """One march through all steps leaves no residual."""
+    """One march through all steps leaves no residual.
+
+    What needs whole batches, as sums over samples do, is left to a sweep afterwards, if
+    the march itself can go in turns.
+    """
     steps, points = outputs or Outputs(propagator, absent(initial.dtype))
-    line = Line.of(steps, initial, points, spacing)
-    line.solve(initial, absent(points.dtype) if forcing is None else forcing, comm)
+    later = comm.size > 1 and propagator.sample_block and not steps.sample_block
+    g = absent(initial.dtype) if forcing is None else forcing
+    line = Line.of(propagator if later else steps, initial, points, spacing, g)
+    work = Work.none()
+    with work.book("solve", steps.n_steps):
+        line.solve(initial, comm)
+    if later:
+        with work.book("relax", steps.n_steps):
+            line.sweep(steps)
     end = line.points[-1:]
     squares = compare(end[:, None], end)
     squares[:, 0] = 0.0  # also where infinity less infinity is not a number
     final = _gathered(squares, False, comm)
     status = final.status(options.tolerance)
-    books = Counter(_by_level([line.work.steps])), _by_level([line.work.seconds])
+    books = Counter(_by_level([work.steps])), _by_level([work.seconds])
     return Result(line.points, np.zeros_like(end), (), final, 0, status, *books)
 
 

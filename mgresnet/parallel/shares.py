@@ -15,7 +15,8 @@ from mgresnet.arrays.memory import empty
 from mgresnet.parallel.comm import Array, TimeComm
 
 AT_ONCE = 2**20  # bytes of a rank's share that are handed over in one go, or a few more
-TURN = 2**15  # bytes of a state that are handed on in one go, or a few more
+START = 2**18  # bytes of states that are marched in the time that starts a turn
+STEP = 24  # samples that are marched in the time in which a step fetches its parameters
 CHUNK = 2**18  # bytes of a state that goes through all layers in one go, or a few more
 FEWEST = 16  # samples of it; a multiple of them, as kernels work on many at once
 
@@ -93,30 +94,68 @@ def pieces(k: int, size: int, n_bytes: int, block: int = 1) -> Iterator[slice]:
 
     What has been copied for one piece is forgotten before the next.
     """
-    return _divide(k, size, n_bytes, AT_ONCE, block)
+    return _divide(k, size, AT_ONCE // n_bytes, block)
 
 
-def turns(k: int, n_bytes: int, block: int = 1) -> Iterator[slice]:
-    """Divide k samples, of n_bytes each, evenly for those who take turns with them.
+def turns(k: int, n_bytes: int, block: int, n_steps: int, size: int) -> Iterator[slice]:
+    r"""Divide k samples for ranks that take turns with them.
 
-    Blocks of samples stay together; a block of 0 is the whole batch.
+    P ranks with L steps each are done after T + P - 1 times what a turn of n samples
+    takes: to start it, its steps, and its samples.  Counted in bytes of states that are
+    marched meanwhile, b of them for a sample, with p samples for a step, that is
+
+    .. math:: (T + P - 1) \, (s + L b \, (p + n)), \quad
+        T = \lceil k / n \rceil, \quad \text{least for about} \quad
+        T^2 = (P - 1) \, \frac{L b k}{s + L b p} .
+
+    Parameters
+    ----------
+    k : int
+    n_bytes : int
+        b, of one sample of a state.
+    block : int
+        Samples that stay together; 0 is the whole batch.
+    n_steps, size : int
+        L and P, the same on all ranks.
     """
-    return _divide(k, 1, n_bytes, TURN, block or k)
+    few = _turn(k, n_bytes, math.lcm(FEWEST, block or k), n_steps, size)
+    for start in range(0, k, few):
+        yield slice(start, min(start + few, k))
+
+
+def _turn(k: int, n_bytes: int, together: int, n_steps: int, size: int) -> int:
+    """Samples of the fastest turns, as many as stay together or a multiple."""
+    n = np.arange(together, k + together, together)
+    cost = START + n_steps * n_bytes * (STEP + n)
+    return int(n[((-(-k // n) + size - 1) * cost).argmin()])
+
+
+def pipeline_cost(k: int, n_bytes: int, block: int, n_steps: int, size: int) -> float:
+    """Steps of one rank, for all samples, in whose time a pipeline is done.
+
+    Parameters
+    ----------
+    k, n_bytes, block, n_steps, size : int
+        As in `turns`.
+    """
+    found = list(turns(k, n_bytes, block, n_steps, size))
+    most = found[0].stop
+    turn = START / n_bytes + n_steps * (STEP + most)
+    return float((len(found) + size - 1) * turn / (k + STEP))
 
 
 def chunks(k: int, n_bytes: int, block: int = 1) -> Iterator[slice]:
-    """Divide k samples, of n_bytes each, as `turns` does, for marches of many layers.
+    """Divide k samples, of n_bytes each, evenly for marches that keep their end alone.
 
-    These take longer than it takes to hand on a state, however large.
+    Blocks of samples stay together; a block of 0 is the whole batch.
     """
-    return _divide(k, 1, n_bytes, CHUNK, block or k)
+    return _divide(k, 1, CHUNK // n_bytes, block or k)
 
 
-def _divide(
-    k: int, size: int, n_bytes: int, at_once: int, block: int
-) -> Iterator[slice]:
-    share, most = share_length(k, size), max(at_once // n_bytes, FEWEST)
-    few, together = -(-share // -(-share // most)), math.lcm(FEWEST, block)
+def _divide(k: int, size: int, most: int, block: int) -> Iterator[slice]:
+    """Divide k samples evenly, with at most so many in a rank's share, or a few."""
+    share = share_length(k, size)
+    few, together = -(-share // -(-share // max(most, FEWEST))), math.lcm(FEWEST, block)
     few = -(-few // together) * together * size
     for start in range(0, k, few):
         yield slice(start, min(start + few, k))

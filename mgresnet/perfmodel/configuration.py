@@ -41,7 +41,8 @@ class Configuration:
     @property
     def grid(self) -> TimeGrid:
         """Levels."""
-        return TimeGrid(self.net.depth, self.net.final_time, self.forward.coarsening)
+        how = self.forward.coarsening, self.forward.slabs
+        return TimeGrid(self.net.depth, self.net.final_time, *how)
 
     @property
     def dtype(self) -> np.dtype[np.floating]:
@@ -66,14 +67,14 @@ class Configuration:
 
     def serially(self, keep: str) -> Self:
         """The same marched through all layers, with so many states kept."""
-        serial = MGRITOptions.serial(self.forward.coarsening)
+        serial = MGRITOptions.serial(self.forward.coarsening, self.forward.slabs)
         return replace(self, forward=serial, adjoint=serial, keep=keep)
 
 
 def slabs(grid: TimeGrid, size: int) -> Ints:
     """Number of layers of every rank: `TimeGrid.slab` for all ranks at once."""
     grid.slab(0, size)  # refuses too many ranks
-    ends = np.arange(1, size + 1) * grid.steps[-1] // size * grid.interval
+    ends = np.arange(1, size + 1) * grid.n_runs // size * grid.run
     ends[-1] = grid.depth
     layers: Ints = np.diff(ends, prepend=0)
     return layers

@@ -23,7 +23,7 @@ from mgresnet.perfmodel.configuration import Configuration
 from mgresnet.perfmodel.cost import BatchCost, Cost, Rates
 from mgresnet.perfmodel.layer import March, Observed
 from mgresnet.perfmodel.predict import KEEPS
-from mgresnet.perfmodel.tasks import TASKS, Call, Problem, key_of
+from mgresnet.perfmodel.tasks import TASKS, Call, Problem, apart, key_of
 from mgresnet.perfmodel.trace import trace
 
 LARGEST = 2**21  # numbers in the states of a network that is timed
@@ -122,6 +122,8 @@ class Timed(NamedTuple):
         net, params = config.net, config.net.init(dtype=config.dtype)
         layer: Any = Observed(net.layer, watch.act)
         problem = Problem(config, replace(net, layer=layer), params, SerialComm())
+        if task == "apart":
+            return cls(f"apart {config.keep}", apart(problem), 0, watch, [])
         call, events = TASKS[task](problem), trace(task, config, 1).events[0]
         return cls(key_of(task, config), call, len(events), watch, [])
 
@@ -155,6 +157,8 @@ def _runs(
     trial = replace(config, net=replace(config.net, depth=depth), batch=batch)
     for way in (trial, *map(trial.serially, KEEPS)):
         yield Timed.of(task, way, watch)
+    for way in map(trial.serially, KEEPS if task != "forward" else ()):
+        yield Timed.of("apart", way, watch)
 
 
 def _event(config: Configuration) -> float:

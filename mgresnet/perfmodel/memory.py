@@ -7,7 +7,7 @@ import numpy as np
 
 from mgresnet.kernels.panels import TILE
 from mgresnet.mgrit.coarsest import FEW
-from mgresnet.parallel.shares import pieces, share_length, turns
+from mgresnet.parallel.shares import pieces, share_length
 from mgresnet.perfmodel.configuration import Configuration, slabs
 
 
@@ -60,8 +60,7 @@ def _share_of_coarsest(config: Configuration, n_steps: int, size: int) -> int:
     if size == 1:
         return 0
     if size <= FEW:
-        turn: int = next(turns(config.batch, config.sample)).stop
-        return (-(-n_steps // size) + 1) * config.sample * turn
+        return 0
     points = (n_steps + 1) * config.sample
     piece = next(pieces(config.batch, size, points)).stop
     return points * share_length(piece, size)

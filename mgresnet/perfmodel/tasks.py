@@ -15,6 +15,7 @@ from mgresnet.learning.trainer import train
 from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm
 from mgresnet.perfmodel.configuration import Configuration
+from mgresnet.solve.from_solutions import parameter_gradient
 from mgresnet.solve.gradient import value_and_gradient
 from mgresnet.solve.propagation import solve_adjoint, solve_forward
 from mgresnet.solve.regression import LeastSquares
@@ -90,6 +91,14 @@ def step(problem: Problem) -> Call:
     """Steps of `train`, one with each call."""
     p, batches = problem, itertools.repeat(problem.batch)
     return train(p.net, p.params, batches, optimiser=adam(1e-9), **p.how).__next__
+
+
+def apart(problem: Problem) -> Call:
+    """Adjoints, then the gradient, as a rank of a pipeline finds them."""
+    p, states = problem, forward(problem)()
+    given = p.net, p.params, states
+    back = partial(solve_adjoint, *given, states.final, **p.solve("adjoint"))
+    return lambda: parameter_gradient(*given, back())
 
 
 TASKS: dict[str, Callable[[Problem], Call]] = {

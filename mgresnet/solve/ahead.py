@@ -7,8 +7,8 @@ import numpy as np
 
 from mgresnet.arrays.checks import as_array, check_finite, check_states
 from mgresnet.arrays.layout import Array, absent, samples_first, samples_last
-from mgresnet.arrays.memory import empty, rows
-from mgresnet.mgrit.coarsest import hand_on
+from mgresnet.arrays.memory import rows
+from mgresnet.mgrit.line import Line
 from mgresnet.mgrit.solver import Outputs, Result, iterate
 from mgresnet.network import Params
 from mgresnet.parallel.shares import chunks
@@ -103,11 +103,12 @@ def final_state(slabs: Sequence[Slab], owned: Sequence[Params], inputs: Array) -
 def _pass_on(batch: Posed) -> Array:
     """Last state of a batch that is propagated serially."""
     layers, first, comm = batch.layers, batch.first, batch.slab.comm
-    points = empty((2, *first.shape), first.dtype)
-    points[0] = first
+    none = absent(first.dtype)
+    line = Line.of(layers, first, none, layers.n_steps, none)
+    line.points[0] = first
     some = chunks(first.shape[-1], first[..., :1].nbytes, layers.sample_block)
-    hand_on(layers, points, absent(first.dtype), comm, some)
-    return samples_first(points[1], first.ndim - 1)
+    line.hand_on(some, comm)
+    return samples_first(line.points[1], first.ndim - 1)
 
 
 def checked_inputs(slab: Slab, own: Params, inputs: Array) -> Array:

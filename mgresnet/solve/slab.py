@@ -62,7 +62,7 @@ class Slab:
         comm = as_time_comm(comm)
         options = SERIAL if options is None else options
         provides(name, options, *OPTIONS)
-        grid = _grid(net.depth, net.final_time, options.coarsening)
+        grid = _grid(net.depth, net.final_time, options.coarsening, options.slabs)
         layers = grid.slab(comm.rank, comm.size)
         return cls(net, options, grid, layers, comm, _operator(net, options, grid))
 

@@ -156,7 +156,7 @@ def slabs_back(net: Network | Chain, slabs: list[Slab], options: Any) -> list[Sl
     backs = []
     for slab, how in zip(slabs, per_stage(net, options), strict=True):
         if how is None:
-            how = _serial(slab.options.coarsening)
+            how = _serial(slab.options.coarsening, slab.options.slabs)
         backs.append(Slab.of(slab.net, how, slab.comm, "adjoint"))
         if backs[-1].layers != slab.layers:
             raise ValueError(

@@ -64,8 +64,8 @@ class Adjoint(NamedTuple):
 
     @property
     def sample_block(self) -> int:
-        """Samples that stay together; see `Layer`."""
-        return self.forward.sample_block
+        """Samples that stay together (see `Layer`); all where gradients are summed."""
+        return 0 if self.gradients else self.forward.sample_block
 
     def propagate(self, starts: Array, w: Array, forcing: Array) -> None:
         """Fill every block with what follows its start; w is modified in place.
@@ -144,12 +144,8 @@ class Adjoint(NamedTuple):
 
     def for_samples(self, samples: slice) -> "Adjoint":
         """The same steps for some samples, with a tape if it needs little memory."""
-        some = np.ascontiguousarray(self.states[..., samples])
         forward = self.forward.for_samples(samples)
-        if not forward.tape.size:
-            return Adjoint(forward, some).ready()
-        tape = np.ascontiguousarray(forward.tape[..., samples])
-        return Adjoint(forward._replace(tape=tape), some)
+        return Adjoint(forward, self.states[..., samples]).ready()
 
     def whole(self, comm: TimeComm) -> "AdjointOfAll":
         """Steps of all ranks, last ones first."""
@@ -212,8 +208,8 @@ class RetracedAdjoint(NamedTuple):
 
     @property
     def sample_block(self) -> int:
-        """Samples that stay together; see `Layer`."""
-        return self.forward.sample_block
+        """Samples that stay together (see `Layer`); all where gradients are summed."""
+        return 0 if self.gradients else self.forward.sample_block
 
     def propagate(self, starts: Array, w: Array, forcing: Array) -> None:
         """Fill every block with what follows its start; w is modified in place.
@@ -251,6 +247,12 @@ class RetracedAdjoint(NamedTuple):
     def coarsen(self, m: int) -> Adjoint:
         """Transpose the coarse forward step at the left C-point of every interval."""
         return Adjoint(self.forward.coarsen(m), self.states)
+
+    def for_samples(self, samples: slice) -> Self:
+        """The same steps for some samples; nothing can be known before a start."""
+        forward, states = self.forward.for_samples(samples), self.states[..., samples]
+        ends = self.ends[..., samples] if self.ends.size else self.ends
+        return type(self)(forward, states, self.spacing, ends)
 
     def _part(self, start: int, stop: int, starts: slice) -> Self:
         wanted, ends = self.gradients, self.ends

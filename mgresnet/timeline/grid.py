@@ -17,6 +17,8 @@ class TimeGrid:
         End of the time interval; the step is ``final_time / depth``.
     coarsening : tuple of int
         Coarsening factor of every level but the coarsest.
+    slabs : int
+        Layers of which a rank owns whole runs, a multiple of the interval; 0 is that.
 
     Notes
     -----
@@ -29,6 +31,7 @@ class TimeGrid:
     depth: int
     final_time: float
     coarsening: tuple[int, ...] = ()
+    slabs: int = 0
 
     @cached_property
     def factors(self) -> tuple[int, ...]:
@@ -64,25 +67,36 @@ class TimeGrid:
         """
         return self.factors[0] if self.factors else 1 + math.isqrt(self.depth - 1)
 
-    def slab(self, rank: int, size: int) -> range:
-        """Layers owned by a rank: whole coarsest intervals, shares equal to within one.
+    @property
+    def run(self) -> int:
+        """Layers that are never divided between ranks."""
+        return self.slabs or self.interval
 
-        The last rank also owns the remainder.  Without coarsening an interval is one
-        layer.
+    @property
+    def n_runs(self) -> int:
+        """Number of them, without a remainder."""
+        return max(self.depth // self.run, 1)
+
+    def slab(self, rank: int, size: int) -> range:
+        """Layers owned by a rank: whole runs, shares equal to within one of them.
+
+        These are coarsest intervals, or several if `slabs` says so.  The last rank also
+        owns the remainder.  Without coarsening an interval is one layer.
 
         Raises
         ------
         ValueError
             If there are more ranks than intervals.
         """
-        n_intervals = self.steps[-1]
-        if size > n_intervals:
+        run, n_runs = self.run, self.n_runs
+        if size > n_runs:
+            of = f" and slabs of {self.slabs} layers" if self.slabs else ""
             raise ValueError(
                 f"too many ranks: {size} ranks, but depth {self.depth} with coarsening "
-                f"{self.coarsening} has {n_intervals} coarsest interval(s) and every "
-                f"rank needs one; use at most {n_intervals} rank(s), a deeper network "
+                f"{self.coarsening}{of} has {n_runs} coarsest interval(s) and every "
+                f"rank needs one; use at most {n_runs} rank(s), a deeper network "
                 "or smaller coarsening factors"
             )
-        start = rank * n_intervals // size * self.interval
-        stop = (rank + 1) * n_intervals // size * self.interval
+        start = rank * n_runs // size * run
+        stop = (rank + 1) * n_runs // size * run
         return range(start, self.depth if rank == size - 1 else stop)

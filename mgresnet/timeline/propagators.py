@@ -119,8 +119,10 @@ class Forward(NamedTuple):
 
     def for_samples(self, samples: slice) -> Self:
         """The same steps for some samples; nothing can be known before a start."""
-        some = self.steps.for_samples(samples)
-        return self if some is self.steps else self._replace(steps=some, made={})
+        some, tape = self.steps.for_samples(samples), self.tape
+        made = self.made if some is self.steps else {}
+        tape = tape[..., samples] if tape.size else tape
+        return type(self)(self.layer, some, self.operator, tape, made)
 
     def part(self, start: int, stop: int) -> Self:
         """Keep the steps start..stop-1."""

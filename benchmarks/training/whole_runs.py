@@ -1,0 +1,212 @@
+"""Whole training runs: one rank, a pipeline of two, and plans by a gradient tolerance.
+
+Four runs of one network take their steps in turns, on the same batches: on one rank
+with all states kept or with C-points, exactly in a pipeline of two ranks, and by plans
+that keep the relative error of the gradient below 1e-2.  Every 20th step the true error
+is found.  Peaks regression, T = 5, a spline of 12 values, or free weights.
+
+Seconds are virtual: CPU time of every rank, and messages as a node has them, so that it
+does not matter who else uses the cores.  Those by the clock of the wall stand beside
+them; they mean something on a machine of one's own.
+
+Takes ten minutes on two cores, with --quick one.
+"""
+
+import itertools
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import mgresnet as mg
+from harness.command import answer, parser
+from harness.job import call
+from harness.machine import stamp
+from harness.problem import LOSS
+from harness.table import Rows, rounded, table
+from mgresnet.arrays.trees import tree_map
+
+NODE = mg.Machine("node", 1.2e-6, 9.66e9, "as Open MPI between nodes")
+TOLERANCE, EVERY = 1e-2, 20
+ALONE = {"one rank, all states": "all", "one rank, C-points": "c-points"}
+TOGETHER = {"pipeline": "all", "plans": "c-points"}
+CASES = (  # width, depth, batch, steps, values of the spline or None
+    (8, 1024, 256, 240, 12),
+    (32, 1024, 256, 160, 12),
+    (32, 1024, 1000, 24, 12),
+    (32, 1024, 256, 24, None),
+)
+QUICK = ((8, 256, 64, 40, 12),)
+
+
+class Run:
+    """A training run that takes a step when asked to."""
+
+    def __init__(self, name: str, case: tuple[Any, ...], comm: mg.TimeComm) -> None:
+        width, depth, batch, steps, values = case
+        control = mg.Free() if values is None else mg.BSpline(values)
+        ends = mg.Linear(2, width, "tanh"), mg.Linear(width, 1)
+        self.net = mg.Network(mg.Dense(width), depth, 5.0, *ends, control)
+        ranks = comm if name in TOGETHER else mg.SerialComm()
+        self.comm = mg.VirtualTimeComm(ranks, NODE)
+        split = mg.load_problem("peaks-regression", n_train=2000, seed=6601).train
+        stream = mg.batches(split, batch, epochs=steps, seed=6603)
+        self._batches = [*itertools.islice(stream, steps)]
+        self._noted: list[Any] = []
+        note = mg.Transform(lambda params: (), self._note)
+        alone = mg.MGRITOptions.serial((32,) if name.endswith("C-points") else ())
+        how: dict[str, Any] = {"forward": alone, "adjoint": alone}
+        if name == "plans":
+            how = {"gradient_tolerance": TOLERANCE}
+        self._steps: Iterator[mg.Record] = mg.train(
+            self.net,
+            self.net.init(seed=6602),
+            self._batches,
+            optimiser=mg.chain(note, mg.adam(1e-2)),
+            objective=LOSS,
+            comm=self.comm,
+            keep=(ALONE | TOGETHER)[name],
+            **how,
+        )
+
+    def _note(self, gradient: Any, state: Any, params: Any, **given: Any) -> Any:
+        self._noted[:] = gradient, params
+        return gradient, state
+
+    def step(self) -> mg.Record:
+        """Take a step."""
+        return next(self._steps)
+
+    def true_error(self, record: mg.Record) -> float:
+        """Relative error of the gradient of the last step."""
+        run = mg.default_options(self.net, self.comm.size)
+        exact = mg.MGRITOptions.serial(run.coarsening, run.slabs)
+        found, params = self._noted
+        batch = self._batches[record.step]
+        how = {"forward": exact, "adjoint": exact, "comm": self.comm}
+        given = self.net, params, batch.inputs, batch.targets
+        _, right, _ = mg.value_and_gradient(*given, objective=LOSS, **how)
+        norm = mg.space(self.net, exact, self.comm).norm
+        return norm(tree_map(np.subtract, found, right)) / norm(right)
+
+
+def side_by_side(comm: mg.TimeComm, case: list[Any]) -> Rows:
+    """Seconds of every step of all runs, and what the steps were."""
+    runs = {name: Run(name, tuple(case), comm) for name in (*ALONE, *TOGETHER)}
+    rows = {name: _row(name, case) for name in runs}
+    for step, (name, run) in itertools.product(range(case[3]), runs.items()):
+        row, record = rows[name], None
+        comm.sum(np.zeros(1))
+        started = time.perf_counter()
+        run.comm.reset()
+        if name in TOGETHER or comm.rank == 0:
+            record = run.step()
+        spent = comm.gather(np.array([run.comm.clock]))
+        row["wall"].append(rounded(time.perf_counter() - started, 4))
+        row["seconds"].append(rounded(spent[: run.comm.size].max(), 4))
+        if record is None:
+            continue
+        row["losses"].append(rounded(record.loss, 6))
+        if name == "plans":
+            row["plans"].append([*map(str, record.plans)])
+            row["estimates"].append(record.seconds.get("estimate", 0.0))
+            if step % EVERY == 0:
+                row["errors"].append(rounded(run.true_error(record)))
+    return [*rows.values()]
+
+
+def _row(name: str, case: list[Any]) -> dict[str, Any]:
+    names = ("width", "depth", "batch", "steps", "spline")
+    lists: Any = ("seconds", "wall", "losses", "plans", "estimates", "errors")
+    return {"run": name, **dict(zip(names, case, strict=True))} | {k: [] for k in lists}
+
+
+def measure(quick: bool) -> dict[str, Any]:
+    """All cases on two ranks."""
+    cases = QUICK if quick else CASES
+    return {"machine": stamp(), "rows": [call(2, side_by_side, c) for c in cases]}
+
+
+def report(results: dict[str, Any]) -> str:
+    """Seconds of whole runs, and speed-up in all and by quarters."""
+    head = ["run", "seconds", "speed-up", "by the wall", "by quarters", "final loss"]
+    lines = []
+    for rows in results["rows"]:
+        first = rows[0]
+        lines.append(
+            "\nwidth {width}, {depth} layers, {batch} samples, {steps} steps, "
+            "spline {spline}\n".format(**first)
+        )
+        best = min((r for r in rows if r["run"] in ALONE), key=_total)
+        lines.append(table(head, [_line(row, best) for row in rows]))
+        plans = next(row for row in rows if row["run"] == "plans")
+        lines.append(_plans(plans))
+    return "\n".join(lines)
+
+
+def _total(row: dict[str, Any], clock: str = "seconds") -> float:
+    """Seconds of a run, with the median of every 20 steps."""
+    parts = _parts(row, EVERY, clock)
+    return sum(statistics.median(part) * len(part) for part in parts)
+
+
+def _parts(row: dict[str, Any], n: int, clock: str = "seconds") -> list[list[float]]:
+    seconds = row[clock]
+    return [seconds[i : i + n] for i in range(0, len(seconds), n)]
+
+
+def _line(row: dict[str, Any], best: dict[str, Any]) -> list[str]:
+    n = -(-row["steps"] // 4)
+    quarters = [
+        statistics.median(b) / statistics.median(a)
+        for a, b in zip(_parts(row, n), _parts(best, n), strict=True)
+    ]
+    ratios = " ".join(f"{q:.2f}" for q in quarters)
+    loss = f"{statistics.mean(row['losses'][-10:]):.5f}"
+    speeds = (f"{_total(best, c) / _total(row, c):.2f}" for c in ("seconds", "wall"))
+    return [row["run"], f"{_total(row):.1f}", *speeds, ratios, loss]
+
+
+def _plans(row: dict[str, Any]) -> str:
+    n, text = -(-row["steps"] // 4), []
+    for i in range(0, row["steps"], n):
+        some = Counter(" + ".join(both) for both in row["plans"][i : i + n])
+        text.append(", ".join(f"{k} of {p}" for p, k in some.most_common(2)))
+    spent = sum(row["estimates"]) / sum(row["wall"])
+    worst = max(row["errors"])
+    return (
+        f"\nplans by quarters: {'; '.join(text)}\n"
+        f"largest true error {worst:.1e}; estimates {100 * spent:.1f} % of the time"
+    )
+
+
+def figures(results: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Milliseconds of a step over training, and true errors."""
+    cases = results["rows"]
+    figure = Figure(figsize=(4.0 * len(cases), 5.0), layout="constrained")
+    axes = figure.subplots(2, len(cases), squeeze=False)
+    for (above, below), rows in zip(axes.T, cases, strict=True):
+        for row in rows:
+            parts = [1e3 * statistics.median(part) for part in _parts(row, EVERY)]
+            steps = EVERY * np.arange(len(parts))
+            above.plot(steps, parts, label=row["run"])
+            if row["errors"]:
+                below.semilogy(EVERY * np.arange(len(row["errors"])), row["errors"])
+        above.set_title("width {width}, batch {batch}".format(**rows[0]))
+        above.set_ylim(bottom=0)
+        below.axhline(TOLERANCE, color="grey", lw=0.8)
+        below.set(xlabel="step")
+    axes[0, 0].set_ylabel("ms per step")
+    axes[1, 0].set_ylabel("true error")
+    axes[0, 0].legend(fontsize="small")
+    yield "", figure
+
+
+def main() -> None:
+    """Answer."""
+    a = parser(__doc__).parse_args()
+    answer("whole_runs", a, lambda: measure(a.quick), report, figures)

@@ -35,7 +35,12 @@ from mgresnet.learning.evaluation import predict as predict
 from mgresnet.learning.ladder import Plan as Plan
 from mgresnet.learning.ladder import default_options as default_options
 from mgresnet.learning.layer_parallel import layer_parallel as layer_parallel
+from mgresnet.learning.lbfgs import lbfgs as lbfgs
 from mgresnet.learning.masks import weights_only as weights_only
+from mgresnet.learning.nested import nested_iteration as nested_iteration
+from mgresnet.learning.nested import refine as refine
+from mgresnet.learning.noise import noise as noise
+from mgresnet.learning.one_shot import one_shot as one_shot
 from mgresnet.learning.optimisers import adam as adam
 from mgresnet.learning.optimisers import adamw as adamw
 from mgresnet.learning.optimisers import sgd as sgd

@@ -8,7 +8,16 @@ from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
-from mgresnet.commands import export, model, predict, resume, scale, train, warmup
+from mgresnet.commands import (
+    export,
+    model,
+    predict,
+    resume,
+    scale,
+    study,
+    train,
+    warmup,
+)
 from mgresnet.parallel import TimeComm, launched_ranks
 
 FAILED, BAD_INPUT = 1, 2  # exit codes
@@ -36,6 +45,7 @@ COMMANDS: dict[str, Command] = {
     "export": export,
     "scale": scale,
     "model": model,
+    "study": study,
     "warmup": warmup,
 }
 

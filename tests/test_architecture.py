@@ -32,8 +32,10 @@ PUBLIC = """
     check_layer check_objective clip_by_global_norm constant cosine
     default_options
     estimate_gradient_error evaluate from_state_dict global_norm input_gradient
-    inverse joined layer_parallel load load_checkpoint load_problem local_slab
-    over_data parameter_gradient predict predict_convergence release_memory save
+    inverse joined layer_parallel lbfgs load load_checkpoint load_problem local_slab
+    nested_iteration noise one_shot over_data
+    parameter_gradient predict predict_convergence
+    refine release_memory save
     save_checkpoint scale_by_adam scale_by_learning_rate set_threads sgd
     solve_adjoint solve_forward space state_dict step_decay trace train
     value_and_gradient warm_up weights_only whole_params

@@ -20,6 +20,14 @@ needs_shared = pytest.mark.skipif(
     not SHARED.is_dir(), reason=f"published data sets not found in {SHARED}"
 )
 COMPUTED = ("peaks", "peaks-regression", "sine")
+MEASURED = (
+    "airfoil",
+    "concrete",
+    "power-plant",
+    "california",
+    "indian-pines",
+    "salinas",
+)
 SHIPPED = (*COMPUTED, "fashion-mnist")
 SEEDS = (13, 666, 40961)
 
@@ -207,7 +215,7 @@ def test_numbers_must_be_integers():
 
 
 def test_every_problem_has_its_name():
-    assert tuple(PROBLEMS) == (*SHIPPED, "mnist")
+    assert tuple(PROBLEMS) == (*SHIPPED, "mnist", *MEASURED)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from mgresnet.arrays.checks import integer
 from mgresnet.arrays.trees import tree_map
 from mgresnet.commands.folder import CONFIG, claim
 from mgresnet.control import BSpline, Free
-from mgresnet.data import PROBLEMS, Batch, Problem, batches, load_problem
+from mgresnet.data import PROBLEMS, Batch, Problem, batches, load_own, load_problem
 from mgresnet.kernels.activations import ACTIVATIONS
 from mgresnet.kernels.threads import set_threads
 from mgresnet.layers import Dense, Linear, Widen
@@ -97,8 +97,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     add = parser.add_argument
-    add("problem", metavar="PROBLEM", help=", ".join(PROBLEMS))
-    add("--data-dir", metavar="DIR", help="folder of the original idx .gz files")
+    add("problem", metavar="PROBLEM", nargs="?", help=", ".join(PROBLEMS))
+    add("--data", metavar="FILE", help="table of your own, in place of PROBLEM")
+    add("--targets", metavar="COLUMNS", help="of --data, as price or x,y")
+    add("--data-dir", metavar="DIR", help="folder of the original files")
     add("--n-train", type=int, help="training samples; preset")
     add("--n-validation", type=int, help="validation samples, likewise")
     add("--depth", type=int, default=256, help="number of residual layers")
@@ -160,7 +162,7 @@ def build(a: argparse.Namespace, comm: TimeComm) -> Setup:
     """Objects that the arguments stand for."""
     layer = layer_ranks(comm.size, a.data_ranks)
     grid = ProcessGrid.split(comm, layer=layer, data=a.data_ranks)
-    for name, value in PRESETS.get(a.problem, {}).items():
+    for name, value in PRESETS.get(a.problem, CURVES).items():
         if getattr(a, name) is None:
             setattr(a, name, value)
     integer("--evaluate-every", a.evaluate_every, 0)
@@ -206,7 +208,7 @@ def options_of(
     """
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    names = [*vars(parser.parse_args([config.get("problem", "")]))]
+    names = [*vars(parser.parse_args([]))]
     if missing := set(names) - set(config):
         raise ValueError(
             f"{output / CONFIG} has no {', '.join(sorted(missing))}; needed what "
@@ -220,14 +222,18 @@ def options_of(
 
 def build_problem(a: argparse.Namespace) -> Problem:
     """Samples to learn from, and to judge by."""
-    return load_problem(
-        a.problem,
-        n_train=a.n_train,
-        n_validation=a.n_validation,
-        seed=a.seed,
-        data_dir=a.data_dir,
-        dtype=a.dtype,
-    )
+    sizes = {"n_train": a.n_train, "n_validation": a.n_validation}
+    how: dict[str, Any] = sizes | {"seed": a.seed, "dtype": a.dtype}
+    if (a.problem is None) == (a.data is None) or (a.data is None) != (
+        a.targets is None
+    ):
+        raise ValueError(
+            f"problem is {a.problem}, --data is {a.data}, --targets is {a.targets}; "
+            "needed PROBLEM by name, or --data FILE --targets COLUMN"
+        )
+    if a.data is not None:
+        return load_own(a.data, a.targets.split(","), **how)
+    return load_problem(a.problem, data_dir=a.data_dir, **how)
 
 
 def check_shards(n_samples: int, batch_size: int, data_ranks: int) -> None:

@@ -12,6 +12,7 @@ from mgresnet.data.peaks import PEAKS_EDGES as PEAKS_EDGES
 from mgresnet.data.peaks import peaks_class as peaks_class
 from mgresnet.data.peaks import peaks_function as peaks_function
 from mgresnet.data.problems import PROBLEMS as PROBLEMS
+from mgresnet.data.problems import load_own as load_own
 from mgresnet.data.problems import load_problem as load_problem
 from mgresnet.data.records import Problem as Problem
 from mgresnet.data.records import Split as Split

@@ -6,6 +6,8 @@ here, once, for all of them.
 
 import difflib
 import os
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ from numpy.typing import DTypeLike
 
 from mgresnet.arrays.checks import integer
 from mgresnet.data.images import load_fashion_mnist, load_mnist
+from mgresnet.data.measured import MEASUREMENTS, load_measurements, load_table
 from mgresnet.data.records import Loader, Problem, Request
+from mgresnet.data.spectra import SCENES, load_scene
 from mgresnet.data.synthetic import load_peaks, load_peaks_regression, load_sine
 
 PROBLEMS: dict[str, Loader] = {
@@ -23,6 +27,8 @@ PROBLEMS: dict[str, Loader] = {
     "sine": load_sine,
     "fashion-mnist": load_fashion_mnist,
     "mnist": load_mnist,
+    **{name: partial(load_measurements, name) for name in MEASUREMENTS},
+    **{name: partial(load_scene, name) for name in SCENES},
 }
 
 
@@ -43,12 +49,11 @@ def load_problem(
         A key of ``PROBLEMS``.
     n_train, n_validation : int, optional
         Number of samples. Default: 1000 and 400 for computed problems, all there
-        are for problems read from files. Changing one does not change the other
-        split.
+        are for images; of measurements and spectra four fifths and the rest.
     seed : int
         Decides every draw and every order; not negative.
     data_dir : str or path, optional
-        Folder of the original idx files, for image problems only.
+        Folder of the original files, for problems that are read.
     dtype : numpy dtype
         float64 or float32, for inputs and real targets.
 
@@ -70,14 +75,52 @@ def load_problem(
         close = difflib.get_close_matches(name, PROBLEMS, n=1)
         guess = f"did you mean {close[0]!r}? " if close else ""
         raise ValueError(f"unknown problem {name!r}; {guess}try {', '.join(PROBLEMS)}")
-    request = Request(
+    return PROBLEMS[name](_request(n_train, n_validation, seed, data_dir, dtype))
+
+
+def load_own(
+    path: str | os.PathLike[str],
+    targets: Sequence[str],
+    *,
+    n_train: int | None = None,
+    n_validation: int | None = None,
+    seed: int = 7,
+    dtype: DTypeLike = np.float64,
+) -> Problem:
+    """Read a regression problem from a text file: a line for each sample.
+
+    Parameters
+    ----------
+    path : str or path
+        Separated by commas, semicolons, tabs or spaces, perhaps with names on top.
+    targets : sequence of str
+        Columns to be learned, by name, or without names by number from 0; all others
+        are inputs.
+    n_train, n_validation, seed, dtype
+        As in `load_problem`.
+
+    Returns
+    -------
+    Problem
+        Split and scaled; ``units`` undo the scaling of errors.
+    """
+    if isinstance(targets, str) or not all(isinstance(name, str) for name in targets):
+        raise TypeError(f"targets is {targets!r}, needed names, such as ['price']")
+    request = _request(n_train, n_validation, seed, None, dtype)
+    return load_table(Path(path), [*targets], request)
+
+
+def _request(
+    n_train: Any, n_validation: Any, seed: Any, data_dir: Any, dtype: Any
+) -> Request:
+    """Check what all problems are asked for."""
+    return Request(
         n_train=_count("n_train", n_train),
         n_validation=_count("n_validation", n_validation),
         seed=integer("seed", seed, 0),
         data_dir=None if data_dir is None else Path(data_dir),
         dtype=_float_dtype(dtype),
     )
-    return PROBLEMS[name](request)
 
 
 def _count(field: str, asked: int | None) -> int | None:

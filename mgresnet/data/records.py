@@ -53,6 +53,8 @@ class Problem:
         One line: where the samples come from.
     class_names : tuple of str, optional
         One name per class.
+    units : tuple of float, optional
+        What 1 in each column of scaled targets is in those measured.
 
     Raises
     ------
@@ -67,6 +69,7 @@ class Problem:
     n_outputs: int
     source: str
     class_names: tuple[str, ...] | None = field(default=None, repr=False)
+    units: tuple[float, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Check that both splits have the promised shapes and labels."""

@@ -24,6 +24,7 @@ from mgresnet.chain import Chain, networks_of
 from mgresnet.learning.accurate import Memory
 from mgresnet.learning.controller import Course
 from mgresnet.learning.ladder import Plan
+from mgresnet.learning.lbfgs import LBFGSState, Pair
 from mgresnet.learning.manifest import (
     DIGEST,
     Written,
@@ -35,7 +36,10 @@ from mgresnet.learning.manifest import (
     steps_saved,
     write_manifest,
 )
+from mgresnet.learning.noise import Draws
+from mgresnet.learning.one_shot import Warm
 from mgresnet.learning.oracle import Both
+from mgresnet.learning.points import Points
 from mgresnet.learning.regroup import common, join
 from mgresnet.learning.state import TrainState, check_same_network
 from mgresnet.learning.transforms import AdamState, RateState, TraceState
@@ -47,8 +51,9 @@ from mgresnet.parallel.grid import as_process_grid
 from mgresnet.solve.slab import Slab
 from mgresnet.solve.stages import slabs_of
 
+OPTIMISERS = (AdamState, RateState, TraceState, LBFGSState, Pair)
 PLANS = (Memory, Both, Course, Plan, Watch, GradientError)
-KINDS = (AdamState, RateState, TraceState, *PLANS)
+KINDS = (*OPTIMISERS, *PLANS, Warm, Points, Draws)
 RECORDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*KINDS, Params)}
 
 

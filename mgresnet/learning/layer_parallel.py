@@ -54,13 +54,16 @@ class LayerParallel:
         """Value by the options of the forward solve."""
         return self.value_by(self.options, params, batch)
 
-    def value_by(self, options: MGRITOptions, params: Any, batch: Any) -> float:
+    def value_by(
+        self, options: MGRITOptions, params: Any, batch: Any, start: Any = None
+    ) -> float:
         """Value by other options."""
         batch = agreed(self, self.comm, params, batch)
-        return self._pose(params, batch, Both(options, self.adjoint)).value()
+        problem = self._pose(params, batch, Both(options, self.adjoint))
+        return problem.value(None if start is None else start.info)
 
     def solve(
-        self, params: Any, batch: Any, ways: Both, start: Solved | None
+        self, params: Any, batch: Any, ways: Both, start: Any
     ) -> tuple[FirstOrder, Solved]:
         """Value and gradient by other options, from solutions for the same batch."""
         batch = agreed(self, self.comm, params, batch)

@@ -133,12 +133,14 @@ class Adjustable(Oracle, Protocol):
         """Number of parts of a batch that ranks solve for apart."""
 
     def solve(
-        self, params: Any, batch: Any, ways: Both, start: Solved | None
+        self, params: Any, batch: Any, ways: Both, start: Any
     ) -> tuple[FirstOrder, Solved]:
-        """`evaluate` with these options, from solutions for the same batch."""
+        """`evaluate` with these options, from the `info` of solves for this batch."""
 
-    def value_by(self, options: MGRITOptions, params: Any, batch: Any) -> float:
-        """`value` with these options of the forward solve."""
+    def value_by(
+        self, options: MGRITOptions, params: Any, batch: Any, start: Any = None
+    ) -> float:
+        """`value` with these options of the forward solve, likewise."""
 
     def mean(self, error: GradientError, solved: Solved) -> GradientError:
         """Bound for the error of the whole batch, from that of this rank's share."""

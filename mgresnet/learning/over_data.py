@@ -85,13 +85,15 @@ class OverData:
         portion, weight = self._take(params, batch)
         return self._sum(weight * self.inner.value(params, portion, memory))
 
-    def value_by(self, options: MGRITOptions, params: Any, batch: Any) -> float:
+    def value_by(
+        self, options: MGRITOptions, params: Any, batch: Any, start: Any = None
+    ) -> float:
         """Value of the whole batch by other options of the inner oracle."""
         portion, weight = self._take(params, batch)
-        return self._sum(weight * self.inner.value_by(options, params, portion))
+        return self._sum(weight * self.inner.value_by(options, params, portion, start))
 
     def solve(
-        self, params: Any, batch: Any, ways: Both, start: Solved | None
+        self, params: Any, batch: Any, ways: Both, start: Any
     ) -> tuple[FirstOrder, Solved]:
         """Value and gradient of the whole batch by other options."""
         portion, weight = self._take(params, batch)

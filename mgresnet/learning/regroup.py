@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mgresnet.learning.points import Points, join_points
 from mgresnet.learning.state import is_tree, like
 from mgresnet.network import Params
 from mgresnet.solve.slab import Slab
@@ -18,8 +19,8 @@ def join(
     Parameters
     ----------
     values : sequence
-        One of each of these ranks: trees like the parameters in nested tuples and
-        lists.  All else is taken from the first one.
+        One of each of these ranks: trees like the parameters, and `Points`, in nested
+        tuples and lists.  All else is taken from the first one.
     ranges : list of list of range
         Layers of each of these ranks, in every network.
     slabs : list of Slab
@@ -35,6 +36,9 @@ def join(
             for i, slab in enumerate(slabs)
         ]
         return tuple(parts) if chain else parts[0]
+    if isinstance(first, Points):
+        i = first.stage
+        return join_points(values, [r[i] for r in ranges], slabs[i].layers)
     if not isinstance(first, tuple | list):
         return first
     columns = [

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from mgresnet.chain import Chain, networks_of
+from mgresnet.learning.points import Points, cut
 from mgresnet.network import Network, Params
 from mgresnet.parallel.describe import texts_of
 from mgresnet.solve.slab import Slab, span
@@ -79,8 +80,11 @@ def own_state(net: Network | Chain, slabs: list[Slab], state: Any) -> TrainState
         )
     check_same_network(net, state.network)
 
-    def own(tree: Any) -> Any:
-        return own_parts(net, tuple(slabs), tree)
+    def own(part: Any) -> Any:
+        if isinstance(part, Points):
+            i = part.stage
+            return cut(part, state.layers[i], layers[i])
+        return own_parts(net, tuple(slabs), part)
 
     params, optimiser, memory = (
         map_trees(own, part, len(depth) if isinstance(net, Chain) else None)
@@ -124,7 +128,7 @@ def kind_of(value: Any) -> Any:
 
 
 def map_trees(function: Callable[[Any], Any], value: Any, stages: int | None) -> Any:
-    """Apply a function to all trees like the parameters within nested tuples and lists.
+    """Apply a function to all trees and `Points` within nested tuples and lists.
 
     Parameters
     ----------
@@ -134,7 +138,7 @@ def map_trees(function: Callable[[Any], Any], value: Any, stages: int | None) ->
     stages : int, or None
         Length of a tuple of Params that is a tree, for a chain; None for a network.
     """
-    if is_tree(value, stages):
+    if is_tree(value, stages) or isinstance(value, Points):
         return function(value)
     if not isinstance(value, tuple | list):
         return value

@@ -16,7 +16,7 @@ from mgresnet.learning.accurate import accurate
 from mgresnet.learning.divergence import where_lost
 from mgresnet.learning.ladder import default_options
 from mgresnet.learning.layer_parallel import layer_parallel
-from mgresnet.learning.oracle import Oracle, check_oracle
+from mgresnet.learning.oracle import FirstOrder, Oracle, check_oracle
 from mgresnet.learning.over_data import over_data
 from mgresnet.learning.record import Record
 from mgresnet.learning.rounds import AgreedBatch, common_batches, known_facts
@@ -267,7 +267,7 @@ def _steps(
             state.optimiser,
             params,
             space=over,
-            value=partial(_value, oracle, batch, memory),
+            value=partial(_value, oracle, batch, found, params),
         )
         state = state._replace(
             step=state.step + 1,
@@ -287,6 +287,10 @@ def _steps(
         yield record
 
 
-def _value(oracle: Oracle, batch: AgreedBatch, memory: Any, params: Any) -> float:
-    """Objective at other parameters."""
-    return oracle.value(params, batch, memory)
+def _value(
+    oracle: Oracle, batch: AgreedBatch, found: FirstOrder, here: Any, params: Any
+) -> float:
+    """Objective at other parameters, by what the oracle remembers of these."""
+    if params is here:
+        return found.value
+    return oracle.value(params, batch, found.memory)

@@ -1,7 +1,7 @@
 """A batch that is to be propagated forward, as the engine sees it."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -79,7 +79,12 @@ def propagate(batch: Posed, guess: Solution | Array | None, keep: str) -> Soluti
 
 
 @np.errstate(over="ignore", invalid="ignore")  # shows in the outputs
-def final_state(slabs: Sequence[Slab], owned: Sequence[Params], inputs: Array) -> Array:
+def final_state(
+    slabs: Sequence[Slab],
+    owned: Sequence[Params],
+    inputs: Array,
+    guesses: Sequence[Any] = (),
+) -> Array:
     """Last state of this rank's slab of the last stage, from what was checked.
 
     Nothing else is kept where layers are propagated serially: samples go through them
@@ -90,11 +95,12 @@ def final_state(slabs: Sequence[Slab], owned: Sequence[Params], inputs: Array) -
     ndarray, shape (batch, *state_shape)
     """
     x = inputs
-    for slab, own in zip(slabs, owned, strict=True):
+    starts = guesses or [None] * len(slabs)
+    for slab, own, guess in zip(slabs, owned, starts, strict=True):
         x = x if slab is slabs[0] else between(slab, x)
         batch = pose(slab, own, x, None)
         if slab.options.iterates(slab.grid.factors):
-            x = propagate(batch, None, "c-points").final
+            x = propagate(batch, guess, "c-points").final
         else:
             x = _pass_on(batch)
     return x

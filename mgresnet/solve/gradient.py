@@ -171,9 +171,10 @@ class GradientProblem(NamedTuple):
         return value, together(self.net, parts), info
 
     @np.errstate(over="ignore", invalid="ignore")  # shows in the value
-    def value(self) -> float:
+    def value(self, guess: Any = None) -> float:
         """The value that `find` returns first."""
-        last = final_state(self.slabs, self.owned, self.inputs)
+        starts = per_stage(self.net, _guesses(guess)[0])
+        last = final_state(self.slabs, self.owned, self.inputs, starts)
         far = self.slabs[-1], self.owned[-1], last, self.targets, self.objective
         return close(*far)[0] + sum(penalty for penalty, _ in self._penalties())
 

@@ -258,7 +258,7 @@ def guess_points(
         return None
     wanted = kept_points(len(slab), spacing)
     states, kept = guess, np.arange(len(slab) + 1)
-    if isinstance(guess, Solution):
+    if not isinstance(guess, np.ndarray) and hasattr(guess, "kept"):
         states, kept = guess.states, guess.kept
     states = floats("guess", states)
     *shape, batch = first.shape

@@ -1,0 +1,95 @@
+"""Tables of numbers in text files: a line for each sample, perhaps names on top."""
+
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+DELIMITERS = (";", "\t", ",", None)  # None: spaces
+
+
+class Numbers(NamedTuple):
+    """Columns with their names; without names on top these are 0, 1, .."""
+
+    names: tuple[str, ...]
+    values: NDArray[np.float64]  # (n_rows, n_columns)
+
+    def places(self, wanted: Sequence[str]) -> list[int]:
+        """Numbers of some columns.
+
+        Raises
+        ------
+        ValueError
+            If there is no such column, or none is left beside them.
+        """
+        for name in wanted:
+            if name not in self.names:
+                raise ValueError(
+                    f"there is no column {name!r}; choose from {', '.join(self.names)}"
+                )
+        found = [self.names.index(name) for name in wanted]
+        if not found or len(set(found)) < len(wanted) or len(found) == len(self.names):
+            raise ValueError(
+                f"targets are {list(wanted)} of the columns {', '.join(self.names)}; "
+                "needed one or more, each once, and others for the inputs"
+            )
+        return found
+
+
+def read_numbers(path: Path) -> Numbers:
+    """Read a table that is separated by semicolons, tabs, commas or spaces.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no table of finite numbers; the message names the line.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}; check the name")
+    try:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode(
+            "utf-8-sig"
+        )
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} is no text ({error}); needed a table") from error
+    lines = [(i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not lines:
+        raise ValueError(f"{path} is empty; needed a line for each sample")
+    first = lines[0][1]
+    mark = next(d for d in DELIMITERS if d is None or d in first)
+    names = tuple(cell.strip().strip('"') for cell in first.split(mark))
+    if all(map(_is_number, names)):
+        names = tuple(map(str, range(len(names))))
+    else:
+        del lines[0]
+    rows = [_row(path, i, line.split(mark), len(names)) for i, line in lines]
+    if len(rows) < 2:
+        raise ValueError(f"{path} has {len(rows)} row(s) of numbers, needed 2 or more")
+    return Numbers(names, np.array(rows))
+
+
+def _row(path: Path, i: int, cells: list[str], n: int) -> list[float]:
+    """Numbers of a line."""
+    if len(cells) != n:
+        raise ValueError(f"{path}, line {i}: {len(cells)} cells, needed {n}")
+    for cell in cells:
+        if not _is_number(cell) or not np.isfinite(float(cell)):
+            raise ValueError(
+                f"{path}, line {i}: {cell.strip()!r} is no finite number; leave out "
+                "such lines or columns"
+            )
+    return [float(cell) for cell in cells]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Experiments of the papers on layer-parallel training, one file per study."""

@@ -1,0 +1,23 @@
+"""All studies by name."""
+
+from mgresnet.studies import (
+    biased_sgd,
+    convergence,
+    fashion_sgd,
+    golden_peaks,
+    nested_iteration,
+    noise,
+    one_shot,
+    regression,
+)
+
+STUDIES = {
+    "golden-peaks": golden_peaks.STUDY,
+    "convergence": convergence.STUDY,
+    "one-shot": one_shot.STUDY,
+    "nested-iteration": nested_iteration.STUDY,
+    "regression": regression.STUDY,
+    "noise": noise.STUDY,
+    "biased-sgd": biased_sgd.STUDY,
+    "fashion-sgd": fashion_sgd.STUDY,
+}

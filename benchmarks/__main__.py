@@ -22,6 +22,8 @@ QUESTIONS = {
     "public_path": "kernels.public_path",
     "engine_overhead": "kernels.engine_overhead",
     "inference": "kernels.inference",
+    "image_speed": "images.speed",
+    "image_solvers": "images.solvers",
     "peers": "kernels.mgrit_iteration",
     "memory": "memory.storage",
     "memory_ranks": "memory.ranks",

@@ -15,12 +15,17 @@ from mgresnet.control import BSpline as BSpline
 from mgresnet.control import Free as Free
 from mgresnet.control import Shared as Shared
 from mgresnet.data import Batch as Batch
+from mgresnet.data import augmented as augmented
 from mgresnet.data import batches as batches
 from mgresnet.data import load_problem as load_problem
 from mgresnet.kernels.threads import set_threads as set_threads
+from mgresnet.layers import Conv2d as Conv2d
+from mgresnet.layers import Convolve as Convolve
 from mgresnet.layers import Dense as Dense
 from mgresnet.layers import Explicit as Explicit
 from mgresnet.layers import Linear as Linear
+from mgresnet.layers import Pool as Pool
+from mgresnet.layers import PooledLinear as PooledLinear
 from mgresnet.layers import Stepwise as Stepwise
 from mgresnet.layers import Widen as Widen
 from mgresnet.layers.contract import check_layer as check_layer
@@ -74,6 +79,8 @@ from mgresnet.parallel import ProcessGrid as ProcessGrid
 from mgresnet.parallel import SerialComm as SerialComm
 from mgresnet.parallel import TimeComm as TimeComm
 from mgresnet.parallel import VirtualTimeComm as VirtualTimeComm
+from mgresnet.resnets import resnet as resnet
+from mgresnet.resnets import wide_resnet as wide_resnet
 from mgresnet.saving.files import load as load
 from mgresnet.saving.files import save as save
 from mgresnet.saving.state_dict import from_state_dict as from_state_dict

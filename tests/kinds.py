@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
+import convolutions
 import numpy as np
 import reference as ref
 
@@ -44,6 +45,8 @@ LAYERS = {
     "antisymmetric": mg.Explicit(page().Antisymmetric(4)),
     "antisymmetric, in blocks": mg.Explicit(in_blocks(page().Antisymmetric(4), 2)),
     "convolution": mg.Explicit(page().Convolution(2, 5, 5)),
+    "images, normalised": mg.Conv2d((2, 3, 5), 3, "gelu", "pre", "layer"),
+    "images": mg.Conv2d((2, 5, 2)),
     "gated": mg.Stepwise(page().GRU(2, 3)),
     "gated, composed": mg.Stepwise(page().ComposedGRU(2, 3)),
 }
@@ -97,6 +100,9 @@ def trajectory(net, body, first, inputs=None):
             u.append(layer.cell.step(row, u[-1], net.step, inputs[:, n]))
         elif isinstance(layer, mg.Explicit):
             u.append(u[-1] + net.step * layer.rate.rate(row, u[-1]))
+        elif isinstance(layer, mg.Conv2d):
+            rate = convolutions.Convolution(layer).rate(row, u[-1])
+            u.append(u[-1] + net.step * rate)
         else:
             weight, bias = ref.unpack(row[None], layer.width, layer.bias)
             u.append(ref.step(layer.activation, weight[0], bias[0], u[-1], net.step))

@@ -12,7 +12,7 @@ from mgresnet.layers.steps import at_stages
 
 EULER = euler()
 
-CORNER = 0.1
+CORNER, GELU = 0.1, np.sqrt(2 / np.pi)
 
 
 def activate(name, z):
@@ -29,6 +29,8 @@ def activate(name, z):
         x = np.where(near, z, 0)
         inner = x**2 / (4 * CORNER) + x / 2 + CORNER / 4
         return np.where(near, inner, activate("relu", z))
+    if name == "gelu":
+        return 0.5 * z * (1 + np.tanh(GELU * (z + 0.044715 * z**3)))
     return z
 
 
@@ -44,6 +46,9 @@ def slope(name, z):
         return step
     if name == "smooth_relu":
         return np.where(abs(z) < CORNER, z / (2 * CORNER) + 0.5, step)
+    if name == "gelu":
+        t = np.tanh(GELU * (z + 0.044715 * z**3))
+        return 0.5 * (1 + t) + 0.5 * z * (1 - t**2) * GELU * (1 + 3 * 0.044715 * z**2)
     return np.ones_like(z)
 
 

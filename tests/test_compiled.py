@@ -62,9 +62,12 @@ def test_a_change_in_a_part_reaches_a_cached_kernel(tmp_path):
 
 def test_parts_are_all_that_kernels_are_made_of():
     parts, found = set(compiled.PARTS), set()
-    for name in (*parts, "affine", "dense", "dense_back"):
+    for name in (*parts, "affine", "conv", "dense", "dense_back"):
         tree = ast.parse((KERNELS / f"{name}.py").read_text(encoding="utf-8"))
-        modules = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+        imports = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+        modules = {n.module for n in imports if n.module != "mgresnet.kernels"}
+        whole = (n for n in imports if n.module == "mgresnet.kernels")
+        found |= {alias.name for n in whole for alias in n.names}
         ours = {m for m in modules if m.startswith("mgresnet.kernels.")}
         found |= {m.removeprefix("mgresnet.kernels.") for m in ours}
     assert found == parts

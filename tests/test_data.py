@@ -19,7 +19,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(
     not SHARED.is_dir(), reason=f"published data sets not found in {SHARED}"
 )
-COMPUTED = ("peaks", "peaks-regression", "sine")
+COMPUTED = ("peaks", "peaks-regression", "sine", "shapes")
 MEASURED = (
     "airfoil",
     "concrete",
@@ -184,7 +184,11 @@ def test_problem_describes_its_arrays(name):
     ("name", "arguments", "message"),
     [
         ("peeks", {}, r"^unknown problem 'peeks'; did you mean 'peaks'\? try peaks, "),
-        ("xyz", {}, r"^unknown problem 'xyz'; try peaks, .*sine, fashion-mnist, mnist"),
+        (
+            "xyz",
+            {},
+            r"^unknown problem 'xyz'; try peaks, .*shapes, fashion-mnist, mnist",
+        ),
         ("sine", {"n_train": 0}, r"^n_train must be at least 1, got 0$"),
         ("peaks", {"n_validation": -3}, r"^n_validation must be at least 1, got -3"),
         ("peaks", {"seed": -1}, r"^seed must be at least 0, got -1$"),
@@ -215,7 +219,8 @@ def test_numbers_must_be_integers():
 
 
 def test_every_problem_has_its_name():
-    assert tuple(PROBLEMS) == (*SHIPPED, "mnist", *MEASURED)
+    names = (*SHIPPED, "mnist", "cifar-10", "cifar-100", *MEASURED)
+    assert tuple(PROBLEMS) == names
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ def test_so_are_those_of_recurrent_networks_before_they_learn(name, pair):
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_controller_keeps_its_promise(name):
     tolerance = 0.05 if name in OPERATORS else 0.01
+    most = 9 if name == "images, normalised" else 2  # neighbours differ more
     net, params, *batch = problem(name)
     records = mg.train(
         net,
@@ -93,7 +94,7 @@ def test_the_controller_keeps_its_promise(name):
     for record in records:
         counts = record.forward_iterations, record.adjoint_iterations
         assert record.gradient_error <= tolerance
-        assert all(0 <= count <= 2 for count in counts)
+        assert all(0 <= count <= most for count in counts)
         solvers = (options(name, count) for count in counts)
         setting = net, params, *batch
         found, needed = (g[1] for g in (gradient(setting, *solvers), gradient(setting)))

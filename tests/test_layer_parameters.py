@@ -14,9 +14,9 @@ BAD_RECORDS = [
     (lambda: mg.Dense(True), TypeError, "must be an integer, got True"),
     (lambda: Linear(2, -1), ValueError, "n_outputs must be at least 1, got -1"),
     (
-        lambda: mg.Dense(3, "gelu"),
+        lambda: mg.Dense(3, "swish"),
         ValueError,
-        "unknown activation 'gelu'; choose from tanh, relu, smooth_relu, sigmoid",
+        "unknown activation 'swish'; choose from tanh, relu, smooth_relu, sigmoid",
     ),
     (
         lambda: mg.Dense(3, bias=True),
@@ -31,7 +31,7 @@ BAD_RECORDS = [
     (
         lambda: mg.Widen(2, 3, "ones"),
         ValueError,
-        r"unknown fill 'ones'; choose from \('zeros', 'copies'\)",
+        r"unknown fill 'ones'; choose from zeros, copies",
     ),
 ]
 

@@ -28,8 +28,10 @@ SECOND = mg.Network(
     control=mg.BSpline(5, degree=2),
 )
 SHARED = mg.Network(mg.Dense(2), np.int64(4), 1e-300, control=mg.Shared())
+IMAGES = mg.resnet((2, 4, 4), 3, channels=(2, 3), depth=4, bridge="pool", norm="group")
 CHAIN = mg.Chain([FIRST, SECOND])
 NETWORKS = {"opening": FIRST, "spline": SECOND, "shared": SHARED, "chain": CHAIN}
+NETWORKS["images"] = IMAGES
 
 
 def bits(params):
@@ -41,7 +43,7 @@ def bits(params):
 
 def own_layer(net):
     """What mg.load has to be given."""
-    return None if isinstance(net.layer, mg.Dense) else net.layer
+    return None if isinstance(net.layer, mg.Dense | mg.Conv2d) else net.layer
 
 
 @pytest.fixture
@@ -186,8 +188,8 @@ def changed(description, **values):
 WRONG = {
     "nothing": (lambda d: None, r"description of a Network or a Chain, got None"),
     "unknown": (
-        lambda d: changed(d, layer={"record": "Conv2d", "kernel": 3}),
-        r"there is a Conv2d, which this mgresnet does not know; known are Chain",
+        lambda d: changed(d, layer={"record": "Conv3d", "kernel": 3}),
+        r"there is a Conv3d, which this mgresnet does not know; known are Chain",
     ),
     "field": (
         lambda d: changed(d, dropout=0.5),

@@ -67,6 +67,28 @@ def real(name: str, value: Any, example: float = 1.0) -> float:
     return float(value)
 
 
+def choose(name: str, value: Any, choices: Iterable[Any]) -> None:
+    """Refuse what is none of the choices."""
+    known = [*choices]
+    if not any(type(value) is type(one) and value == one for one in known):
+        names = ", ".join(map(str, known))
+        raise ValueError(f"unknown {name} {value!r}; choose from {names}")
+
+
+def image_shape(name: str, value: Any) -> tuple[int, int, int]:
+    """Channels, height and width, or what is wrong with them."""
+    sizes = tuple(value) if isinstance(value, tuple | list) else ()
+    if len(sizes) != 3:
+        raise ValueError(
+            f"{name} must be (channels, height, width), got {_shown(value)}; try "
+            "(8, 32, 32)"
+        )
+    parts = ("channels", "height", "width")
+    named = zip(parts, sizes, strict=True)
+    c, h, w = (integer(f"{part} of {name}", size, 1) for part, size in named)
+    return c, h, w
+
+
 def provides(name: str, value: Any, members: Iterable[str], example: str) -> None:
     """Refuse what lacks a method or an attribute that will be asked for.
 

@@ -50,7 +50,8 @@ SCHEDULES = {
 
 IMAGES = {"width": 32, "final_time": 2.0, "epochs": 25, "learning_rate": 0.002}
 CURVES = {"width": 8, "final_time": 5.0, "epochs": 60, "learning_rate": 0.01}
-PRESETS = {name: IMAGES if "mnist" in name else CURVES for name in PROBLEMS}
+PICTURES = ("shapes", "fashion-mnist", "mnist", "cifar-10", "cifar-100")
+PRESETS = {name: IMAGES if name in PICTURES else CURVES for name in PROBLEMS}
 
 
 class Setup(NamedTuple):

@@ -5,6 +5,7 @@ A ``Problem`` is two ``Split`` records (training, validation) of plain arrays;
 ranks of a parallel run hold the same samples in the same order.
 """
 
+from mgresnet.data.augmentation import augmented as augmented
 from mgresnet.data.batches import Batch as Batch
 from mgresnet.data.batches import batches as batches
 from mgresnet.data.idx import read_idx as read_idx

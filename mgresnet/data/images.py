@@ -57,6 +57,7 @@ def load_fashion_mnist(request: Request) -> Problem:
         n_outputs=N_CLASSES,
         source=source,
         class_names=GARMENTS,
+        image_shape=(1, *PIXELS),
     )
 
 
@@ -77,6 +78,7 @@ def load_mnist(request: Request) -> Problem:
         n_outputs=N_CLASSES,
         source=f"MNIST from {str(request.data_dir)!r}",
         class_names=tuple(map(str, range(N_CLASSES))),
+        image_shape=(1, *PIXELS),
     )
 
 
@@ -84,11 +86,11 @@ def _read_both(folder: Traversable, request: Request) -> tuple[Split, Split]:
     """Read, check and thin out both splits."""
     train_images, train_labels = _read_pair(folder, TRAIN_FILES)
     validation_images, validation_labels = _read_pair(folder, VALIDATION_FILES)
-    train = _choose(request, "n_train", train_labels, folder)
-    validation = _choose(request, "n_validation", validation_labels, folder)
+    train = chosen(request, "n_train", train_labels, folder)
+    validation = chosen(request, "n_validation", validation_labels, folder)
     return (
-        _scale(train_images[train], train_labels[train], request),
-        _scale(validation_images[validation], validation_labels[validation], request),
+        scaled(train_images[train], train_labels[train], request),
+        scaled(validation_images[validation], validation_labels[validation], request),
     )
 
 
@@ -121,7 +123,7 @@ def _read_pair(
     return images, labels
 
 
-def _choose(
+def chosen(
     request: Request, field: str, labels: NDArray[np.uint8], folder: Traversable
 ) -> NDArray[np.intp]:
     """Return the positions of the samples asked for, balanced, in seeded order."""
@@ -149,13 +151,13 @@ def _balanced_order(
     order = rng.permutation(len(labels))
     shuffled = labels[order]
     rounds = np.empty(len(labels), np.intp)
-    for k in range(N_CLASSES):
+    for k in np.unique(labels):
         members = np.flatnonzero(shuffled == k)
         rounds[members] = np.arange(len(members))
     return np.asarray(order[np.argsort(rounds, kind="stable")], np.intp)
 
 
-def _scale(
+def scaled(
     images: NDArray[np.uint8], labels: NDArray[np.uint8], request: Request
 ) -> Split:
     """Turn bytes into rows of numbers in [0, 1] and int64 labels."""

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from mgresnet.arrays.checks import integer
+from mgresnet.data.cifar import load_cifar10, load_cifar100
 from mgresnet.data.images import load_fashion_mnist, load_mnist
 from mgresnet.data.measured import MEASUREMENTS, load_measurements, load_table
 from mgresnet.data.records import Loader, Problem, Request
+from mgresnet.data.shapes import load_shapes
 from mgresnet.data.spectra import SCENES, load_scene
 from mgresnet.data.synthetic import load_peaks, load_peaks_regression, load_sine
 
@@ -25,8 +27,11 @@ PROBLEMS: dict[str, Loader] = {
     "peaks": load_peaks,
     "peaks-regression": load_peaks_regression,
     "sine": load_sine,
+    "shapes": load_shapes,
     "fashion-mnist": load_fashion_mnist,
     "mnist": load_mnist,
+    "cifar-10": load_cifar10,
+    "cifar-100": load_cifar100,
     **{name: partial(load_measurements, name) for name in MEASUREMENTS},
     **{name: partial(load_scene, name) for name in SCENES},
 }

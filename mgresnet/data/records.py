@@ -55,6 +55,8 @@ class Problem:
         One name per class.
     units : tuple of float, optional
         What 1 in each column of scaled targets is in those measured.
+    image_shape : tuple of int, optional
+        Channels, height and width, where rows of inputs are images.
 
     Raises
     ------
@@ -70,6 +72,7 @@ class Problem:
     source: str
     class_names: tuple[str, ...] | None = field(default=None, repr=False)
     units: tuple[float, ...] | None = field(default=None, repr=False)
+    image_shape: tuple[int, int, int] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Check that both splits have the promised shapes and labels."""

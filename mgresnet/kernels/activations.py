@@ -17,9 +17,12 @@ from mgresnet.kernels.vectors import (
     with_sign,
 )
 
-ACTIVATIONS = ("tanh", "relu", "smooth_relu", "sigmoid", "identity")
+ACTIVATIONS = ("tanh", "relu", "smooth_relu", "sigmoid", "identity", "gelu")
 IDENTITY = ACTIVATIONS.index("identity")
 CORNER = 0.1  # half-width of the parabola that rounds the corner of smooth_relu
+
+_GELU = math.sqrt(2.0 / math.pi)  # gelu is x / 2 (1 + tanh(_GELU (x + _CUBE x^3)))
+_CUBE = 0.044715
 
 _LN2_2 = math.log(2.0) / 2.0
 _2_LN2 = 2.0 / math.log(2.0)
@@ -56,6 +59,12 @@ def _tanh(x):
 
 
 @inlined
+def _gate(x):
+    """The tanh of gelu."""
+    return _tanh(x * fma(x * x, _GELU * _CUBE, _GELU))
+
+
+@inlined
 def activate(activation, z):
     """Sigma(z) of registers."""
     if activation == 0:
@@ -67,6 +76,9 @@ def activate(activation, z):
         return if_less(magnitude(z), CORNER, inner, if_less(z, 0.0, 0.0, z))
     if activation == 3:
         return fma(_tanh(0.5 * z), 0.5, 0.5)
+    if activation == 5:
+        half = 0.5 * z
+        return fma(half, _gate(z), half)
     return z
 
 
@@ -83,4 +95,7 @@ def slope(activation, z, value):
     if activation == 2:
         inner = fma(z, 0.5 / CORNER, 0.5)
         return if_less(magnitude(z), CORNER, inner, if_less(z, 0.0, 0.0, one))
+    if activation == 5:
+        t, inner = _gate(z), z * fma(z * z, 3.0 * _GELU * _CUBE, _GELU)
+        return 0.5 * fma((1.0 - t) * (1.0 + t), inner, 1.0 + t)
     return one

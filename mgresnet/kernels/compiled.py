@@ -12,7 +12,15 @@ from mgresnet.arrays.layout import LARGE, LINE
 
 # Numba's disk cache sees that the file of a kernel changes, and no other.  A digest of
 # these, and of the sizes that they go by, is therefore part of the kernels' names.
-PARTS = ("activations", "blocks", "compiled", "panels", "vectors")
+PARTS = (
+    "activations",
+    "blocks",
+    "channels",
+    "compiled",
+    "panels",
+    "planes",
+    "vectors",
+)
 
 
 def _digest() -> str:

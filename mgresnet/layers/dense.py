@@ -30,9 +30,10 @@ class Dense:
     ----------
     width : int
         Number of features of a state.
-    activation : {"tanh", "relu", "smooth_relu", "sigmoid", "identity"}
+    activation : {"tanh", "relu", "smooth_relu", "sigmoid", "identity", "gelu"}
         ``smooth_relu`` is ``x**2 / (4 e) + x / 2 + e / 4`` for ``|x| < e = 0.1`` and
-        ``max(x, 0)`` elsewhere; ``relu`` has derivative 1 at 0 [1]_.
+        ``max(x, 0)`` elsewhere; ``relu`` has derivative 1 at 0 [1]_.  ``gelu`` is the
+        formula with a tanh, ``approximate="tanh"`` of PyTorch.
     bias : {"vector", "scalar", "none"}
         One bias per feature, one per layer, or no bias.
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mgresnet.arrays.checks import ANY, floats, integer
+from mgresnet.arrays.checks import ANY, choose, floats, integer
 from mgresnet.arrays.layout import Array
 from mgresnet.kernels import affine
 from mgresnet.kernels.activations import ACTIVATIONS
@@ -22,7 +22,7 @@ class Linear:
     ----------
     n_inputs, n_outputs : int
         Number of features before and after.
-    activation : {"identity", "tanh", "relu", "smooth_relu", "sigmoid"}
+    activation : {"identity", "tanh", "relu", "smooth_relu", "sigmoid", "gelu"}
     bias : {"vector", "scalar", "none"}
         One bias per output, one for all outputs, or no bias.
 
@@ -44,13 +44,8 @@ class Linear:
     def __post_init__(self) -> None:
         integer("n_inputs", self.n_inputs, 1)
         integer("n_outputs", self.n_outputs, 1)
-        for name, value, choices in (
-            ("activation", self.activation, ACTIVATIONS),
-            ("bias", self.bias, BIASES),
-        ):
-            if value not in choices:
-                known = ", ".join(choices)
-                raise ValueError(f"unknown {name} {value!r}; choose from {known}")
+        choose("activation", self.activation, ACTIVATIONS)
+        choose("bias", self.bias, BIASES)
 
     @property
     def n_params(self) -> int:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mgresnet.arrays.checks import floats, integer
+from mgresnet.arrays.checks import choose, floats, integer
 from mgresnet.arrays.layout import Array
 
 FILLS = ("zeros", "copies")
@@ -34,8 +34,7 @@ class Widen:
                 f"cannot widen {self.n_inputs} features to {self.n_outputs}; choose a "
                 "width of at least the number of features, or a Linear opening"
             )
-        if self.fill not in FILLS:
-            raise ValueError(f"unknown fill {self.fill!r}; choose from {FILLS}")
+        choose("fill", self.fill, FILLS)
 
     @property
     def n_params(self) -> int:

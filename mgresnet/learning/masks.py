@@ -52,7 +52,8 @@ def _weights(part: Any) -> Array:
     if part.n_params:
         example = "a mask by hand: Params of ones and zeros"
         provides(type(part).__name__, part, ("unpack",), example)
-        _, bias = part.unpack(mask)
-        if bias is not None:
-            bias[...] = 0.0
+        weight, *others = part.unpack(mask)
+        for other in others:
+            if other is not None and other.ndim < weight.ndim:
+                other[...] = 0.0
     return mask

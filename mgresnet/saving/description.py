@@ -15,13 +15,24 @@ import numpy as np
 from mgresnet.arrays.checks import members, provides
 from mgresnet.chain import Chain, networks_of
 from mgresnet.control import BSpline, Free, Shared
-from mgresnet.layers import Dense, Linear, Widen
+from mgresnet.layers import (
+    Conv2d,
+    Convolve,
+    Dense,
+    Linear,
+    Pool,
+    PooledLinear,
+    Widen,
+)
 from mgresnet.layers.protocol import Layer
 from mgresnet.network import Network
 
 RECORDS = {
     record.__name__: record
-    for record in (Chain, Network, Dense, Linear, Widen, Free, Shared, BSpline)
+    for record in (
+        *(Chain, Network, Conv2d, Convolve, Dense, Linear, Pool, PooledLinear),
+        *(Widen, Free, Shared, BSpline),
+    )
 }
 SHAPES = ("state_shape", "input_shape", "n_params")
 

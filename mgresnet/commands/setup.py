@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 from mgresnet.arrays.checks import integer
 from mgresnet.arrays.trees import tree_map
+from mgresnet.commands.choices import CURVES, OPENINGS, OPTIMISERS, PRESETS, SCHEDULES
 from mgresnet.commands.folder import CONFIG, claim
 from mgresnet.control import BSpline, Free
 from mgresnet.data import PROBLEMS, Batch, Problem, batches, load_own, load_problem
 from mgresnet.kernels.activations import ACTIVATIONS
 from mgresnet.kernels.threads import set_threads
-from mgresnet.layers import Dense, Linear, Widen
+from mgresnet.layers import Dense, Linear
 from mgresnet.layers.coarse import COARSE_OPERATORS
-from mgresnet.learning import optimisers, schedules
 from mgresnet.learning.ladder import default_options
 from mgresnet.learning.transforms import Transform, chain, clip_by_global_norm
 from mgresnet.mgrit.options import INITIAL_GUESSES, MGRITOptions
@@ -27,31 +27,6 @@ from mgresnet.solve.objectives import Objective
 from mgresnet.solve.penalties import Regularisation
 from mgresnet.solve.regression import LeastSquares
 from mgresnet.solve.stages import local_slab
-
-OPTIMISERS = {
-    "sgd": optimisers.sgd,
-    "momentum": lambda rate: optimisers.sgd(rate, momentum=0.9),
-    "nesterov": lambda rate: optimisers.sgd(rate, momentum=0.9, nesterov=True),
-    "adam": optimisers.adam,
-    "adamw": optimisers.adamw,
-}
-OPENINGS = {
-    "linear": lambda n, width, activation: Linear(n, width, activation),
-    "zeros": lambda n, width, activation: Widen(n, width, "zeros"),
-    "copies": lambda n, width, activation: Widen(n, width, "copies"),
-}
-SCHEDULES = {
-    "constant": lambda rate, n_steps: schedules.constant(rate),
-    "step": lambda rate, n_steps: schedules.step_decay(rate, 0.5, max(1, n_steps // 4)),
-    "cosine": schedules.cosine,
-    "inverse": lambda rate, n_steps: schedules.inverse(rate, max(1, n_steps // 10)),
-}
-
-
-IMAGES = {"width": 32, "final_time": 2.0, "epochs": 25, "learning_rate": 0.002}
-CURVES = {"width": 8, "final_time": 5.0, "epochs": 60, "learning_rate": 0.01}
-PICTURES = ("shapes", "fashion-mnist", "mnist", "cifar-10", "cifar-100")
-PRESETS = {name: IMAGES if name in PICTURES else CURVES for name in PROBLEMS}
 
 
 class Setup(NamedTuple):
@@ -166,9 +141,7 @@ def build(a: argparse.Namespace, comm: TimeComm) -> Setup:
     for name, value in PRESETS.get(a.problem, CURVES).items():
         if getattr(a, name) is None:
             setattr(a, name, value)
-    integer("--evaluate-every", a.evaluate_every, 0)
-    if a.checkpoint_every is not None:
-        integer("--checkpoint-every", a.checkpoint_every, 0)
+    check_numbers(a)
     problem = build_problem(a)
     stream = batches(problem.train, a.batch_size, a.epochs, a.seed)
     check_shards(len(problem.train.inputs), a.batch_size, a.data_ranks)
@@ -195,6 +168,23 @@ def build(a: argparse.Namespace, comm: TimeComm) -> Setup:
     )
     set_threads(a.threads)
     return setup
+
+
+def check_numbers(a: argparse.Namespace) -> None:
+    """Refuse counts and tolerances that are none."""
+    integer("--evaluate-every", a.evaluate_every, 0)
+    for name, least in {
+        "checkpoint_every": 0,
+        "check_every": 1,
+        "for_ranks": 1,
+    }.items():
+        if getattr(a, name) is not None:
+            integer(f"--{name.replace('_', '-')}", getattr(a, name), least)
+    if a.gradient_tolerance is not None and not a.gradient_tolerance > 0.0:
+        raise ValueError(
+            f"--gradient-tolerance is {a.gradient_tolerance}, needed a number > 0 such "
+            "as 0.01, or inf only to estimate errors"
+        )
 
 
 def options_of(

@@ -70,7 +70,7 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
     setup = Setup(a.name, study, request, a.output, a.progress)
     study.cases(request)
     if setup.path:
-        read_rows(setup.path, a.quick)
+        read_rows(setup.path, request)
     return setup
 
 

@@ -109,8 +109,12 @@ def _load(
 def _read_all(
     folder: Path, pattern: str, n_labels: int, n_classes: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """All files of one split, in the order of their names."""
-    paths = sorted({*folder.glob(pattern), *folder.glob(f"{pattern}.gz")})
+    """All files of one split, by name; one that is there unzipped counts once."""
+    files = {path.name: path for path in folder.glob(pattern)}
+    zipped = {
+        path.name.removesuffix(".gz"): path for path in folder.glob(f"{pattern}.gz")
+    }
+    paths = [path for _, path in sorted((zipped | files).items())]
     if not paths:
         raise FileNotFoundError(
             f"{str(folder)!r} holds no {pattern} or {pattern}.gz; put the original "

@@ -68,6 +68,8 @@ def read_numbers(path: Path) -> Numbers:
         names = tuple(map(str, range(len(names))))
     else:
         del lines[0]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{path} has two columns {twice[0]!r}; rename one")
     rows = [_row(path, i, line.split(mark), len(names)) for i, line in lines]
     if len(rows) < 2:
         raise ValueError(f"{path} has {len(rows)} row(s) of numbers, needed 2 or more")

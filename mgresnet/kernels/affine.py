@@ -5,15 +5,14 @@ import numpy as np
 from mgresnet.kernels.activations import activate, slope
 from mgresnet.kernels.blocks import address, aligned, keep
 from mgresnet.kernels.compiled import inlined, kernel
+from mgresnet.kernels.outer import add_outer, room_for_sums
 from mgresnet.kernels.panels import (
     TILE,
-    add_outer,
     count,
     fitting,
     product,
     read,
     read_panels,
-    room_for_sums,
     row_of,
     set_row,
     write,

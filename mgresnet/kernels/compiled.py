@@ -17,6 +17,7 @@ PARTS = (
     "blocks",
     "channels",
     "compiled",
+    "outer",
     "panels",
     "planes",
     "vectors",

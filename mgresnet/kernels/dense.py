@@ -161,8 +161,7 @@ def march(
             v = v + own * size
             if due:
                 p = p + width * along
-    if past or past_d:
-        fence()
+    fence()
     keep(space)
 
 
@@ -220,6 +219,5 @@ def march_adjoint(starts, w, forcing, slopes, theta, step, a, b, start, stop, sp
             f = f + width * along_f
             if due:
                 p = p + width * along
-    if past:
-        fence()
+    fence()
     keep(space)

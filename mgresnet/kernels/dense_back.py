@@ -18,16 +18,15 @@ from typing import Any
 from mgresnet.kernels.activations import activate, slope
 from mgresnet.kernels.blocks import address, aligned, fence, keep, zeros
 from mgresnet.kernels.compiled import inlined, kernel
+from mgresnet.kernels.outer import add_outer, room_for_sums
 from mgresnet.kernels.panels import (
     TILE,
-    add_outer,
     count,
     fitting,
     product,
     put_panels,
     read,
     read_panels,
-    room_for_sums,
     row_of,
     set_row,
     streams,
@@ -68,14 +67,17 @@ def _states(v, step, activation, x, s, k, sizes, n):
 
 
 @inlined
-def _known(v, step, activation, u, slopes, known, x, s, k, sizes, n):
+def _known(v, step, activation, u, slopes, ends, x, s, k, sizes, n):
     """States from u on and slopes of k layers, or of one if its slopes are known."""
-    width, panel, _, _ = sizes
-    read_panels(*u, n, width, x, panel)
+    width, panel, tile, _ = sizes
+    (p, along), (q, along_e, given), (d, along_d, known) = u, ends, slopes
+    read_panels(p, along, n, width, x, panel)
     if known:
-        read_panels(*slopes, n, width, s, panel)
+        read_panels(d, along_d, n, width, s, panel)
     else:
         _states(v, step, activation, x, s, k, sizes, n)
+    if given:
+        write_panels(x + k * tile, panel, q, along_e, n, width)
 
 
 @inlined
@@ -238,22 +240,19 @@ def pull_back(
                 read_panels(b, along_x, n, width, adjoint, panel)
                 b = b + width * along_x
             if i == k - 1:
-                j = layer // k * width
+                j, d = layer // k * width, layer * width * along_d + first
                 u_j = address(u) + (j * along_u + first), along_u
-                d_j = address(slopes) + (layer * width * along_d + first), along_d
-                _known(v, step, activation, u_j, d_j, known, x, s, k, sizes, n)
-                if ends.size > 0:
-                    end = address(ends) + (j * along_e + first)
-                    write_panels(x + k * tile, panel, end, along_e, n, width)
+                e_j = address(ends) + (j * along_e + first), along_e, ends.size > 0
+                d_j = address(slopes) + d, along_d, known
+                _known(v, step, activation, u_j, d_j, e_j, x, s, k, sizes, n)
             s_i, wanted = s + i * tile, columns > 0 or (after + 1) % per_block != 0
             _adjoints(v, nothing, step, s_i, adjoint, g, sizes, n, wanted)
             if d_theta.size > 0:
-                x_i, d = x + i * tile, address(d_theta) + layer * size
-                _gradient(g, x_i, nothing, sizes, n, d, sums, first == start)
+                x_i, to = x + i * tile, address(d_theta) + layer * size
+                _gradient(g, x_i, nothing, sizes, n, to, sums, first == start)
             f = _forced(forcing, f, along_f, n, width, adjoint, panel)
             if columns > 0 and (after + 1) % every == 0:
                 put_panels(past, adjoint, panel, p, along, n, width)
                 p = p + width * along
-    if past:
-        fence()
+    fence()
     keep(space)

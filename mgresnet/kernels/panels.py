@@ -9,9 +9,7 @@ are pointers; ``stride`` is from a feature to the next in an array (.., width, b
 from mgresnet.arrays.layout import LARGE, LINE
 from mgresnet.kernels.activations import activate, slope
 from mgresnet.kernels.blocks import (
-    add_products,
     add_scaled,
-    add_sums,
     fill_rows,
     line_starts,
     load,
@@ -21,13 +19,10 @@ from mgresnet.kernels.blocks import (
     store,
     store_first,
     stream,
-    zeros,
 )
 from mgresnet.kernels.compiled import inlined, shared
-from mgresnet.kernels.vectors import BYTES, COLUMNS, MR, NR, fma, lanes, samples
+from mgresnet.kernels.vectors import BYTES, MR, NR, fma, lanes, samples
 
-ROWS = 4  # of a block of a sum over samples; it has COLUMNS columns
-BLOCK = ROWS * COLUMNS
 TILE = 256  # samples that travel together through all layers of a block, in cache
 CACHED = 32768  # bytes that stay in the nearest cache
 
@@ -271,71 +266,3 @@ def pull(v, b, width, z, q, n, added):
     panel, strides, ahead = width * samples(z), (1, width), v + -width * (width + 1)
     panels = count(z, n)
     product(v, strides, b, width, width, z, panel, q, panel, panels, added, ahead)
-
-
-@inlined
-def _block(g, g_panel, x, x_panel, n, d, stride):
-    """Add G X^T over n panels for ROWS rows of G and COLUMNS of X to d."""
-    row = samples(g)
-    total = zeros(g, BLOCK)
-    for r in range(ROWS):
-        prefetch(d + r * stride)
-    for s in range(n):
-        for r in range(0, row, lanes(g)):
-            left = load(g + (s * g_panel + r), row, ROWS)
-            right = load(x + (s * x_panel + r), row, COLUMNS)
-            total = add_products(total, left, right)
-    add_sums(d, stride, total)
-
-
-@shared
-def _outer(g, n_out, g_panel, x, n_in, x_panel, n, d, stride, d_bias):
-    """Add G X^T and the sums of G over n panels, 16 rows of X at a time in cache."""
-    row = samples(g)
-    for chunk in range(0, n_in, 16):
-        for i in range(0, n_out, ROWS):
-            for j in range(chunk, min(chunk + 16, n_in), COLUMNS):
-                left, right = g + i * row, x + j * row
-                _block(left, g_panel, right, x_panel, n, d + (i * stride + j), stride)
-    for i in range(0, n_out, COLUMNS):
-        total = zeros(g, COLUMNS)
-        for s in range(n):
-            for r in range(0, row, lanes(g)):
-                total = total + load(g + (s * g_panel + i * row + r), row, COLUMNS)
-        add_sums(d_bias + i, 0, total)
-
-
-@inlined
-def padded(n):
-    """Next multiple of 4, which is one of everything that has to fit."""
-    return (n + 3) // 4 * 4
-
-
-@inlined
-def room_for_sums(p, n_out, n_in):
-    """Numbers of workspace for `add_outer`."""
-    return padded(n_out) * (padded(n_in) + 1) + samples(p)
-
-
-@inlined
-def add_outer(g, n_out, g_panel, x, n_in, x_panel, n, d_weight, d_bias, space):
-    """Add G X^T over n panels to d_weight (n_out, n_in), sums of G to d_bias."""
-    if n_out % ROWS == 0 and n_in % COLUMNS == 0:
-        _outer(g, n_out, g_panel, x, n_in, x_panel, n, d_weight, n_in, d_bias)
-        return
-    row, stride = samples(g), padded(n_in)
-    sums = space + padded(n_out) * stride
-    for k in range(0, padded(n_out) * (stride + 1), lanes(g)):
-        store(space + k, zeros(g, 1))
-    _outer(g, n_out, g_panel, x, n_in, x_panel, n, space, stride, sums)
-    for i in range(n_out):
-        for j in range(0, n_in, row):
-            p = d_weight + (i * n_in + j)
-            write(
-                p,
-                read(p, n_in - j) + read(space + (i * stride + j), n_in - j),
-                n_in - j,
-            )
-    for i in range(0, n_out, row):
-        p, left = d_bias + i, n_out - i
-        write(p, read(p, left) + read(sums + i, left), left)

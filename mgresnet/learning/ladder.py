@@ -24,6 +24,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from mgresnet.accuracy.theory import ORDERS
+from mgresnet.arrays.checks import integer
 from mgresnet.chain import networks_of
 from mgresnet.control import Free
 from mgresnet.mgrit.coarsest import FEW
@@ -212,6 +213,7 @@ def default_options(net: Any, ranks: int = 1) -> MGRITOptions:
     >>> default_options(Network(Dense(8), 1024, control=BSpline(12)), ranks=2).slabs
     128
     """
+    integer("ranks", ranks, 1)
     networks = networks_of(net)
     names = _operators(networks)
     runs = [run for run in _halves(LONGEST) if _fits(networks, run, ranks)]

@@ -58,7 +58,8 @@ class Estimates(NamedTuple):
     def judged(self, foretold: float, found: float, bound: float) -> Self:
         """After an estimate of what was foretold."""
         off = max(found, 1e-300) / max(foretold, 1e-300)
-        close = max(off, 1.0 / off) ** 2 * found <= bound
+        off = max(off, 1.0 / off)
+        close = off * off * found <= bound  # ** would raise where this is infinite
         every = min(2 * self.every, LONGEST) if close else max(self.every // 2, 1)
         return self._replace(every=every)
 

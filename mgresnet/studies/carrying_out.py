@@ -31,31 +31,37 @@ def carry_out(
     ValueError
         If the file is none of a study like this.
     """
-    known = {} if path is None else read_rows(path, request.quick)
+    known = {} if path is None else read_rows(path, request)
     wanted = study.cases(request)
     for case in watch([case for case in wanted if key_of(case) not in known]):
         known[key_of(case)] = Row(case, study.measure(case, request))
         if path:
             rows = [row._asdict() for row in known.values()]
             about = {"about": study.about, "quick": request.quick}
-            write_json(path, about | {"version": __version__, "rows": rows})
+            about |= {"ranks": request.ranks, "version": __version__}
+            write_json(path, about | {"rows": rows})
     return [known[key_of(case)] for case in wanted]
 
 
-def read_rows(path: Path, quick: bool) -> dict[str, Row]:
+def read_rows(path: Path, request: Request) -> dict[str, Row]:
     """Rows of earlier runs by their cases; none if there is no file."""
     if not path.exists():
         return {}
     try:
         content = json.loads(path.read_bytes())
         rows = [Row(**row) for row in content["rows"]]
-        was_quick = content["quick"]
+        was_quick, ranks = content["quick"], tuple(content.get("ranks", request.ranks))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} is no result of mgresnet study ({error}); choose another --output"
         ) from error
-    if was_quick != quick:
-        was, now = ("quick" if each else "full" for each in (was_quick, quick))
+    if ranks != request.ranks:
+        raise ValueError(
+            f"{path} is of --ranks {','.join(map(str, ranks))}; choose these, or "
+            "another --output"
+        )
+    if was_quick != request.quick:
+        was, now = ("quick" if each else "full" for each in (was_quick, request.quick))
         raise ValueError(
             f"{path} is of a {was} run, this is a {now} one; choose another --output"
         )

@@ -423,3 +423,21 @@ def test_bad_tolerances_are_refused_at_once(tolerance):
     message = f"gradient_tolerance is {tolerance}, needed a number > 0 such as 0.01"
     with pytest.raises(ValueError, match=re.escape(message)):
         train(problem(), gradient_tolerance=tolerance)
+
+
+def test_an_infinite_tolerance_only_estimates():
+    net = mg.Network(
+        mg.Dense(4), 64, 2.0, opening=mg.Linear(3, 4), head=mg.Linear(4, 2)
+    )
+    rng = np.random.default_rng(0)
+    batch = mg.Batch(rng.standard_normal((24, 3)), rng.integers(0, 2, 24))
+    how = {"optimiser": mg.sgd(0.1), "objective": mg.SoftmaxCrossEntropy()}
+    infinite = {"gradient_tolerance": np.inf} | how
+    records = [*mg.train(net, net.init(seed=7), [batch] * 4, **infinite)]
+    assert all(record.gradient_error is not None for record in records)
+
+
+@pytest.mark.parametrize("ranks", [0, -1, "2", 1.5])
+def test_plans_are_for_a_number_of_ranks(ranks):
+    with pytest.raises((ValueError, TypeError), match="ranks"):
+        mg.default_options(mg.Network(mg.Dense(5), 64), ranks)

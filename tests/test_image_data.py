@@ -49,6 +49,14 @@ def test_files_come_back(tmp_path, name, n_labels, zipped):
     assert problem.image_shape == (3, 32, 32)
 
 
+def test_a_file_that_is_there_unzipped_and_zipped_counts_once(tmp_path):
+    for file, n in (("data_batch_1.bin", 20), ("test_batch.bin", 10)):
+        content = rows(n, 1, 10).tobytes()
+        (tmp_path / file).write_bytes(content)
+        (tmp_path / f"{file}.gz").write_bytes(gzip.compress(content))
+    assert len(mg.load_problem("cifar-10", data_dir=tmp_path).train.inputs) == 20
+
+
 def test_wrong_files_are_refused(tmp_path):
     path = tmp_path / "data_batch_1.bin"
     path.write_bytes(b"\0" * 3074)

@@ -102,6 +102,7 @@ def test_separators_names_and_gzip_make_no_difference(tmp_path, mark):
         ("a,b\n1,2\n3,x\n", ["b"], r"line 3: 'x' is no finite number"),
         ("a,b\n1,2\n3,nan\n", ["b"], r"line 3: 'nan' is no finite number"),
         ("a,b\n1,2\n3,4\n", ["c"], r"no column 'c'; choose from a, b"),
+        ("a,b,a\n1,2,3\n3,4,5\n", ["b"], r"two columns 'a'; rename one"),
         ("a,b\n1,2\n3,4\n", ["a", "b"], r"and others for the inputs"),
         ("a,b\n1,2\n3,4\n", [], r"needed one or more"),
         ("a,b\n1,2\n3,4\n", "b", r"targets is 'b', needed names"),

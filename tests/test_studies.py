@@ -68,6 +68,8 @@ def test_results_of_another_kind_are_not_mixed_in(tmp_path):
     carry_out(counting([]), Request(), path, list)
     with pytest.raises(ValueError, match="is of a full run, this is a quick one"):
         carry_out(counting([]), Request(quick=True), path, list)
+    with pytest.raises(ValueError, match=r"is of --ranks 1,4,16,32; choose these"):
+        carry_out(counting([]), Request(ranks=(1, 64)), path, list)
     path.write_text("{")
     with pytest.raises(ValueError, match="is no result of mgresnet study"):
         carry_out(counting([]), Request(), path, list)

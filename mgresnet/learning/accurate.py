@@ -112,7 +112,7 @@ class Accurate:
                     norm=norm,
                     error=error,
                     iterations=_counts(courses, done, found.iterations),
-                    plans=plans,
+                    plans=plans if math.isfinite(rules.forward.tolerance) else None,
                     seconds=seconds,
                     memory=self._next(courses, error, estimates, n),
                 )

@@ -70,7 +70,8 @@ def real(name: str, value: Any, example: float = 1.0) -> float:
 def choose(name: str, value: Any, choices: Iterable[Any]) -> None:
     """Refuse what is none of the choices."""
     known = [*choices]
-    if not any(type(value) is type(one) and value == one for one in known):
+    kinds = tuple({type(one) for one in known})
+    if isinstance(value, bool) or not isinstance(value, kinds) or value not in known:
         names = ", ".join(map(str, known))
         raise ValueError(f"unknown {name} {value!r}; choose from {names}")
 

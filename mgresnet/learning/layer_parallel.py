@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mgresnet.accuracy.gradient_error import GradientError
-from mgresnet.arrays.checks import members, provides
+from mgresnet.arrays.checks import choose, members, provides
 from mgresnet.chain import Chain
 from mgresnet.data import Batch
 from mgresnet.learning.oracle import Both, FirstOrder, Solved
@@ -130,8 +130,7 @@ def layer_parallel(
     if regularisation is not None:
         example = "Regularisation(0.1)"
         provides("regularisation", regularisation, ("of_slab",), example)
-    if keep not in KEEPS:
-        raise ValueError(f"unknown keep {keep!r}; choose from {', '.join(KEEPS)}")
+    choose("keep", keep, KEEPS)
     _one_for_all("forward", forward)
     _one_for_all("adjoint", adjoint)
     options = MGRITOptions.serial() if forward is None else forward

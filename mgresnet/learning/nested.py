@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from mgresnet.arrays.checks import integer, provides
+from mgresnet.arrays.checks import choose, integer, provides
 from mgresnet.arrays.layout import Array
 from mgresnet.chain import Chain, networks_of
 from mgresnet.learning.lbfgs import LBFGSState, Pair
@@ -70,7 +70,9 @@ RULES = {"constant": _constant, "linear": _linear}
 def refine(
     net: Network | Chain, params: Any, factor: int = 2, rule: str = "constant"
 ) -> tuple[Any, Any]:
-    """A network of more and shorter layers, and parameters with which it does the same.
+    """A network of more and shorter layers, and parameters for it.
+
+    It does what the other does but for O(h), as its steps are shorter.
 
     Parameters
     ----------
@@ -103,8 +105,7 @@ def refine(
     (16, 0.0625, (16, 6))
     """
     factor = integer("factor", factor, 1)
-    if rule not in [*RULES]:
-        raise ValueError(f"unknown rule {rule!r}; choose from {', '.join(RULES)}")
+    choose("rule", rule, RULES)
     whole = local_slab(net, params, options=None)
     return _finer(net, factor), _refined(net, factor, rule, 0, whole)
 
@@ -210,8 +211,7 @@ def nested_iteration(
         check_network(one)
     if len(levels) > 1:
         _finer(net, integer("factor", factor, 1))
-    if rule not in [*RULES]:
-        raise ValueError(f"unknown rule {rule!r}; choose from {', '.join(RULES)}")
+    choose("rule", rule, RULES)
     finer = partial(_finer_state, factor, rule, comm)
     return _levels(net, params, levels, optimiser, oracle, finer, comm)
 

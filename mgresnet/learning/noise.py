@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.arrays.checks import integer, provides, real
+from mgresnet.arrays.checks import choose, integer, provides, real
 from mgresnet.arrays.layout import Array, absent
 from mgresnet.arrays.trees import tree_map
 from mgresnet.chain import Chain
@@ -224,10 +224,7 @@ def noise(
     provides("oracle", oracle, needed, "layer_parallel(net, LeastSquares())")
     if isinstance(oracle.net, Chain):
         raise TypeError("the oracle is one of a Chain, needed one of a Network")
-    if direction not in DIRECTIONS:
-        raise ValueError(
-            f"unknown direction {direction!r}; choose from {', '.join(DIRECTIONS)}"
-        )
+    choose("direction", direction, DIRECTIONS)
     for name, size in (("forward", forward), ("backward", backward)):
         _check_size(name, size, oracle)
     seed = integer("seed", seed, 0)

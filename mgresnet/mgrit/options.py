@@ -1,11 +1,10 @@
 """How accurately, and by which cycle, a propagation is solved."""
 
 import math
-from collections.abc import Collection
 from dataclasses import InitVar, dataclass
 from typing import Self
 
-from mgresnet.arrays.checks import integer, real
+from mgresnet.arrays.checks import choose, integer, real
 from mgresnet.mgrit.cycle import CYCLES
 
 INITIAL_GUESSES = ("coarse", "constant", "zero", "serial")
@@ -92,8 +91,8 @@ class MGRITOptions:
                 f"slabs is {self.slabs}, with coarsening {self.coarsening}; needed a "
                 f"multiple of {interval}, or 0 for the coarsest interval"
             )
-        _choice("cycle", self.cycle, CYCLES)
-        _choice("initial_guess", self.initial_guess, INITIAL_GUESSES)
+        choose("cycle", self.cycle, CYCLES)
+        choose("initial_guess", self.initial_guess, INITIAL_GUESSES)
         if not 0.0 <= real("tolerance", self.tolerance, 1e-8) < math.inf:
             raise ValueError(
                 f"tolerance is {self.tolerance}, needed a finite number >= 0 (0: never "
@@ -137,8 +136,3 @@ def _integers(values: object, name: str, least: int) -> tuple[int, ...]:
     """Tuple of Python integers of at least a value, from a sequence or one integer."""
     entries = tuple(values) if isinstance(values, tuple | list) else (values,)
     return tuple(integer(name, entry, least) for entry in entries)
-
-
-def _choice(name: str, value: str, choices: Collection[str]) -> None:
-    if value not in choices:
-        raise ValueError(f"unknown {name} {value!r}; choose from {', '.join(choices)}")

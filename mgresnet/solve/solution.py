@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mgresnet.arrays.checks import Sizes, floats, provides
+from mgresnet.arrays.checks import Sizes, choose, floats, provides
 from mgresnet.arrays.layout import Array, samples_first, samples_last
 from mgresnet.mgrit.solver import Result, Status
 from mgresnet.network import Network, Params, check_network
@@ -211,8 +211,7 @@ def keeps_all(keep: str, n_layers: int, state: Array) -> bool:
     ValueError
         If `keep` is something else.
     """
-    if keep not in KEEPS:
-        raise ValueError(f"unknown keep {keep!r}; choose from {', '.join(KEEPS)}")
+    choose("keep", keep, KEEPS)
     if keep == "auto":
         return n_layers * state.nbytes <= BUDGET
     return keep == "all"

@@ -3,33 +3,23 @@
 Hand-written layers are those of docs/write-a-layer.md, whose code blocks are run here.
 """
 
-import contextlib
-import io
 import math
-import re
 from functools import cache
-from pathlib import Path
-from types import SimpleNamespace
 
 import convolutions
 import numpy as np
 import reference as ref
+from pages import run
 
 import mgresnet as mg
 
-PAGE = Path(__file__).parents[1] / "docs" / "write-a-layer.md"
 DEPTH, M, BATCH, N_FEATURES, N_CLASSES = 37, 4, 5, 3, 3
 
 
 @cache
 def page():
     """Names that the code blocks of the page define."""
-    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
-    names = {"__name__": "page"}
-    with contextlib.redirect_stdout(io.StringIO()):
-        for i, block in enumerate(blocks):
-            exec(compile(block, f"{PAGE.name}, block {i}", "exec"), names)
-    return SimpleNamespace(**names)
+    return run("docs/write-a-layer.md")
 
 
 def in_blocks(rate, n):

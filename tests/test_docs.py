@@ -2,14 +2,12 @@
 
 import importlib
 import re
-from pathlib import Path
 
 import pytest
+from pages import PAGES, ROOT
 
 import mgresnet as mg
 
-ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 INNER = [ROOT / "docs" / name for name in ("architecture.md", "notation.md")]
 FOLDERS = ("mgresnet", "tests", "benchmarks", "docs", "notebooks", "tools")
 SOURCES = "\n".join(

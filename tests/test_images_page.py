@@ -1,34 +1,28 @@
 """The code of docs/images.md runs, and says what its words say."""
 
 import re
-from pathlib import Path
 
 import numpy as np
+from pages import blocks, run
 
 import mgresnet as mg
 
-PAGE = (Path(__file__).parents[1] / "docs" / "images.md").read_text()
-
-
-def blocks(head):
-    return re.findall(rf"^```{head}\n(.*?)^```", PAGE, re.M | re.S)
+PAGE = "docs/images.md"
 
 
 def test_stages_are_solved_well_with_two_corrections():
-    names = {}
-    (code,) = blocks("python")
-    exec(compile(code, "images.md", "exec"), names)
-    stages, data = names["stages"], names["data"]
+    page = run(PAGE)
+    stages, data = page.stages, page.data
     serial = mg.MGRITOptions.serial()
     way = {"objective": mg.SoftmaxCrossEntropy(), "forward": serial, "adjoint": serial}
     exact = mg.value_and_gradient(stages, stages.init(seed=7), *data.train, **way)[1]
-    for found, needed in zip(names["gradient"], exact, strict=True):
+    for found, needed in zip(page.gradient, exact, strict=True):
         error = np.linalg.norm(found.body - needed.body)
         assert error < 1e-3 * np.linalg.norm(needed.body)
 
 
 def test_the_wide_network_is_a_script_of_twenty_lines():
-    (code,) = blocks("python no-run")
+    (code,) = blocks(PAGE, "python no-run")
     assert len(code.splitlines()) <= 21
     drawn = 'mg.load_problem("shapes", n_train=8, n_validation=4, dtype=np.float32)'
     code = re.sub(r"mg\.load_problem\(.*\)", drawn, code)

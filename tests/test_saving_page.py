@@ -1,31 +1,19 @@
 """The blocks of docs/saving.md; the one of torch where that is installed."""
 
-import re
-from pathlib import Path
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from fakes import run_ranks
+from pages import run
 
 import mgresnet as mg
 
-PAGE = Path(__file__).parents[1] / "docs" / "saving.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
-
-
-def run_page(blocks):
-    """Names that some blocks of the page define."""
-    names = {"__name__": "page"}
-    for i, block in enumerate(blocks):
-        exec(compile(block, f"{PAGE.name}, block {i}", "exec"), names)
-    return SimpleNamespace(**names)
+PAGE = "docs/saving.md"
 
 
 @pytest.fixture
 def page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return run_page(block for block in BLOCKS if "import torch" not in block)
+    return run(PAGE, but=("import torch",))
 
 
 def test_what_is_loaded_is_what_was_made(page):
@@ -51,7 +39,7 @@ def test_several_ranks_save_what_one_has(page, control):
 def test_the_module_of_torch_has_these_names_and_outputs(tmp_path, monkeypatch):
     torch = pytest.importorskip("torch", reason="torch is not installed")
     monkeypatch.chdir(tmp_path)
-    page = run_page(BLOCKS)
+    page = run(PAGE)
     arrays = mg.state_dict(page.net, page.params)
     assert list(page.module.state_dict()) == list(arrays)
     x = np.random.default_rng(90401).standard_normal((7, 2))

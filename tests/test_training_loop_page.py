@@ -1,27 +1,19 @@
 """The loop of docs/training-loop.md, on any number of ranks, and its gradients."""
 
-import re
 from functools import cache
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fakes import run_ranks
+from pages import run
 
 import mgresnet as mg
-
-PAGE = Path(__file__).parents[1] / "docs" / "training-loop.md"
 
 
 @cache
 def page():
     """Names that the code blocks of the page define."""
-    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
-    names = {"__name__": "page"}
-    for i, block in enumerate(blocks):
-        exec(compile(block, f"{PAGE.name}, block {i}", "exec"), names)
-    return SimpleNamespace(**names)
+    return run("docs/training-loop.md")
 
 
 def on_ranks(function, size):

@@ -99,7 +99,7 @@ class Accurate:
         estimates = Estimates(watch, self.check_every or memory.every)
         seconds: Counter[str] = Counter()
         start: Solved | None = None
-        done = Both(0, 0)
+        done, tried = Both(0, 0), set[Both]()
         while True:
             ways = Both(*map(_options, rules, courses, done))
             found, start = self.inner.solve(params, batch, ways, start)
@@ -116,8 +116,9 @@ class Accurate:
                     seconds=seconds,
                     memory=self._next(courses, error, estimates, n),
                 )
+            tried.add(plans)
             estimates, before = estimates._replace(watch=None), courses
-            courses = _side_by_side(rules, before, _more(rules, before, error, n))
+            courses = _more(rules, before, error, n, tried)
             done = Both(*map(_done, before))
             if not _goes_on(before, courses):
                 start, done = None, Both(0, 0)
@@ -262,17 +263,24 @@ def _counts(courses: Both, done: Both, more: Both) -> Both:
     )
 
 
-def _more(rules: Both, courses: Both, error: GradientError, n: int) -> Both:
+def _more(
+    rules: Both, courses: Both, error: GradientError, n: int, tried: set[Both]
+) -> Both:
     """Do more for the solve that adds the larger part of the error, if it can.
 
-    Solves that ran off to infinity are no start for further iterations.
+    Solves that ran off to infinity are no start for further iterations, and plans that
+    were tried in this step are not tried again: both solves are exact then.
     """
     there, back = courses
+    exact = Both(rules.forward.give_up(there), rules.adjoint.give_up(back))
     if not math.isfinite(error.total):
-        return Both(rules.forward.give_up(there), rules.adjoint.give_up(back))
+        return exact
     forward_first = error.forward >= error.adjoint
     if back.plan.iterations == SERIAL or (
         forward_first and there.plan.iterations != SERIAL
     ):
-        return courses._replace(forward=rules.forward.more(there, error.forward, n))
-    return courses._replace(adjoint=rules.adjoint.more(back, error.adjoint, n))
+        more = courses._replace(forward=rules.forward.more(there, error.forward, n))
+    else:
+        more = courses._replace(adjoint=rules.adjoint.more(back, error.adjoint, n))
+    more = _side_by_side(rules, more, more)
+    return exact if Both(*(course.plan for course in more)) in tried else more

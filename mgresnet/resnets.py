@@ -27,6 +27,7 @@ def resnet(
     final_time: float | None = 1.0,
     spline: int | None = None,
     bridge: str = "convolution",
+    stride: int = 1,
     **layer: Any,
 ) -> Chain:
     """Stages of convolutional layers, the images halved from each to the next.
@@ -49,6 +50,8 @@ def resnet(
     bridge : {"convolution", "pool"}
         How images are halved: a convolution of stride 2, or averages of 2 x 2 points
         with channels of zeros behind.
+    stride : int
+        Of the convolution before the first stage.
     **layer
         Of `Conv2d`: kernel, activation, kind ("double" by default), norm.
 
@@ -72,7 +75,7 @@ def resnet(
         if i and bridge == "pool":
             opening: Convolve | Pool = Pool(shape, 2, width)
         else:
-            opening = Convolve(shape, width, stride=2 if i else 1)
+            opening = Convolve(shape, width, stride=2 if i else stride)
         shape = opening.out_shape
         head = PooledLinear(shape, n_outputs) if i == len(stages) - 1 else None
         one = Conv2d(shape, **{"kind": "double", **layer})

@@ -8,6 +8,7 @@ from test_oracles import DATA, LOSS, NETS
 
 import mgresnet as mg
 from mgresnet.__main__ import main
+from mgresnet.learning.ladder import Plan
 from mgresnet.studies import noise
 from mgresnet.studies.carrying_out import carry_out
 from mgresnet.studies.catalogue import STUDIES
@@ -139,7 +140,8 @@ def test_sweeps_are_the_layers_that_a_solve_passes(corrections):
     found = mg.solve_forward(net, net.init(1), DATA[0], options=options)
     fine = sum(n for (level, _), n in found.work.items() if level == 0)
     assert fine == (corrections + 1) * 32
-    assert sweeps(corrections, options) == corrections + 1 + corrections / 4
+    plan = Plan((4,), "mean", corrections)
+    assert sweeps(plan) == corrections + 1 + corrections / 4
 
 
 def test_exact_gradients_are_units_and_trials_halves():

@@ -5,6 +5,7 @@ from mgresnet.studies import (
     convergence,
     fashion_sgd,
     golden_peaks,
+    images,
     nested_iteration,
     noise,
     one_shot,
@@ -20,4 +21,6 @@ STUDIES = {
     "noise": noise.STUDY,
     "biased-sgd": biased_sgd.STUDY,
     "fashion-sgd": fashion_sgd.STUDY,
+    "conv-mnist": images.CONV_MNIST,
+    "cifar": images.CIFAR,
 }

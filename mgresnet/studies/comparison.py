@@ -54,6 +54,23 @@ def compared(rows: Sequence[Row], name: str) -> list[str]:
     return lines
 
 
+def by_plans(rows: Sequence[Row]) -> list[str]:
+    """Modelled steps of an exact pipeline, and shares of plans over all seeds."""
+    lines = []
+    for task in tasks_of(rows):
+        exact = results(rows, task, SERIAL, "pipeline")
+        costs = ", ".join(f"{p} ranks {1e3 * s:.3g}" for p, s in exact[0].items())
+        lines.append(f"  ms of an exact step in turns: {costs}")
+        runs = results(rows, task, PARALLEL, "plans")
+        for i, quarter in enumerate(zip(*runs, strict=True)):
+            names = dict.fromkeys(name for each in quarter for name in each)
+            shares = {n: np.mean([q.get(n, 0.0) for q in quarter]) for n in names}
+            most = sorted(shares, key=shares.__getitem__, reverse=True)
+            cells = ", ".join(f"{name} {shares[name]:.0%}" for name in most)
+            lines.append(f"  quarter {i + 1}: {cells}")
+    return lines
+
+
 def curves(rows: Sequence[Row]) -> dict[str, Any]:
     """Loss over steps, over work and over modelled time."""
     from mgresnet.plotting.studies import draw_bands

@@ -11,20 +11,36 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mgresnet.learning.ladder import SERIAL
+from mgresnet.layers.coarse import COARSE_OPERATORS
+from mgresnet.learning.ladder import SERIAL, Plan
+from mgresnet.learning.oracle import Both
 from mgresnet.learning.record import Record
 from mgresnet.mgrit.options import MGRITOptions
 
-STAGES = {"injection": 1, "mean": 1, "matched": 2, "third_order": 3}
 Floats = NDArray[np.float64]
 
 
-def sweeps(corrections: int, options: MGRITOptions) -> float:
+def plans_of(record: Record, options: MGRITOptions) -> Both:
+    """How both solves of a step were done, by options unless plans were chosen."""
+    if record.plans is not None:
+        return Both(*record.plans)
+    how = options.coarsening, options.coarse_operator
+    serial = not options.iterates(options.coarsening)
+    return Both(
+        *(
+            Plan(*how, SERIAL if serial else k)
+            for k in (record.forward_iterations, record.adjoint_iterations)
+        )
+    )
+
+
+def sweeps(plan: Plan) -> float:
     """Marches through all layers that a solve on two levels is worth."""
-    if corrections == SERIAL or not options.iterates(options.coarsening):
+    if plan.iterations == SERIAL:
         return 1.0
-    coarse = STAGES[options.coarse_operator] / options.coarsening[0]
-    return corrections + 1 + corrections * coarse
+    scheme = COARSE_OPERATORS[plan.operator].scheme(plan.interval)
+    coarse = len(scheme.b) / plan.interval
+    return plan.iterations + 1 + plan.iterations * coarse
 
 
 def work_units(
@@ -43,8 +59,7 @@ def work_units(
     """
     spent, asked = [], 0
     for record in records:
-        there = sweeps(record.forward_iterations, options)
-        back = sweeps(record.adjoint_iterations, options)
+        there, back = map(sweeps, plans_of(record, options))
         values = getattr(record.state.optimiser, "values", 0)
         layers = sum(record.state.depth) / depth
         spent.append(layers * (there + back + (values - asked) * there) / 2.0)

@@ -24,6 +24,8 @@ QUESTIONS = {
     "inference": "kernels.inference",
     "image_speed": "images.speed",
     "image_solvers": "images.solvers",
+    "image_estimates": "images.estimates",
+    "image_scaling": "images.scaling",
     "peers": "kernels.mgrit_iteration",
     "memory": "memory.storage",
     "memory_ranks": "memory.ranks",

@@ -6,7 +6,6 @@ with true errors on weights as drawn, and after training.  Takes 2 minutes; --qu
 one seed in place of five.
 """
 
-import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from tqdm import tqdm
 
 import mgresnet as mg
 from harness.command import run
-from harness.problem import norm, relative_error
-from harness.table import Rows, distinct, select, table
+from harness.estimates import compared, ratios
+from harness.table import Rows
 
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
 from kinds import network, options
@@ -36,38 +35,17 @@ def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return walks, np.digitize(ends, (-0.43, 0.43))
 
 
-def gradient(net: mg.Network, params: mg.Params, batch: Any, solver: Any) -> Any:
-    """Gradient, and the solutions it is from."""
-    way = {"objective": OBJECTIVE, "forward": solver, "adjoint": solver}
-    _, found, info = mg.value_and_gradient(net, params, *batch, **way)
-    return found, info
-
-
-def ratios(net: mg.Network, name: str, params: mg.Params, batch: Any) -> Rows:
-    """True relative error, and estimate over true error, by corrections."""
-    exact, _ = gradient(net, params, batch, SERIAL)
-    rows = []
-    for k in CORRECTIONS:
-        how = {"objective": OBJECTIVE, "options": options(name, k)}
-        inexact, info = gradient(net, params, batch, how["options"])
-        true = relative_error(inexact, exact)
-        solutions = info.forward, info.adjoint, batch[1]
-        estimate = mg.estimate_gradient_error(net, params, *solutions, **how).total
-        ratio = estimate / true / norm(exact)
-        rows.append({"corrections": k, "true": true, "ratio": ratio})
-    return rows
-
-
 def compare(coarse: str, seed: int) -> Rows:
     """Rows of one seed: weights as drawn, and trained exactly."""
     name, rng = LAYERS[coarse], np.random.default_rng(seed)
     net = network(name, depth=DEPTH)
     params, batch = net.init(seed), draw(rng)
-    drawn = ratios(net, name, params, batch)
+    solvers = {k: options(name, k) for k in CORRECTIONS}
+    drawn = ratios(net, params, batch, OBJECTIVE, solvers)
     batches = [draw(rng) for _ in range(STEPS)]
     way = {"objective": OBJECTIVE, "forward": SERIAL, "adjoint": SERIAL}
     *_, last = mg.train(net, params, batches, optimiser=mg.adam(RATE), **way)
-    trained = ratios(net, name, last.params, batch)
+    trained = ratios(net, last.params, batch, OBJECTIVE, solvers)
     head = {"coarse": coarse, "seed": seed}
     return [
         *(head | row | {"weights": "drawn", "last loss": 0.0} for row in drawn),
@@ -89,15 +67,7 @@ def measure(quick: bool) -> dict[str, Any]:
 
 def report(results: dict[str, Any]) -> str:
     """Medians over the seeds, and the range of the ratios."""
-    rows, keys = [], ("coarse", "weights", "corrections")
-    for case in distinct(results["rows"], *keys):
-        chosen = select(results["rows"], **dict(zip(keys, case, strict=True)))
-        true = statistics.median(row["true"] for row in chosen)
-        ratio = [row["ratio"] for row in chosen]
-        spread = f"{min(ratio):.2f} to {max(ratio):.2f}"
-        rows.append([*case, f"{true:.1e}", f"{statistics.median(ratio):.2f}", spread])
-    head = ["true error", "estimate / true error", "least to largest"]
-    return table([*keys, *head], rows)
+    return compared(results["rows"], ("coarse", "weights", "corrections"))
 
 
 def main() -> None:

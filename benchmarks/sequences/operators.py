@@ -30,7 +30,7 @@ def main() -> None:
 
 def measure(quick: bool) -> dict[str, Any]:
     """Errors before and after training, for cells of both kinds."""
-    widths, n_training = ((8,), 40) if quick else ((16, 64), 600)
+    widths, n_training = ((8,), 40) if quick else ((16, 64), 200)
     cells = [(w, implicit) for w in widths for implicit in (False, True)]
     rows = []
     for n_hidden, implicit in tqdm(cells, disable=None):
@@ -53,7 +53,7 @@ def drawn(seed: int) -> tuple[Any, Any]:
     angles = np.multiply.outer(0.25 * 1.5**labels, np.arange(STEPS))
     angles += rng.uniform(0.0, 2.0 * np.pi, (BATCH, 1))
     waves = np.stack([np.cos(angles), np.sin(2.0 * angles)], axis=-1)
-    return waves + rng.standard_normal(waves.shape), labels
+    return waves + 2.0 * rng.standard_normal(waves.shape), labels
 
 
 def trained(net: Any, params: Any, n: int) -> tuple[Any, float]:

@@ -26,6 +26,8 @@ QUESTIONS = {
     "image_solvers": "images.solvers",
     "image_estimates": "images.estimates",
     "image_scaling": "images.scaling",
+    "gru_speed": "sequences.speed",
+    "gru_operators": "sequences.operators",
     "peers": "kernels.mgrit_iteration",
     "memory": "memory.storage",
     "memory_ranks": "memory.ranks",

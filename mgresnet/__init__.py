@@ -51,6 +51,8 @@ from mgresnet.learning.optimisers import adamw as adamw
 from mgresnet.learning.optimisers import sgd as sgd
 from mgresnet.learning.oracle import FirstOrder as FirstOrder
 from mgresnet.learning.over_data import over_data as over_data
+from mgresnet.learning.penalty import augmented_lagrangian as augmented_lagrangian
+from mgresnet.learning.penalty import penalty as penalty
 from mgresnet.learning.record import Record as Record
 from mgresnet.learning.schedules import constant as constant
 from mgresnet.learning.schedules import cosine as cosine

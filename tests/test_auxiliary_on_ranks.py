@@ -1,0 +1,288 @@
+"""Auxiliary variables on several ranks, in checkpoints, through filters; errors."""
+
+import math
+
+import numpy as np
+import pytest
+from fakes import run_ranks
+from test_auxiliary import BATCH, CUTS, NETS, SAMPLES, oracle_of, somewhere
+from test_oracles import bits
+
+import mgresnet as mg
+from mgresnet.learning.filters import filter_of
+
+RNG = np.random.default_rng(5127)
+DATA = RNG.standard_normal((SAMPLES, 3)), RNG.integers(0, 2, SAMPLES)
+SIZES = {"free": (2, 4), "spline": (3,), "shared": (2,), "chain": (2,)}
+MODULES = {"free": 4, "spline": 3, "shared": 2, "chain": 6}
+each_size = pytest.mark.parametrize(
+    ("name", "size"), [(name, size) for name in NETS for size in SIZES[name]]
+)
+
+
+class Halves:
+    """Averages of neighbouring features, by hand: a filter of a user's own."""
+
+    n_params = 0
+
+    def __init__(self, n):
+        self.n_inputs, self.n_outputs = n, n // 2
+
+    def apply(self, theta, x):
+        return 0.5 * (x[:, 0::2][:, : self.n_outputs] + x[:, 1::2])
+
+    def pull_back(self, theta, x, seed):
+        back = np.zeros_like(x)
+        back[:, : 2 * self.n_outputs] = 0.5 * np.repeat(seed, 2, axis=1)
+        return theta, back
+
+
+def trained(name, comm=None, state=None, epochs=4, **options):
+    given = {"modules": MODULES[name], "beta": mg.joined([1.0, 2.0], [4])} | options
+    oracle = oracle_of(name, comm, **given)
+    batches = mg.batches(DATA, 4, epochs, seed=3, start=getattr(state, "step", 0))
+    how = {"oracle": oracle, "comm": comm, "state": state}
+    net = NETS[name]
+    return list(mg.train(net, net.init(7), batches, optimiser=mg.adam(0.02), **how))
+
+
+def numbers(records):
+    return [record._replace(seconds=None, state=None) for record in records]
+
+
+@each_size
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"pace": 0.0, "sweeps": 2}, {"dtype": np.float32}],
+    ids=["multipliers", "penalty", "float32"],
+)
+def test_any_number_of_ranks_has_the_same_bits(name, size, options):
+    records = trained(name, **options)
+
+    def work(comm):
+        found = trained(name, comm, **options)
+        own = mg.local_slab(NETS[name], records[-1].params, options=None, comm=comm)
+        assert bits(found[-1].params) == bits(own)
+        return numbers(found)
+
+    assert run_ranks(work, size) == [numbers(records)] * size
+    assert records[-1].forward_residual > 0.0
+
+
+@each_size
+def test_checkpoints_go_on_on_another_number_of_ranks(name, size, tmp_path):
+    """With the variables of all samples, to the bit, there and back again."""
+    records = trained(name)
+
+    def first(comm):
+        found = trained(name, comm, epochs=2)
+        mg.save_checkpoint(tmp_path, found[-1].state, comm)
+
+    run_ranks(first, size)
+    state = mg.load_checkpoint(tmp_path, NETS[name])
+    mg.save_checkpoint(tmp_path, state, overwrite=True)
+
+    def rest(comm):
+        state = mg.load_checkpoint(tmp_path, NETS[name], comm=comm)
+        assert state.step == 6
+        return numbers(trained(name, comm, state=state))
+
+    assert run_ranks(rest, 1)[0] == numbers(records[6:])
+    assert run_ranks(rest, size) == [numbers(records[6:])] * size
+
+
+def test_a_state_of_one_rank_goes_on_on_several():
+    records = trained("free")
+
+    def work(comm):
+        return numbers(trained("free", comm, state=records[4].state))
+
+    assert run_ranks(work, 2) == [numbers(records[5:])] * 2
+
+
+def test_states_are_never_written_again():
+    seen = []
+    oracle, net = oracle_of("free"), NETS["free"]
+    batches = mg.batches(DATA, 4, 3, seed=3)
+    records = []
+    for record in mg.train(
+        net, net.init(7), batches, optimiser=mg.adam(0.02), oracle=oracle
+    ):
+        records.append(record)
+        seen.append(bits(record.state.memory))
+    assert [bits(record.state.memory) for record in records] == seen
+
+
+# --- filters and bytes -----------------------------------------------------
+
+MAPS = {"whole": None, "pool": mg.Pool((2, 4, 4), 2), "own": Halves(32)}
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_filters_and_their_transposes(name):
+    """Duality both ways; what was kept is kept again."""
+    rng, one = np.random.default_rng(9), filter_of(MAPS[name], (2, 4, 4), np.float64)
+    u, w = rng.standard_normal((2, 2, 4, 4, 5))
+    z, y = rng.standard_normal((2, 5, one.size))
+    dtype = np.dtype(np.float64)
+    np.testing.assert_allclose(
+        np.vdot(one.keep(u), z), np.vdot(u, one.seed(z, dtype)), rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        np.vdot(one.expand(z, dtype), w), np.vdot(z, one.gradient(w)), rtol=1e-12
+    )
+    np.testing.assert_allclose(one.keep(one.expand(y, dtype)), y, rtol=1e-13)
+    assert one.bytes == 8 * one.size == (256 if name == "whole" else 8 * one.size)
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+def test_gradients_through_filters_are_those_of_differences(filtered):
+    """Of the oracle's own value; fourth order, with the variables held."""
+    name, net = "free", NETS["free"]
+    options = {"filters": Halves(4) if filtered else None}
+    oracle, params = oracle_of(name, **options), net.init(3)
+    memory, rng = somewhere(oracle, params), np.random.default_rng(8)
+    found = oracle.evaluate(params, BATCH, memory)
+    body = rng.standard_normal(params.body.shape)
+    starts = rng.standard_normal(memory.starts[0].states.shape)
+
+    def value(t):
+        there = params._replace(body=params.body + t * body)
+        (points,) = memory.starts
+        moved = (points._replace(states=points.states + t * starts),)
+        return oracle.value(there, BATCH, memory._replace(starts=moved))
+
+    h = 1e-3
+    slope = (8 * (value(h) - value(-h)) - (value(2 * h) - value(-2 * h))) / (12 * h)
+    step = found.memory.starts[0].states - memory.starts[0].states
+    d_starts = -step * 3.0 / 0.25 / len(BATCH.inputs)
+    along = np.vdot(found.gradient.body, body) + np.vdot(d_starts, starts)
+    assert along == pytest.approx(slope, rel=1e-10)
+
+
+class Counting:
+    """Ranks that note what goes to neighbours."""
+
+    def __init__(self, comm, sent):
+        self.comm, self.sent = comm, sent
+
+    def __getattr__(self, name):
+        return getattr(self.comm, name)
+
+    def shift(self, values, first):
+        if self.rank < self.size - 1:
+            self.sent.append(values.nbytes)
+        return self.comm.shift(values, first)
+
+    def reversed(self):
+        return Counting(self.comm.reversed(), self.sent)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"filters": Halves(4)}, {"dtype": np.float32, "pace": 0.0}]
+)
+def test_bytes_are_those_that_are_sent_and_kept(options):
+    """On as many ranks as modules, each of which sends an end and a gradient."""
+
+    def work(comm):
+        comm = Counting(comm, [])
+        oracle = oracle_of("free", comm, modules=4, sweeps=2, **options)
+        params = NETS["free"].init(3)
+        memory = oracle.evaluate(params, BATCH, oracle.init(params)).memory
+        kept = [*memory.starts, *memory.multipliers]
+        return sum(comm.sent), sum(points.states.nbytes for points in kept)
+
+    sent, kept = np.sum(run_ranks(work, 4), axis=0)
+    oracle = oracle_of("free", modules=4, **options)
+    assert sent == 2 * oracle.bytes_sent * len(BATCH.inputs)
+    assert kept == oracle.bytes_kept
+
+
+# --- what is refused -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"modules": 14}, r"14 modules for 13 layer\(s\).*at most 13"),
+        ({"modules": (3, 3)}, r"modules begin at layers \[3, 3\], needed growing"),
+        ({"modules": (13,)}, r"needed growing numbers below 13"),
+        ({"modules": 0}, r"modules"),
+        ({"beta": -1.0}, r"beta = -1.0: need a finite number > 0"),
+        ({"step": 0.0}, r"step = 0.0: need"),
+        ({"pace": math.inf}, r"pace = inf: need"),
+        ({"sweeps": 0}, r"sweeps"),
+        ({"filters": mg.Linear(4, 2)}, r"10 parameter\(s\), needed one .*without any"),
+        ({"filters": Halves(8)}, r"takes 8 features"),
+        ({"dtype": np.int32}, r"dtype is .*int32.*float64 or np.float32"),
+    ],
+)
+def test_bad_arguments(given, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        oracle_of("free", **given)
+
+
+def test_a_filter_needs_orthogonal_rows():
+    class Odd(Halves):
+        def apply(self, theta, x):
+            return 0.5 * x[:, 0::2] + 0.25 * x[:, 1::2] + 0.1 * x[:, :1]
+
+        def pull_back(self, theta, x, seed):
+            back = np.zeros_like(x)
+            back[:, 0::2], back[:, 1::2] = 0.5 * seed, 0.25 * seed
+            back[:, 0] += 0.1 * seed.sum(axis=1)
+            return theta, back
+
+    with pytest.raises(ValueError, match=r"no multiple of the identity"):
+        filter_of(Odd(4), (4,), np.float64)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (None, r"got a batch without rows; try mg.batches"),
+        (np.arange(6) + 6, r"from 6 to 11, needed 6 numbers of samples below 11"),
+        (np.arange(5), r"rows have shape \(5,\)"),
+    ],
+)
+def test_batches_need_the_numbers_of_their_samples(rows, message):
+    oracle, params = oracle_of("free"), NETS["free"].init(3)
+    with pytest.raises(ValueError, match=message):
+        oracle.evaluate(params, BATCH._replace(rows=rows), oracle.init(params))
+
+
+def test_ranks_have_to_begin_with_modules():
+    def work(comm):
+        with pytest.raises(
+            ValueError, match=r"begin at layers \[0, 3, 6, 9\].*\[0, 4, 8\]"
+        ):
+            oracle_of("free", comm, modules=CUTS["free"])
+
+    run_ranks(work, 3)
+
+
+def test_a_beta_that_goes_wrong_says_when():
+    net, oracle = (
+        NETS["free"],
+        oracle_of("free", beta=lambda k: 2.0 if k < 2 else math.nan),
+    )
+    batches = mg.batches(DATA, 4, 2, seed=3)
+    records = mg.train(
+        net, net.init(7), batches, optimiser=mg.adam(0.02), oracle=oracle
+    )
+    kept = []
+    with pytest.raises(ValueError, match=r"beta of evaluation 2 = nan: need a finite"):
+        kept.extend(record.state for record in records)
+    assert len(kept) == 2
+
+
+def test_variables_that_diverge_end_the_training_with_the_state_before():
+    net = mg.Network(mg.Dense(3, "relu"), 8, 20.0)
+    oracle = mg.penalty(net, mg.LeastSquares(), 8, 3, beta=1.0, step=50.0)
+    batch = mg.Batch(np.ones((3, 3)), np.zeros((3, 3)), 0, np.arange(3))
+    how = {"optimiser": mg.sgd(1e-9), "oracle": oracle}
+    *_, before, last = mg.train(net, net.init(1), [batch] * 600, **how)
+    assert last.status is mg.Status.NON_FINITE
+    assert "not finite" in repr(last)
+    assert before.status is mg.Status.CONVERGED
+    assert np.isfinite(before.state.params.body).all()

@@ -93,19 +93,17 @@ def somewhere(oracle, params, seed=71):
     memory, rng = oracle.init(params), np.random.default_rng(seed)
 
     def drawn(points):
-        states = rng.standard_normal(points.states.shape)
-        return points._replace(states=states)
+        return points._replace(states=rng.standard_normal(points.states.shape))
 
-    starts, multipliers = (
-        tuple(map(drawn, kind)) for kind in (memory.starts, memory.multipliers)
-    )
-    met = np.ones(SAMPLES, bool)
-    return memory._replace(met=met, starts=starts, multipliers=multipliers)
+    variables = tuple(map(drawn, memory.variables))
+    return memory._replace(met=np.ones(SAMPLES, bool), variables=variables)
 
 
-def of_batch(variables):
-    """Variables of the batch, interface by interface."""
-    return [row[BATCH.rows] for points in variables for row in points.states]
+def of_batch(memory, kind):
+    """Starts (0) or multipliers (1) of the batch, interface by interface."""
+    return [
+        row[BATCH.rows, kind] for points in memory.variables for row in points.states
+    ]
 
 
 @each_net
@@ -113,7 +111,7 @@ def test_value_and_gradients_are_those_of_the_lagrangian(name):
     """Weights and variables by the complex step, multipliers by their defects."""
     oracle, params = oracle_of(name), NETS[name].init(3)
     memory = somewhere(oracle, params)
-    starts, multipliers = of_batch(memory.starts), of_batch(memory.multipliers)
+    starts, multipliers = of_batch(memory, 0), of_batch(memory, 1)
     found = oracle.evaluate(params, BATCH, memory)
     value = lagrangian(name, params, starts, multipliers, 3.0)
     assert found.value == pytest.approx(value, rel=1e-14)
@@ -134,7 +132,7 @@ def test_value_and_gradients_are_those_of_the_lagrangian(name):
             np.testing.assert_allclose(
                 getattr(gradient, field), desired, rtol=1e-11, atol=1e-13
             )
-    stepped = of_batch(found.memory.starts)
+    stepped = of_batch(found.memory, 0)
     for k, start in enumerate(starts):
 
         def there(values, k=k):
@@ -145,7 +143,7 @@ def test_value_and_gradients_are_those_of_the_lagrangian(name):
         moved = -slope * 0.25 / 3.0
         np.testing.assert_allclose(stepped[k] - start, moved, rtol=1e-11, atol=1e-13)
     ends, _ = modules_ends(name, params, starts)
-    ascended = of_batch(found.memory.multipliers)
+    ascended = of_batch(found.memory, 1)
     for end, start, old, new in zip(ends, starts, multipliers, ascended, strict=True):
         np.testing.assert_allclose(new, old + 0.6 * (end - start), atol=1e-14)
 
@@ -222,7 +220,7 @@ def test_multipliers_become_the_adjoints(name):
     found = repeated(oracle, params, 400 if name == "chain" else 200)
     value, gradient, _ = mg.value_and_gradient(net, params, *BATCH[:2], objective=LOSS)
     for got, desired in zip(
-        of_batch(found.memory.multipliers), exact_adjoints(name, params), strict=True
+        of_batch(found.memory, 1), exact_adjoints(name, params), strict=True
     ):
         np.testing.assert_allclose(got, desired, atol=1e-9)
     assert found.value == pytest.approx(value, rel=1e-11)
@@ -239,7 +237,7 @@ def test_a_penalty_s_errors_fall_as_beta_grows(name):
     for beta in betas:
         oracle = oracle_of(name, beta=beta, pace=0.0, step=0.2, sweeps=50)
         found = repeated(oracle, params, 30)
-        starts = of_batch(found.memory.starts)
+        starts = of_batch(found.memory, 0)
         ends, _ = modules_ends(name, params, starts)
         defects = [end - start for end, start in zip(ends, starts, strict=True)]
         sizes.append(norm(defects))

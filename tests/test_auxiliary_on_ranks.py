@@ -1,6 +1,7 @@
 """Auxiliary variables on several ranks, in checkpoints, through filters; errors."""
 
 import math
+import resource
 
 import numpy as np
 import pytest
@@ -144,17 +145,18 @@ def test_gradients_through_filters_are_those_of_differences(filtered):
     memory, rng = somewhere(oracle, params), np.random.default_rng(8)
     found = oracle.evaluate(params, BATCH, memory)
     body = rng.standard_normal(params.body.shape)
-    starts = rng.standard_normal(memory.starts[0].states.shape)
+    (points,) = memory.variables
+    starts = np.zeros(points.states.shape)
+    starts[:, :, 0] = rng.standard_normal(starts.shape[:2] + starts.shape[3:])
 
     def value(t):
         there = params._replace(body=params.body + t * body)
-        (points,) = memory.starts
         moved = (points._replace(states=points.states + t * starts),)
-        return oracle.value(there, BATCH, memory._replace(starts=moved))
+        return oracle.value(there, BATCH, memory._replace(variables=moved))
 
     h = 1e-3
     slope = (8 * (value(h) - value(-h)) - (value(2 * h) - value(-2 * h))) / (12 * h)
-    step = found.memory.starts[0].states - memory.starts[0].states
+    step = found.memory.variables[0].states - points.states
     d_starts = -step * 3.0 / 0.25 / len(BATCH.inputs)
     along = np.vdot(found.gradient.body, body) + np.vdot(d_starts, starts)
     assert along == pytest.approx(slope, rel=1e-10)
@@ -189,8 +191,8 @@ def test_bytes_are_those_that_are_sent_and_kept(options):
         oracle = oracle_of("free", comm, modules=4, sweeps=2, **options)
         params = NETS["free"].init(3)
         memory = oracle.evaluate(params, BATCH, oracle.init(params)).memory
-        kept = [*memory.starts, *memory.multipliers]
-        return sum(comm.sent), sum(points.states.nbytes for points in kept)
+        kept = sum(points.states.nbytes for points in memory.variables)
+        return sum(comm.sent), kept
 
     sent, kept = np.sum(run_ranks(work, 4), axis=0)
     oracle = oracle_of("free", modules=4, **options)
@@ -286,3 +288,84 @@ def test_variables_that_diverge_end_the_training_with_the_state_before():
     assert "not finite" in repr(last)
     assert before.status is mg.Status.CONVERGED
     assert np.isfinite(before.state.params.body).all()
+
+
+# --- variables in files ----------------------------------------------------
+
+
+@each_size
+def test_files_change_no_number(name, size, tmp_path):
+    records = trained(name)
+    assert numbers(trained(name, folder=tmp_path / "one")) == numbers(records)
+
+    def work(comm):
+        return numbers(trained(name, comm, folder=tmp_path / "many"))
+
+    assert run_ranks(work, size) == [numbers(records)] * size
+    some, others = (sorted((tmp_path / n).iterdir()) for n in ("one", "many"))
+    assert [path.read_bytes() for path in some] == [p.read_bytes() for p in others]
+    assert len(some) == sum(map(len, oracle_of(name, modules=MODULES[name]).points))
+
+
+def test_a_run_goes_on_from_a_checkpoint_that_its_files_have_left(tmp_path):
+    """Up to a pass back, to the bit, on other ranks; further back is an error."""
+    files, kept = tmp_path / "variables", tmp_path / "checkpoints"
+    every = []
+    for record in trained("free", folder=files, epochs=5):
+        every.append(record)
+        if record.step == 11:
+            mg.save_checkpoint(kept, record.state)
+
+    def rest(comm):
+        state = mg.load_checkpoint(kept, NETS["free"], comm=comm)
+        return numbers(trained("free", comm, state, epochs=5, folder=files))
+
+    assert run_ranks(rest, 4) == [numbers(every[12:])] * 4
+    with pytest.raises(ValueError, match=r"another run has gone on.*oracle.init"):
+        trained("free", state=every[2].state, folder=files)
+
+
+def test_an_entry_that_was_lost_is_an_error(tmp_path):
+    records = trained("free", folder=tmp_path)
+    path = sorted(tmp_path.iterdir())[1]
+    log = np.load(path, mmap_mode="r+")
+    log[log[:, 0, 0] != 0.0] += 1e-9
+    with pytest.raises(ValueError, match=path.name):
+        trained("free", state=records[-1].state, epochs=5, folder=tmp_path)
+
+
+def test_samples_that_do_not_come_for_three_passes_start_anew(tmp_path):
+    net, oracle = NETS["free"], oracle_of("free", folder=tmp_path)
+    params = net.init(3)
+    memory = oracle.evaluate(params, BATCH, oracle.init(params)).memory
+    other = BATCH._replace(rows=np.array([1, 3, 6, 8, 10, 9]))
+    for _ in range(6):
+        memory = oracle.evaluate(params, other, memory).memory
+    for k, row in enumerate(BATCH.rows):  # 9 has come in between
+        one = BATCH.inputs[k : k + 1], BATCH.targets[k : k + 1], 0, np.array([row])
+        found = oracle.evaluate(params, mg.Batch(*one), memory)
+        assert (found.info.forward.final_residual > 1e-3) == (row == 9)
+
+
+def test_the_room_is_taken_before_the_run(tmp_path):
+    """All of it, and a disk that has less is an error that leaves no file."""
+    oracle = oracle_of("free", folder=tmp_path / "some")
+    oracle.init(NETS["free"].init(3))
+    sizes = [path.stat().st_size for path in (tmp_path / "some").iterdir()]
+    assert sum(sizes) == oracle.bytes_kept + 128 * len(sizes)
+
+    other = oracle_of("free", folder=tmp_path / "other")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match=r"interface-0-000003.npy"):
+            other.init(NETS["free"].init(3))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list((tmp_path / "other").iterdir())
+
+
+def test_files_of_something_else_are_refused(tmp_path):
+    trained("free", folder=tmp_path, epochs=1)
+    with pytest.raises(ValueError, match=r"has float64 \(33, 2, 4\), needed float32"):
+        trained("free", folder=tmp_path, dtype=np.float32)

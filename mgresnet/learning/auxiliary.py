@@ -43,12 +43,7 @@ from mgresnet.arrays.checks import provides
 from mgresnet.arrays.layout import Array
 from mgresnet.chain import Chain
 from mgresnet.learning.filters import Filter
-from mgresnet.learning.interfaces import (
-    Interfaces,
-    nothing_met,
-    of_rows,
-    with_rows,
-)
+from mgresnet.learning.interfaces import Store
 from mgresnet.learning.lagrangian import Lagrangian, lagrangian
 from mgresnet.learning.layer_parallel import LayerParallel
 from mgresnet.learning.modules import Stretch
@@ -86,6 +81,7 @@ class Auxiliary:
     step: float  # eta
     pace: float  # rho; 0 is a penalty method
     sweeps: int
+    store: Store
 
     @property
     def net(self) -> Network | Chain:
@@ -109,14 +105,19 @@ class Auxiliary:
 
     @property
     def bytes_kept(self) -> int:
-        """Bytes of all variables of all samples, on all ranks."""
-        return self._numbers(2 if self.pace else 1) * self.samples
+        """Bytes that there is room for: variables of all samples, on all ranks."""
+        return self._numbers(self._n_kinds) * self.samples * self.store.copies
 
-    def init(self, params: Any) -> Interfaces:
+    @property
+    def _n_kinds(self) -> int:
+        """Starts, and multipliers if there are any."""
+        return 2 if self.pace else 1
+
+    def init(self, params: Any) -> Any:
         """Room for the variables of all samples at this rank's interfaces."""
         slabs = slabs_of(self.net, self.options, self.comm)
         stretches = self._stretches(slabs, [params] * len(slabs))
-        return nothing_met(stretches, self.samples, self.pace > 0.0)
+        return self.store.init(stretches, self.samples, self._n_kinds)
 
     def check(self, params: Any, batch: Any) -> Any:
         """The batch as arrays, if it fits and has numbers of its samples."""
@@ -141,34 +142,32 @@ class Auxiliary:
         stages = zip(self.points, self.filters, strict=True)
         return variables * sum(len(points) * kept.bytes for points, kept in stages)
 
-    def value(self, params: Any, batch: Any, memory: Interfaces) -> float:
+    def value(self, params: Any, batch: Any, memory: Any) -> float:
         """Value after as many sweeps."""
         return self.evaluate(params, batch, memory).value
 
     @np.errstate(over="ignore", invalid="ignore")  # shows in the status
-    def evaluate(self, params: Any, batch: Any, memory: Interfaces) -> FirstOrder:
+    def evaluate(self, params: Any, batch: Any, memory: Any) -> FirstOrder:
         """Value and gradient at the variables of the batch, which then take a step."""
         began = time.perf_counter()
-        provides("memory", memory, Interfaces._fields, "oracle.init(params)")
+        provides("memory", memory, self.store.fields, "oracle.init(params)")
         batch = agreed(self, self.comm, params, batch)
         loss = batch.targets, self.inner.objective, self.inner.regularisation
         given = self.net, params, batch.inputs, *loss, None, None
         problem = pose_gradient(*given, comm=self.comm)
         stretches = self._stretches(problem.slabs, problem.owned)
-        memory, beta = self._met(stretches, batch, memory), self._beta(memory.step)
-        starts = of_rows(memory.starts, stretches, batch.rows)
-        multipliers = [np.zeros_like(v) for v in starts]
-        if self.pace:
-            multipliers = of_rows(memory.multipliers, stretches, batch.rows)
+        beta = self._beta(memory.step)
+        variables = self._variables(stretches, batch, memory)
+        starts = [each[:, :, 0] for each in variables]
+        multipliers = [each[:, :, -1] * (self.pace > 0.0) for each in variables]
         for _ in range(self.sweeps):
             found = lagrangian(problem, stretches, starts, multipliers, beta)
             starts = _moved(starts, self.step / beta, found.pulls)
-        kept = with_rows(memory.starts, stretches, batch.rows, starts)
-        memory = memory._replace(step=memory.step + 1, starts=kept)
+        kept = [starts]
         if self.pace:
-            new = _moved(multipliers, self.pace * beta, found.defects)
-            kept = with_rows(memory.multipliers, stretches, batch.rows, new)
-            memory = memory._replace(multipliers=kept)
+            kept.append(_moved(multipliers, self.pace * beta, found.defects))
+        values = [np.stack(each, axis=2) for each in zip(*kept, strict=True)]
+        memory = self.store.write(memory, stretches, batch.rows, values)
         spent = {"modules": time.perf_counter() - began}
         info = _info(stretches, found, spent)
         return FirstOrder(found.value, found.gradient, memory, info, seconds=spent)
@@ -181,22 +180,21 @@ class Auxiliary:
             for slab, own, points, filter_ in stages
         ]
 
-    def _met(
-        self, stretches: list[Stretch], batch: Any, memory: Interfaces
-    ) -> Interfaces:
-        """Memory with exact starts of samples that are met for the first time."""
-        new = ~memory.met[batch.rows]
-        if not new.any():
-            return memory
-        found, x, rows = list[Array](), batch.inputs[new], batch.rows[new]
-        for stretch in stretches:
-            x = between(stretch.slab, x) if found else x
-            starts, x = stretch.exact_starts(x)
-            found.append(starts)
-        met = memory.met.copy()
-        met[rows] = True
-        kept = with_rows(memory.starts, stretches, rows, found)
-        return memory._replace(met=met, starts=kept)
+    def _variables(
+        self, stretches: list[Stretch], batch: Any, memory: Any
+    ) -> list[Array]:
+        """Those of the samples of a batch; exact starts of those that have none."""
+        rows, found, n = batch.rows, list[Array](), self._n_kinds
+        known = self.store.known(memory, rows)
+        kept, x = self.store.read(memory, stretches, rows[known]), batch.inputs[~known]
+        for stretch, some in zip(stretches, kept, strict=True):
+            shape = len(stretch.points), len(rows), n, stretch.filter.size
+            found.append(np.zeros(shape, stretch.filter.dtype))
+            found[-1][:, known] = some
+            if not known.all():
+                x = between(stretch.slab, x) if found[1:] else x
+                found[-1][:, ~known, 0], x = stretch.exact_starts(x)
+        return found
 
     def _beta(self, step: int) -> float:
         """Weight of the defects in an evaluation."""

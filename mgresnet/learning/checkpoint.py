@@ -26,6 +26,7 @@ from mgresnet.learning.controller import Course
 from mgresnet.learning.interfaces import Interfaces
 from mgresnet.learning.ladder import Plan
 from mgresnet.learning.lbfgs import LBFGSState, Pair
+from mgresnet.learning.logged import Logged
 from mgresnet.learning.manifest import (
     DIGEST,
     Written,
@@ -54,7 +55,7 @@ from mgresnet.solve.stages import slabs_of
 
 OPTIMISERS = (AdamState, RateState, TraceState, LBFGSState, Pair)
 PLANS = (Memory, Both, Course, Plan, Watch, GradientError)
-KINDS = (*OPTIMISERS, *PLANS, Warm, Points, Draws, Interfaces)
+KINDS = (*OPTIMISERS, *PLANS, Warm, Points, Draws, Interfaces, Logged)
 RECORDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*KINDS, Params)}
 
 

@@ -1,7 +1,8 @@
-"""Memory of auxiliary variables: starts of modules and multipliers, by sample."""
+"""Memory of auxiliary variables by sample, in arrays that a state of training holds."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,42 @@ from mgresnet.learning.points import Points
 Rows = NDArray[np.int64]
 
 
+class Store(Protocol):
+    """Where variables are kept from batch to batch, and what a state remembers of it.
+
+    Variables of some samples are arrays (n_points, batch, n_kinds, size), one for every
+    stage, of the points of this rank.
+    """
+
+    @property
+    def copies(self) -> int:
+        """How often there is room for the variables of a sample."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of what is remembered."""
+
+    def init(self, stretches: Sequence[Stretch], samples: int, n_kinds: int) -> Any:
+        """What is remembered before the first batch."""
+
+    def known(self, memory: Any, rows: Rows) -> NDArray[np.bool_]:
+        """Which of some samples have variables; the same on all ranks."""
+
+    def read(
+        self, memory: Any, stretches: Sequence[Stretch], rows: Rows
+    ) -> list[Array]:
+        """Variables of some samples that are known."""
+
+    def write(
+        self,
+        memory: Any,
+        stretches: Sequence[Stretch],
+        rows: Rows,
+        values: Sequence[Array],
+    ) -> Any:
+        """What is remembered with others; what was remembered stays as it is."""
+
+
 class Interfaces(NamedTuple):
     """What is remembered of every sample; nothing in it is ever modified.
 
@@ -22,58 +59,72 @@ class Interfaces(NamedTuple):
         Evaluations so far.
     met : ndarray of bool, shape (samples,)
         Which samples have variables.
-    starts : tuple of Points
-        Of every stage: where its modules start, as it is kept, (n_points, samples,
-        size).
-    multipliers : tuple of Points
-        Likewise; empty where there are none.
+    variables : tuple of Points
+        Of every stage, at the points of this rank: (n_points, samples, n_kinds, size).
     """
 
     step: int
     met: NDArray[np.bool_]
-    starts: tuple[Points, ...]
-    multipliers: tuple[Points, ...]
+    variables: tuple[Points, ...]
 
 
-def nothing_met(
-    stretches: Sequence[Stretch], samples: int, multiplied: bool
-) -> Interfaces:
-    """Memory before the first batch, of what this rank owns."""
-    variables = []
-    for i, stretch in enumerate(stretches):
-        shape = len(stretch.points), samples, stretch.filter.size
-        kept = np.array(stretch.points, np.intp)
-        variables.append(Points(np.zeros(shape, stretch.filter.dtype), kept, i))
-    starts = tuple(variables)
-    return Interfaces(0, np.zeros(samples, bool), starts, starts if multiplied else ())
+@dataclass(frozen=True)
+class InMemory:
+    """All variables lie in the memory; they are copied whenever some of them change."""
+
+    copies = 1
+    fields = Interfaces._fields
+
+    def init(
+        self, stretches: Sequence[Stretch], samples: int, n_kinds: int
+    ) -> Interfaces:
+        """No sample has variables."""
+        variables = []
+        for i, stretch in enumerate(stretches):
+            kept = stretch.filter
+            shape = len(stretch.points), samples, n_kinds, kept.size
+            variables.append(at_points(stretch, i, np.zeros(shape, kept.dtype)))
+        return Interfaces(0, np.zeros(samples, bool), tuple(variables))
+
+    def known(self, memory: Interfaces, rows: Rows) -> NDArray[np.bool_]:
+        """Those that were written."""
+        known: NDArray[np.bool_] = memory.met[rows]
+        return known
+
+    def read(
+        self, memory: Interfaces, stretches: Sequence[Stretch], rows: Rows
+    ) -> list[Array]:
+        """Variables of some samples."""
+        pairs = zip(memory.variables, stretches, strict=True)
+        return [of_points(some, stretch)[:, rows] for some, stretch in pairs]
+
+    def write(
+        self,
+        memory: Interfaces,
+        stretches: Sequence[Stretch],
+        rows: Rows,
+        values: Sequence[Array],
+    ) -> Interfaces:
+        """Memory with others."""
+        met, found = memory.met.copy(), []
+        met[rows] = True
+        for i, stretch in enumerate(stretches):
+            states = of_points(memory.variables[i], stretch)
+            states[:, rows] = values[i]
+            found.append(at_points(stretch, i, states))
+        return Interfaces(memory.step + 1, met, tuple(found))
 
 
-def of_rows(
-    variables: Sequence[Points], stretches: Sequence[Stretch], rows: Rows
-) -> list[Array]:
-    """Those of some samples at the points of this rank, (n_points, batch, size)."""
-    pairs = zip(variables, stretches, strict=True)
-    return [some.states[_places(some, one)][:, rows] for some, one in pairs]
+def at_points(stretch: Stretch, stage: int, states: Array) -> Points:
+    """Something at every point of this rank."""
+    return Points(states, np.array(stretch.points, np.intp), stage)
 
 
-def with_rows(
-    variables: Sequence[Points],
-    stretches: Sequence[Stretch],
-    rows: Rows,
-    values: Sequence[Array],
-) -> tuple[Points, ...]:
-    """The same with other values for some samples; of this rank's points alone."""
-    found = []
-    for i, stretch in enumerate(stretches):
-        states = variables[i].states[_places(variables[i], stretch)]
-        states[:, rows] = values[i]
-        found.append(Points(states, np.array(stretch.points, np.intp), i))
-    return tuple(found)
+def of_points(points: Points, stretch: Stretch) -> Array:
+    """A copy for the points of this rank, of a state that may be for other ranks.
 
-
-def _places(variables: Points, stretch: Stretch) -> Any:
-    """Where the points of this rank are among those that were handed over.
-
-    Of a state for other ranks a rank gets the point behind its last layer, too.
+    Of such a state a rank gets the point behind its last layer, too.
     """
-    return np.searchsorted(variables.kept, np.array(stretch.points, np.intp))
+    places = np.searchsorted(points.kept, np.array(stretch.points, np.intp))
+    states: Array = points.states[places]
+    return states

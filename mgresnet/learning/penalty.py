@@ -4,6 +4,7 @@ The modules of a network are trained apart; `mgresnet.learning.auxiliary` says h
 """
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from mgresnet.arrays.checks import integer
 from mgresnet.chain import Chain, networks_of
 from mgresnet.learning.auxiliary import Auxiliary
 from mgresnet.learning.filters import filter_of
+from mgresnet.learning.interfaces import InMemory
 from mgresnet.learning.layer_parallel import layer_parallel
+from mgresnet.learning.logged import InFiles
 from mgresnet.learning.modules import beginnings
 from mgresnet.learning.schedules import Rate, check_positive
 from mgresnet.network import Network
@@ -34,6 +37,7 @@ def penalty(
     sweeps: int = 1,
     filters: Any = None,
     dtype: Any = np.float64,
+    folder: str | Path | None = None,
     comm: Any = None,
     regularisation: Regularisation | None = None,
 ) -> Auxiliary:
@@ -63,6 +67,10 @@ def penalty(
         None for whole states.
     dtype : {float64, float32}
         In which numbers are kept and sent.
+    folder : str or Path, optional
+        Keep the variables in memory-mapped files there, for all that do not fit into a
+        state of training; all ranks have to see it.  A run can go on from a checkpoint
+        that is at most a pass over the samples older than the files.
     comm : mpi4py communicator or TimeComm, optional
         A rank's layers have to begin with a module: for a network in K modules any
         number of ranks that divides K.
@@ -106,14 +114,9 @@ def penalty(
         filter_of(one, stage.layer.state_shape, dtype)
         for one, stage in zip(per_stage(net, filters), networks_of(net), strict=True)
     )
-    counts = (
-        integer("samples", samples, 1),
-        beta,
-        step,
-        0.0,
-        integer("sweeps", sweeps, 1),
-    )
-    return Auxiliary(inner, points, kept, *counts)
+    n, n_sweeps = integer("samples", samples, 1), integer("sweeps", sweeps, 1)
+    store = InMemory() if folder is None else InFiles(Path(folder))
+    return Auxiliary(inner, points, kept, n, beta, step, 0.0, n_sweeps, store)
 
 
 def augmented_lagrangian(

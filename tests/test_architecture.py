@@ -33,7 +33,7 @@ PUBLIC = """
     augmented_lagrangian batches bias_budget chain check_layer check_objective
     clip_by_global_norm constant
     cosine default_options estimate_gradient_error evaluate from_state_dict
-    global_norm input_gradient inverse joined layer_parallel lbfgs load
+    global_norm hybrid input_gradient inverse joined layer_parallel lbfgs load
     load_checkpoint load_problem local_slab nested_iteration noise one_shot
     over_data parameter_gradient penalty predict predict_convergence refine
     release_memory

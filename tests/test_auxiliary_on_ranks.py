@@ -369,3 +369,59 @@ def test_files_of_something_else_are_refused(tmp_path):
     trained("free", folder=tmp_path, epochs=1)
     with pytest.raises(ValueError, match=r"has float64 \(33, 2, 4\), needed float32"):
         trained("free", folder=tmp_path, dtype=np.float32)
+
+
+# --- in turns with exact propagation ---------------------------------------
+
+
+def in_turns(comm=None, state=None, epochs=6, **options):
+    net = NETS["free"]
+    exact = mg.layer_parallel(net, mg.SoftmaxCrossEntropy(), comm=comm)
+    oracle = mg.hybrid(oracle_of("free", comm, modules=4, **options), exact, (2, 1))
+    batches = mg.batches(DATA, 4, epochs, seed=3, start=getattr(state, "step", 0))
+    how = {"oracle": oracle, "comm": comm, "state": state, "optimiser": mg.adam(0.02)}
+    return list(mg.train(net, net.init(7), batches, **how))
+
+
+def test_every_third_epoch_is_exact_and_leaves_the_variables():
+    records = in_turns()
+    before = NETS["free"].init(7)
+    batches = list(mg.batches(DATA, 4, 6, seed=3))
+    for batch, record in zip(batches, records, strict=True):
+        exact = mg.layer_parallel(NETS["free"], mg.SoftmaxCrossEntropy())
+        found = exact.evaluate(before, batch, ())
+        assert (record.value == found.value) == (batch.epoch in (0, 2, 5))
+        if batch.epoch not in (2, 5):
+            memory = bits(record.state.memory.parallel)
+        assert bits(record.state.memory.parallel) == memory
+        before = record.params
+
+
+def test_turns_have_the_same_bits_on_ranks_and_go_on(tmp_path):
+    records = in_turns()
+
+    def work(comm):
+        found = in_turns(comm)
+        mg.save_checkpoint(tmp_path / str(comm.size), found[7].state, comm)
+        return numbers(found)
+
+    for size in (1, 2):
+        assert run_ranks(work, size) == [numbers(records)] * size
+        state = mg.load_checkpoint(tmp_path / str(size), NETS["free"])
+        assert numbers(in_turns(state=state)) == numbers(records[8:])
+
+
+def test_oracles_in_turns_have_one_network_and_the_same_layers():
+    loss, net = mg.SoftmaxCrossEntropy(), NETS["free"]
+    other = mg.layer_parallel(NETS["spline"], loss)
+    with pytest.raises(ValueError, match="needed one network"):
+        mg.hybrid(oracle_of("free"), other)
+    with pytest.raises(TypeError, match="layer_parallel"):
+        mg.hybrid(oracle_of("free"), 3)
+
+    def work(comm):
+        coarse = mg.layer_parallel(net, loss, forward=mg.MGRITOptions((4,)), comm=comm)
+        with pytest.raises(ValueError, match=r"layers \[range.*another coarsening"):
+            mg.hybrid(oracle_of("free", comm, modules=4), coarse)
+
+    run_ranks(work, 2)

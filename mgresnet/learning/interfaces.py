@@ -96,7 +96,10 @@ class InMemory:
     ) -> list[Array]:
         """Variables of some samples."""
         pairs = zip(memory.variables, stretches, strict=True)
-        return [of_points(some, stretch)[:, rows] for some, stretch in pairs]
+        return [
+            some.states[places_of(some, stretch)[:, None], rows]
+            for some, stretch in pairs
+        ]
 
     def write(
         self,
@@ -109,7 +112,8 @@ class InMemory:
         met, found = memory.met.copy(), []
         met[rows] = True
         for i, stretch in enumerate(stretches):
-            states = of_points(memory.variables[i], stretch)
+            held = memory.variables[i]
+            states = held.states[places_of(held, stretch)]  # a copy
             states[:, rows] = values[i]
             found.append(at_points(stretch, i, states))
         return Interfaces(memory.step + 1, met, tuple(found))
@@ -120,11 +124,9 @@ def at_points(stretch: Stretch, stage: int, states: Array) -> Points:
     return Points(states, np.array(stretch.points, np.intp), stage)
 
 
-def of_points(points: Points, stretch: Stretch) -> Array:
-    """A copy for the points of this rank, of a state that may be for other ranks.
+def places_of(points: Points, stretch: Stretch) -> NDArray[np.intp]:
+    """Where the points of this rank are among those that it holds.
 
-    Of such a state a rank gets the point behind its last layer, too.
+    Of a state that is for other ranks a rank has the point behind its last layer, too.
     """
-    places = np.searchsorted(points.kept, np.array(stretch.points, np.intp))
-    states: Array = points.states[places]
-    return states
+    return np.searchsorted(points.kept, np.array(stretch.points, np.intp))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mgresnet.arrays.files import replacing
 from mgresnet.arrays.layout import Array
-from mgresnet.learning.interfaces import Rows, at_points, of_points
+from mgresnet.learning.interfaces import Rows, at_points, places_of
 from mgresnet.learning.modules import Stretch
 from mgresnet.learning.points import Points
 
@@ -94,7 +94,8 @@ class InFiles:
         """
         places, found = memory.entries[rows] % (COPIES * len(memory.entries)), []
         for i, stretch in enumerate(stretches):
-            desired = of_points(memory.checksums[i], stretch)[:, rows]
+            held = memory.checksums[i]
+            desired = held.states[places_of(held, stretch)[:, None], rows]
             logs = [self._log(stretch, i, n) for n in stretch.points]
             values = [log[places] for log in logs]
             for n, part, sums in zip(stretch.points, values, desired, strict=True):
@@ -119,7 +120,8 @@ class InFiles:
         entries[rows] = np.arange(memory.written, memory.written + len(rows))
         places = entries[rows] % (COPIES * len(entries))
         for i, stretch in enumerate(stretches):
-            sums = of_points(memory.checksums[i], stretch)
+            held = memory.checksums[i]
+            sums = held.states[places_of(held, stretch)]  # a copy
             for k, n in enumerate(stretch.points):
                 self._log(stretch, i, n)[places] = values[i][k]
                 sums[k, rows] = _checksums(values[i][k])

@@ -5,6 +5,7 @@ from mgresnet.studies import (
     convergence,
     fashion_sgd,
     golden_peaks,
+    hybrid,
     nested_iteration,
     noise,
     one_shot,
@@ -20,4 +21,5 @@ STUDIES = {
     "noise": noise.STUDY,
     "biased-sgd": biased_sgd.STUDY,
     "fashion-sgd": fashion_sgd.STUDY,
+    "hybrid": hybrid.STUDY,
 }

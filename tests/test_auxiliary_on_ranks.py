@@ -11,6 +11,7 @@ from test_oracles import bits
 
 import mgresnet as mg
 from mgresnet.learning.filters import filter_of
+from mgresnet.studies.rank_costs import Ranks
 
 RNG = np.random.default_rng(5127)
 DATA = RNG.standard_normal((SAMPLES, 3)), RNG.integers(0, 2, SAMPLES)
@@ -176,6 +177,11 @@ class Counting:
             self.sent.append(values.nbytes)
         return self.comm.shift(values, first)
 
+    def send_right(self, values):
+        if self.rank < self.size - 1:
+            self.sent.append(values.nbytes)
+        self.comm.send_right(values)
+
     def reversed(self):
         return Counting(self.comm.reversed(), self.sent)
 
@@ -184,20 +190,29 @@ class Counting:
     "options", [{}, {"filters": Halves(4)}, {"dtype": np.float32, "pace": 0.0}]
 )
 def test_bytes_are_those_that_are_sent_and_kept(options):
-    """On as many ranks as modules, each of which sends an end and a gradient."""
+    """On as many ranks as modules, each of which sends an end and a gradient.
+
+    Exact starts of new samples are whole states, once.
+    """
 
     def work(comm):
         comm = Counting(comm, [])
         oracle = oracle_of("free", comm, modules=4, sweeps=2, **options)
-        params = NETS["free"].init(3)
-        memory = oracle.evaluate(params, BATCH, oracle.init(params)).memory
+        params, counts = NETS["free"].init(3), []
+        memory = oracle.init(params)
+        for _ in range(2):
+            memory = oracle.evaluate(params, BATCH, memory).memory
+            counts.append(sum(comm.sent))
         kept = sum(points.states.nbytes for points in memory.variables)
-        return sum(comm.sent), kept
+        return counts[0], counts[1] - counts[0], kept
 
-    sent, kept = np.sum(run_ranks(work, 4), axis=0)
-    oracle = oracle_of("free", modules=4, **options)
-    assert sent == 2 * oracle.bytes_sent * len(BATCH.inputs)
+    first, second, kept = np.sum(run_ranks(work, 4), axis=0)
+    oracle, n = oracle_of("free", modules=4, sweeps=2, **options), len(BATCH.inputs)
+    assert second == 2 * oracle.bytes_sent * n
+    assert first == second + 3 * n * 4 * 8
     assert kept == oracle.bytes_kept
+    ranks = Ranks(NETS["free"], n, mg.MGRITOptions((4,)), 4)
+    assert [ranks.apart(oracle, new).bytes for new in (True, False)] == [first, second]
 
 
 # --- what is refused -------------------------------------------------------

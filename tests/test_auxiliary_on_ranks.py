@@ -8,6 +8,7 @@ import pytest
 from fakes import run_ranks
 from test_auxiliary import BATCH, CUTS, NETS, SAMPLES, oracle_of, somewhere
 from test_oracles import bits
+from test_sequences import Driven
 
 import mgresnet as mg
 from mgresnet.learning.filters import filter_of
@@ -213,6 +214,55 @@ def test_bytes_are_those_that_are_sent_and_kept(options):
     assert kept == oracle.bytes_kept
     ranks = Ranks(NETS["free"], n, mg.MGRITOptions((4,)), 4)
     assert [ranks.apart(oracle, new).bytes for new in (True, False)] == [first, second]
+
+
+# --- layers that take an input at every step -------------------------------
+
+
+def of_sequences(comm=None, opening=None):
+    """Oracle, weights and a batch; samples with variables that mean nothing."""
+    rng = np.random.default_rng(77)
+    head = mg.Linear(4, 2)
+    net = mg.Network(mg.Explicit(Driven()), 12, 2.0, opening, head)
+    oracle = mg.augmented_lagrangian(
+        net, mg.SoftmaxCrossEntropy(), 4, SAMPLES, comm=comm, beta=3.0
+    )
+    inputs = rng.standard_normal((6, 12, *net.input_shape))
+    return oracle, net.init(3), BATCH._replace(inputs=inputs)
+
+
+def test_gradients_with_an_opening_in_front_of_every_step():
+    oracle, params, batch = of_sequences(opening=mg.Linear(5, 3, "tanh"))
+    memory, rng = somewhere(oracle, params), np.random.default_rng(6)
+    way = type(params)(*(rng.standard_normal(part.shape) for part in params))
+    found = oracle.evaluate(params, batch, memory)
+
+    def value(t):
+        there = type(params)(*(a + t * b for a, b in zip(params, way, strict=True)))
+        return oracle.value(there, batch, memory)
+
+    h = 2e-4
+    slope = (8 * (value(h) - value(-h)) - (value(2 * h) - value(-2 * h))) / (12 * h)
+    pairs = zip(found.gradient, way, strict=True)
+    assert sum(np.vdot(*pair) for pair in pairs) == pytest.approx(slope, rel=1e-10)
+
+
+def test_sequences_on_ranks_have_the_same_bits():
+    def work(comm):
+        oracle, params, batch = of_sequences(comm)
+        memory, values = oracle.init(params), []
+        for _ in range(3):
+            found = oracle.evaluate(params, batch, memory)
+            values.append(found.value)
+            memory = found.memory
+        return values, bits(found.gradient.head)
+
+    (values, _), *_ = run_ranks(work, 1)
+    assert values[1] != values[0]
+    for size in (2, 4):
+        found = run_ranks(work, size)
+        assert [v for v, _ in found] == [values] * size
+        assert found[-1] == run_ranks(work, 1)[0]
 
 
 # --- what is refused -------------------------------------------------------

@@ -159,7 +159,9 @@ class Auxiliary:
         beta = self._beta(memory.step)
         variables = self._variables(stretches, batch, memory)
         starts = [each[:, :, 0] for each in variables]
-        multipliers = [each[:, :, -1] * (self.pace > 0.0) for each in variables]
+        multipliers = [np.zeros_like(v) for v in starts]
+        if self.pace:
+            multipliers = [each[:, :, 1] for each in variables]
         for _ in range(self.sweeps):
             found = lagrangian(problem, stretches, starts, multipliers, beta)
             starts = _moved(starts, self.step / beta, found.pulls)

@@ -38,6 +38,7 @@ from mgresnet.learning.checkpoint import save_checkpoint as save_checkpoint
 from mgresnet.learning.evaluation import Evaluation as Evaluation
 from mgresnet.learning.evaluation import evaluate as evaluate
 from mgresnet.learning.evaluation import predict as predict
+from mgresnet.learning.hybrid import hybrid as hybrid
 from mgresnet.learning.ladder import Plan as Plan
 from mgresnet.learning.ladder import default_options as default_options
 from mgresnet.learning.layer_parallel import layer_parallel as layer_parallel
@@ -52,6 +53,8 @@ from mgresnet.learning.optimisers import adamw as adamw
 from mgresnet.learning.optimisers import sgd as sgd
 from mgresnet.learning.oracle import FirstOrder as FirstOrder
 from mgresnet.learning.over_data import over_data as over_data
+from mgresnet.learning.penalty import augmented_lagrangian as augmented_lagrangian
+from mgresnet.learning.penalty import penalty as penalty
 from mgresnet.learning.record import Record as Record
 from mgresnet.learning.schedules import constant as constant
 from mgresnet.learning.schedules import cosine as cosine

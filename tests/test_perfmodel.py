@@ -22,7 +22,12 @@ from mgresnet.perfmodel.layer import March, Observed
 from mgresnet.perfmodel.measure import measure_rates
 from mgresnet.perfmodel.memory import memory
 from mgresnet.perfmodel.predict import Course, predict, replay, serial_seconds
-from mgresnet.perfmodel.rivals import bubble, data_parallel, pipeline
+from mgresnet.perfmodel.rivals import (
+    bubble,
+    data_parallel,
+    modules_apart,
+    pipeline,
+)
 from mgresnet.perfmodel.search import best_coarsening, break_even
 from mgresnet.perfmodel.tasks import TASKS
 from mgresnet.perfmodel.trace import trace
@@ -365,6 +370,15 @@ def test_pipeline_is_idle_for_its_bubble():
     busy = (1 - found.bubble) * found.seconds
     assert busy == pytest.approx(2 * 64 / 4, rel=1e-14)  # there and back
     assert pipeline(config, steps, NO_NETWORK, 65) is None
+
+
+def test_modules_apart_share_the_layers_and_exchange_two_messages():
+    config, steps = configuration(64, (4,)), rates()
+    for modules, sweeps in ((1, 1), (4, 1), (8, 3)):
+        exchange = 2 * PLAIN.message(1000.0) * (modules > 1)
+        expected = sweeps * (128 / modules + exchange)
+        found = modules_apart(config, steps, PLAIN, modules, 1000.0, sweeps)
+        assert found == pytest.approx(expected, rel=1e-14)
 
 
 def test_data_parallel_sums_gradients():

@@ -23,8 +23,11 @@ from mgresnet.arrays.packed import pack, unpack
 from mgresnet.chain import Chain, networks_of
 from mgresnet.learning.accurate import Memory
 from mgresnet.learning.controller import Course
+from mgresnet.learning.hybrid import Turns
+from mgresnet.learning.interfaces import Interfaces
 from mgresnet.learning.ladder import Plan
 from mgresnet.learning.lbfgs import LBFGSState, Pair
+from mgresnet.learning.logged import Logged
 from mgresnet.learning.manifest import (
     DIGEST,
     Written,
@@ -53,7 +56,8 @@ from mgresnet.solve.stages import slabs_of
 
 OPTIMISERS = (AdamState, RateState, TraceState, LBFGSState, Pair)
 PLANS = (Memory, Both, Course, Plan, Watch, GradientError)
-KINDS = (*OPTIMISERS, *PLANS, Warm, Points, Draws)
+AUXILIARY = (Interfaces, Logged, Turns)
+KINDS = (*OPTIMISERS, *PLANS, Warm, Points, Draws, *AUXILIARY)
 RECORDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*KINDS, Params)}
 
 

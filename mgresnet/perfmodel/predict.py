@@ -1,5 +1,6 @@
 """How long a task takes on P ranks: what each does, replayed on P clocks."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, Self
 
@@ -137,7 +138,7 @@ def serial_seconds(task: str, config: Configuration, rates: Rates) -> float:
 def serial_parts(
     config: Configuration, rates: Rates, depth: float, batch: float
 ) -> tuple[float, float]:
-    """Seconds of a serial step: around its marches, and in these for some of it.
+    """Seconds of a rank with some layers in a serial step: around marches, and in them.
 
     Parameters
     ----------
@@ -150,7 +151,7 @@ def serial_parts(
     for keep in KEEPS:
         way = config.serially(keep)
         (events,), layers = trace("step", way, 1).events, config.net.depth
-        around = rates.around(key_of("step", way), layers, len(events))
+        around = rates.around(key_of("step", way), math.ceil(depth), len(events))
         some = [e for e in events if isinstance(e, March)]
         part = depth / layers
         ways.append(

@@ -1,4 +1,4 @@
-r"""What else many ranks could do with a network and a batch: micro-batches, portions.
+r"""What else many ranks could do: micro-batches, portions of a batch, modules apart.
 
 Pipeline parallelism: K stages hold the layers, M micro-batches follow one another
 forwards and, after the last, backwards.  All stages are busy but for a fraction
@@ -6,7 +6,8 @@ forwards and, after the last, backwards.  All stages are busy but for a fraction
 .. math:: \frac{K - 1}{M + K - 1}
 
 of the time, the bubble [1]_.  Data parallelism: every rank holds all layers and a share
-of the batch; gradients are summed.  Both find the exact gradient.
+of the batch; gradients are summed.  Both find the exact gradient.  Auxiliary variables:
+every rank marches through a module of its own, from starts that are variables.
 
 References
 ----------
@@ -41,7 +42,7 @@ def pipeline(
     """Fastest pipeline; None if there are more stages than layers.
 
     A micro-batch pays for its layers and for its messages; what is around the marches
-    of a step is paid once.
+    of a step is paid once, by every stage for its layers.
     """
     depth, batch = config.net.depth, config.batch
     if stages > depth:
@@ -55,6 +56,32 @@ def pipeline(
         choices.append(Pipeline(seconds, n, bubble(stages, n)))
         n *= 2
     return min(choices)
+
+
+def modules_apart(
+    config: Configuration,
+    rates: Rates,
+    machine: Machine,
+    modules: int,
+    sent: float,
+    sweeps: int = 1,
+) -> float:
+    """Seconds of a step with auxiliary variables, a module on every rank.
+
+    Parameters
+    ----------
+    config : Configuration
+    rates : Rates
+    machine : Machine
+    modules : int
+    sent : float
+        Bytes that go through an interface in a sweep, one way.
+    sweeps : int
+    """
+    depth = config.net.depth / modules
+    around, marches = serial_parts(config, rates, depth, config.batch)
+    messages = 2 * machine.message(sent) if modules > 1 else 0.0
+    return around + sweeps * (marches + messages)
 
 
 def data_parallel(

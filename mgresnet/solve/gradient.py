@@ -159,16 +159,11 @@ class GradientProblem(NamedTuple):
             for (_, w), d in zip(solved, openings, strict=True)
         ]
         parts[-1] = parts[-1]._replace(head=d_head)
-        penalties = self._penalties()
-        for i, (_, d_penalty) in enumerate(penalties):
-            parts[i] = tree_map(np.add, parts[i], d_penalty)
-        value = loss + sum(penalty for penalty, _ in penalties)
-        for i, slab in enumerate(self.slabs):
-            parts[i] = parts[i]._replace(body=slab.pull_back(parts[i].body))
+        value, gradient = self.penalised(loss, parts)
         clock.append(time.perf_counter())
         both = [together(self.net, [*way]) for way in zip(*solved, strict=True)]
         info = Info(both[0], both[1], loss, _seconds(clock, solved))
-        return value, together(self.net, parts), info
+        return value, gradient, info
 
     @np.errstate(over="ignore", invalid="ignore")  # shows in the value
     def value(self, guess: Any = None) -> float:
@@ -177,6 +172,18 @@ class GradientProblem(NamedTuple):
         last = final_state(self.slabs, self.owned, self.inputs, starts)
         far = self.slabs[-1], self.owned[-1], last, self.targets, self.objective
         return close(*far)[0] + sum(penalty for penalty, _ in self._penalties())
+
+    def penalised(self, loss: float, parts: list[Params]) -> tuple[float, Any]:
+        """Value and gradient with penalties, from those of the loss for all layers."""
+        penalties = self._penalties()
+        whole = []
+        for i, slab in enumerate(self.slabs):
+            part = parts[i]
+            if penalties:
+                part = tree_map(np.add, part, penalties[i][1])
+            whole.append(part._replace(body=slab.pull_back(part.body)))
+        value = loss + sum(penalty for penalty, _ in penalties)
+        return value, together(self.net, whole)
 
     def _penalties(self) -> list[tuple[float, Params]]:
         """Penalty of every stage, and its gradient for layers and maps."""

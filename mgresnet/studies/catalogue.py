@@ -5,6 +5,7 @@ from mgresnet.studies import (
     convergence,
     fashion_sgd,
     golden_peaks,
+    hybrid,
     images,
     nested_iteration,
     noise,
@@ -23,4 +24,5 @@ STUDIES = {
     "fashion-sgd": fashion_sgd.STUDY,
     "conv-mnist": images.CONV_MNIST,
     "cifar": images.CIFAR,
+    "hybrid": hybrid.STUDY,
 }

@@ -1,0 +1,180 @@
+"""Memory of auxiliary variables in files: a log for every interface, used as a ring.
+
+What a batch brings is written behind what is there, never over it; a state of training
+knows where the last entry of every sample lies, and its checksum.  So earlier states
+stay good, as a checkpoint from which a run goes on, until the log comes round: there is
+room for three entries of every sample, of which a pass over all samples takes one.  An
+entry that was overwritten, or lost with the power, does not have its checksum: that is
+an error, and no wrong number.
+
+Files are memory-mapped, and have their full length from the start, so that a disk that
+is too small is an error before there is anything to lose.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mgresnet.arrays.files import replacing
+from mgresnet.arrays.layout import Array
+from mgresnet.learning.interfaces import Rows, at_points, places_of
+from mgresnet.learning.modules import Stretch
+from mgresnet.learning.points import Points
+
+COPIES = 3
+
+
+class Logged(NamedTuple):
+    """What is remembered of every sample.
+
+    Parameters
+    ----------
+    step : int
+        Evaluations so far.
+    folder : str
+        Of the logs.
+    written : int
+        Entries so far, of all samples.
+    entries : ndarray of int, shape (samples,)
+        Number of the last entry of every sample, negative before the first.
+    checksums : tuple of Points
+        Of these entries, (n_points, samples), at the points of this rank.
+    """
+
+    step: int
+    folder: str
+    written: int
+    entries: Rows
+    checksums: tuple[Points, ...]
+
+
+@dataclass(frozen=True)
+class InFiles:
+    """Variables lie in a folder, which all ranks see."""
+
+    folder: Path
+
+    copies = COPIES
+    fields = Logged._fields
+
+    def init(self, stretches: Sequence[Stretch], samples: int, n_kinds: int) -> Logged:
+        """No sample has variables; logs are made where there are none."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        checksums = []
+        for i, stretch in enumerate(stretches):
+            kept = stretch.filter
+            for n in stretch.points:
+                log = self._path(stretch, i, n)
+                _make(log, (COPIES * samples, n_kinds, kept.size), kept.dtype)
+            shape = len(stretch.points), samples
+            checksums.append(at_points(stretch, i, np.zeros(shape, np.int64)))
+        never = np.full(samples, -COPIES * samples - 1)
+        return Logged(0, str(self.folder), 0, never, tuple(checksums))
+
+    def known(self, memory: Logged, rows: Rows) -> NDArray[np.bool_]:
+        """Those whose last entry this run has not overwritten."""
+        room = COPIES * len(memory.entries)
+        known: NDArray[np.bool_] = memory.entries[rows] + room >= memory.written
+        return known
+
+    def read(
+        self, memory: Logged, stretches: Sequence[Stretch], rows: Rows
+    ) -> list[Array]:
+        """Variables of some samples.
+
+        Raises
+        ------
+        ValueError
+            If an entry is not what was written.
+        """
+        places, found = memory.entries[rows] % (COPIES * len(memory.entries)), []
+        for i, stretch in enumerate(stretches):
+            held = memory.checksums[i]
+            desired = held.states[places_of(held, stretch)[:, None], rows]
+            logs = [self._log(stretch, i, n) for n in stretch.points]
+            values = [log[places] for log in logs]
+            for n, part, sums in zip(stretch.points, values, desired, strict=True):
+                wrong = rows[_checksums(part) != sums]
+                if len(wrong):
+                    path = self._path(stretch, i, n)
+                    raise ValueError(_about(path, wrong, memory))
+            shape = 0, len(rows), 1, stretch.filter.size
+            empty = np.zeros(shape, stretch.filter.dtype)
+            found.append(np.array(values) if values else empty)
+        return found
+
+    def write(
+        self,
+        memory: Logged,
+        stretches: Sequence[Stretch],
+        rows: Rows,
+        values: Sequence[Array],
+    ) -> Logged:
+        """What is remembered with other entries behind those there are."""
+        entries, checksums = memory.entries.copy(), []
+        entries[rows] = np.arange(memory.written, memory.written + len(rows))
+        places = entries[rows] % (COPIES * len(entries))
+        for i, stretch in enumerate(stretches):
+            held = memory.checksums[i]
+            sums = held.states[places_of(held, stretch)]  # a copy
+            for k, n in enumerate(stretch.points):
+                self._log(stretch, i, n)[places] = values[i][k]
+                sums[k, rows] = _checksums(values[i][k])
+            checksums.append(at_points(stretch, i, sums))
+        known = self.folder, memory.written + len(rows), entries, tuple(checksums)
+        return Logged(memory.step + 1, str(known[0]), *known[1:])
+
+    def _path(self, stretch: Stretch, stage: int, point: int) -> Path:
+        """File of an interface, by the layer of its stage at which a module begins."""
+        layer = stretch.slab.layers.start + point
+        return self.folder / f"interface-{stage}-{layer:06d}.npy"
+
+    def _log(self, stretch: Stretch, stage: int, point: int) -> Any:
+        return np.load(self._path(stretch, stage, point), mmap_mode="r+")
+
+
+def _make(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
+    """Make a log of full length, unless it is there.
+
+    Raises
+    ------
+    OSError
+        If the disk is too small.
+    ValueError
+        If there is a log of something else.
+    """
+    if path.exists():
+        log = np.load(path, mmap_mode="r")
+        if (log.shape, log.dtype) != (shape, dtype):
+            raise ValueError(
+                f"{path} has {log.dtype} {log.shape}, needed {dtype} {shape}; give "
+                "another folder, or the samples, filters and dtype of the run before"
+            )
+        return
+    entry = np.zeros(shape[1:], dtype)
+    about = np.lib.format.header_data_from_array_1_0(entry) | {"shape": shape}
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, about)
+        for _ in range(shape[0]):
+            file.write(entry.data)
+
+
+def _checksums(values: Array) -> Rows:
+    """Of every row."""
+    return np.array([crc32(row) for row in np.ascontiguousarray(values)], np.int64)
+
+
+def _about(path: Path, rows: Rows, memory: Logged) -> str:
+    """What to say of entries that are not those that a state knows."""
+    return (
+        f"{path} does not have the variables of {len(rows)} sample(s), such as "
+        f"{rows[0]}, that this state of evaluation {memory.step} knows: another run "
+        "has gone on for more than a pass since, or they were lost with the power; go "
+        "on from a later checkpoint, or start the variables anew with "
+        "state._replace(memory=oracle.init(state.params))"
+    )

@@ -16,12 +16,14 @@ from numpy.typing import DTypeLike
 
 from mgresnet.arrays.checks import integer
 from mgresnet.data.cifar import load_cifar10, load_cifar100
+from mgresnet.data.hapt import load_hapt
 from mgresnet.data.images import load_fashion_mnist, load_mnist
 from mgresnet.data.measured import MEASUREMENTS, load_measurements, load_table
 from mgresnet.data.records import Loader, Problem, Request
 from mgresnet.data.shapes import load_shapes
 from mgresnet.data.spectra import SCENES, load_scene
 from mgresnet.data.synthetic import load_peaks, load_peaks_regression, load_sine
+from mgresnet.data.uci_har import load_uci_har
 
 PROBLEMS: dict[str, Loader] = {
     "peaks": load_peaks,
@@ -32,6 +34,8 @@ PROBLEMS: dict[str, Loader] = {
     "mnist": load_mnist,
     "cifar-10": load_cifar10,
     "cifar-100": load_cifar100,
+    "hapt": load_hapt,
+    "uci-har": load_uci_har,
     **{name: partial(load_measurements, name) for name in MEASUREMENTS},
     **{name: partial(load_scene, name) for name in SCENES},
 }
@@ -65,7 +69,7 @@ def load_problem(
     Returns
     -------
     Problem
-        With inputs (n, n_features).
+        With inputs (n, n_features), or (n, steps, n_features) if these are sequences.
 
     Raises
     ------

@@ -219,7 +219,7 @@ def test_numbers_must_be_integers():
 
 
 def test_every_problem_has_its_name():
-    read = "mnist", "cifar-10", "cifar-100", "hapt", "uci-har"
+    read = "mnist", "cifar-10", "cifar-100", "moving-images", "hapt", "uci-har"
     names = (*SHIPPED, *read, *MEASURED)
     assert tuple(PROBLEMS) == names
 

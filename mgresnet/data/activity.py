@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgresnet.data.images import chosen
+from mgresnet.data.measured import scale_of
 from mgresnet.data.records import Floats, Problem, Request, Split
 
 ACTIVITIES = ("walking", "upstairs", "downstairs", "sitting", "standing", "laying")
@@ -68,8 +69,7 @@ def activity_problem(
         some = chosen(request, field, part.labels, source)
         splits.append(Split(part.signals[some], part.labels[some]))
     seen = splits[0].inputs
-    mean, spread = seen.mean((0, 1), np.float64), seen.std((0, 1), np.float64)
-    spread = np.where(spread > 0.0, spread, 1.0)
+    mean, spread = scale_of(seen.reshape(-1, seen.shape[2]))
     fitted = [
         Split(((x - mean) / spread).astype(request.dtype), labels)
         for x, labels in splits

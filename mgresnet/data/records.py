@@ -56,7 +56,9 @@ class Problem:
     units : tuple of float, optional
         What 1 in each column of scaled targets is in those measured.
     image_shape : tuple of int, optional
-        Channels, height and width, where rows of inputs are images.
+        Channels, height and width, where rows of inputs, or steps, are images.
+    masked : bool
+        Whether the last feature of a step says if it counts.
 
     Raises
     ------
@@ -73,6 +75,7 @@ class Problem:
     class_names: tuple[str, ...] | None = field(default=None, repr=False)
     units: tuple[float, ...] | None = field(default=None, repr=False)
     image_shape: tuple[int, int, int] | None = field(default=None, repr=False)
+    masked: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check that both splits have the promised shapes and labels."""

@@ -92,6 +92,7 @@ from mgresnet.solve.combined import Combined as Combined
 from mgresnet.solve.combined import Term as Term
 from mgresnet.solve.combined import Weighted as Weighted
 from mgresnet.solve.contract import check_objective as check_objective
+from mgresnet.solve.every_step import EveryStep as EveryStep
 from mgresnet.solve.from_solutions import input_gradient as input_gradient
 from mgresnet.solve.from_solutions import parameter_gradient as parameter_gradient
 from mgresnet.solve.gradient import Info as Info

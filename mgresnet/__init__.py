@@ -20,6 +20,7 @@ from mgresnet.data import batches as batches
 from mgresnet.data import load_problem as load_problem
 from mgresnet.data import padded as padded
 from mgresnet.kernels.threads import set_threads as set_threads
+from mgresnet.layers import GRU as GRU
 from mgresnet.layers import Conv2d as Conv2d
 from mgresnet.layers import Convolve as Convolve
 from mgresnet.layers import Dense as Dense

@@ -16,6 +16,7 @@ import numpy as np
 import reference as ref
 
 import mgresnet as mg
+from mgresnet.layers.gated_cell import GatedCell
 
 PAGE = Path(__file__).parents[1] / "docs" / "write-a-layer.md"
 DEPTH, M, BATCH, N_FEATURES, N_CLASSES = 37, 4, 5, 3, 3
@@ -49,8 +50,17 @@ LAYERS = {
     "images": mg.Conv2d((2, 5, 2)),
     "gated": mg.Stepwise(page().GRU(2, 3)),
     "gated, composed": mg.Stepwise(page().ComposedGRU(2, 3)),
+    "recurrent": mg.GRU(2, 3),
+    "recurrent, explicit and stacked": mg.GRU(3, 5, 2, implicit=False, masked=True),
+    "recurrent in NumPy": mg.Stepwise(GatedCell(mg.GRU(2, 3, 2))),
 }
-OPERATORS = {"gated": "injection", "gated, composed": "composed"}
+OPERATORS = {
+    "gated": "injection",
+    "gated, composed": "composed",
+    "recurrent": "e2",
+    "recurrent, explicit and stacked": "e2",
+    "recurrent in NumPy": "matched",
+}
 RATES = [name for name in LAYERS if name not in OPERATORS]
 
 
@@ -98,6 +108,8 @@ def trajectory(net, body, first, inputs=None):
         row = body[min(n, len(body) - 1)]
         if isinstance(layer, mg.Stepwise):
             u.append(layer.cell.step(row, u[-1], net.step, inputs[:, n]))
+        elif isinstance(layer, mg.GRU):
+            u.append(GatedCell(layer).step(row, u[-1], net.step, inputs[:, n]))
         elif isinstance(layer, mg.Explicit):
             u.append(u[-1] + net.step * layer.rate.rate(row, u[-1]))
         elif isinstance(layer, mg.Conv2d):

@@ -24,8 +24,9 @@ ABOUT_WORLD = {"__main__.py", "parallel/mpi.py"}
 
 PUBLIC = """
     BSpline Batch BiasBudget BinaryCrossEntropy Chain Combined Conv2d Convolve Dense
-    Evaluation EveryStep Explicit FirstOrder Free GradientError Huber Info LeastSquares
-    Linear MGRITOptions Machine Network Params Plan Pool PooledLinear Prediction
+    Evaluation EveryStep Explicit FirstOrder Free GRU GradientError Huber Info
+    LeastSquares Linear MGRITOptions Machine Network Params Plan Pool PooledLinear
+    Prediction
     ProcessGrid Record Regularisation SerialComm Shared SoftmaxCrossEntropy Solution
     Status Stepwise Term TimeComm TrainState Transform VirtualTimeComm Weighted
     Widen

@@ -1,6 +1,10 @@
-"""The gated recurrent unit of docs/write-a-layer.md, against numbers found elsewhere.
+"""Gated recurrent units against numbers found elsewhere.
 
-They are those of a prototype in NumPy that agrees with ``torch.nn.GRU`` to rounding:
+These are `GRU` with its kernels, its twin in plain NumPy, and the unit of
+docs/write-a-layer.md.
+
+The numbers are those of a prototype in NumPy that agrees with ``torch.nn.GRU`` to
+rounding:
 width 3, 2 inputs, 8 steps, 2 samples, J the sum of the last states.  Weights are
 ``sin(k + 1) / 2`` with k running over W_x, W_u, b_x and b_u, inputs ``cos(0.7 k)``.
 """
@@ -10,6 +14,7 @@ import pytest
 from kinds import page
 
 import mgresnet as mg
+from mgresnet.layers.gated_cell import GatedCell
 
 DEPTH, BATCH = 8, 2
 GOLDEN = {
@@ -26,7 +31,13 @@ GOLDEN = {
             [0.578871180312591, 0.958394066461955, 0.658487843253316],
         ],
         "sums": [0.38787795320819063, 0.030885015613553356],
-        "injection": [0.845788043094878, 0.384109087931308, -2.118497713532169],
+        "steps": {
+            "injection": [0.845788043094878, 0.384109087931308, -2.118497713532169],
+            "mean": [0.189955905771129, 0.032469359348473, -0.134764845838903],
+            "matched": [0.153755864379636, 0.064547939230626, -0.168902140933292],
+            "e": [0.062048246046931, -0.057040013805825, -0.064158290121572],
+            "e2": [-0.020235581788064, 0.019582253381776, -0.170223453099053],
+        },
     },
     "implicit": {
         "last": [
@@ -41,7 +52,13 @@ GOLDEN = {
             [0.608293292585308, 0.898572705233536, 0.649722527283775],
         ],
         "sums": [0.17627456480283385, 0.2909073752614053],
-        "injection": [0.415300384830828, 0.202989510483425, -0.524523053946678],
+        "steps": {
+            "injection": [0.415300384830828, 0.202989510483425, -0.524523053946678],
+            "mean": [0.177345379441806, 0.042541645386967, -0.099942190807238],
+            "matched": [0.154629321353986, 0.061548017226998, -0.121008711675226],
+            "e": [0.077082643453294, -0.009745857426485, -0.047181776016776],
+            "e2": [0.028341852716331, 0.039934340308125, -0.107626569679416],
+        },
     },
 }
 COMPOSED = {  # coarse steps of the implicit unit: inputs on the left, their mean
@@ -49,12 +66,13 @@ COMPOSED = {  # coarse steps of the implicit unit: inputs on the left, their mea
     "composed": [0.177345379441806, 0.042541645386967, -0.099942190807238],
 }
 each_unit = pytest.mark.parametrize("name", GOLDEN)
+each_kind = pytest.mark.parametrize("kind", ["kernels", "twin", "page"])
 
 
-def problem(cell):
+def problem(layer):
     """Network, parameters, inputs."""
-    net = mg.Network(mg.Stepwise(cell), DEPTH, float(DEPTH), control=mg.Shared())
-    body = 0.5 * np.sin(np.arange(1.0, 1.0 + cell.n_params))[None]
+    net = mg.Network(layer, DEPTH, float(DEPTH), control=mg.Shared())
+    body = 0.5 * np.sin(np.arange(1.0, 1.0 + layer.n_params))[None]
     inputs = np.cos(0.7 * np.arange(BATCH * DEPTH * 2)).reshape(BATCH, DEPTH, 2)
     return net, mg.Params(None, body, None), inputs
 
@@ -63,10 +81,18 @@ def unit(name):
     return page().GRU(2, 3, getattr(page(), name))
 
 
+def layer_of(kind, name):
+    if kind == "page":
+        return mg.Stepwise(unit(name))
+    layer = mg.GRU(2, 3, implicit=name == "implicit")
+    return layer if kind == "kernels" else mg.Stepwise(GatedCell(layer))
+
+
+@each_kind
 @each_unit
 @pytest.mark.parametrize("keep", ["all", "c-points"])
-def test_states_and_gradients(name, keep):
-    net, params, inputs = problem(unit(name))
+def test_states_and_gradients(kind, name, keep):
+    net, params, inputs = problem(layer_of(kind, name))
     options, golden = mg.MGRITOptions.serial((4,)), GOLDEN[name]
     forward = mg.solve_forward(net, params, inputs, options=options, keep=keep)
     np.testing.assert_allclose(forward.final, golden["last"], rtol=0, atol=1e-14)
@@ -82,24 +108,29 @@ def test_states_and_gradients(name, keep):
     np.testing.assert_allclose([d.sum() for d in found], golden["sums"], rtol=1e-13)
 
 
-def first_coarse_step(cell, operator):
+def first_coarse_step(layer, operator):
     """From 0.1 over 4 steps, as the initial guess of a solve takes it."""
-    net, params, inputs = problem(cell)
+    net, params, inputs = problem(layer)
     options = mg.MGRITOptions((4,), max_iterations=0, coarse_operator=operator)
     first = np.full((BATCH, 3), 0.1)
     rest = {"options": options, "first": first, "keep": "c-points"}
     return mg.solve_forward(net, params, inputs, **rest).states[1, 0]
 
 
+@each_kind
 @each_unit
-def test_injection(name):
-    found = first_coarse_step(unit(name), "injection")
-    np.testing.assert_allclose(found, GOLDEN[name]["injection"], rtol=0, atol=1e-14)
+@pytest.mark.parametrize("operator", GOLDEN["implicit"]["steps"])
+def test_coarse_steps(kind, name, operator):
+    if kind == "page" and operator != "injection":
+        pytest.skip("the unit of the page has no others")
+    found = first_coarse_step(layer_of(kind, name), operator)
+    needed = GOLDEN[name]["steps"][operator]
+    np.testing.assert_allclose(found, needed, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("operator", COMPOSED)
 def test_composed_gates(operator):
-    found = first_coarse_step(page().ComposedGRU(2, 3), operator)
+    found = first_coarse_step(mg.Stepwise(page().ComposedGRU(2, 3)), operator)
     np.testing.assert_allclose(found, COMPOSED[operator], rtol=0, atol=1e-14)
 
 
@@ -118,13 +149,13 @@ def test_a_composition_of_one_step_is_that_step():
 
 
 def test_no_convergence_is_predicted_for_it():
-    net, params, inputs = problem(unit("implicit"))
+    net, params, inputs = problem(layer_of("page", "implicit"))
     options = mg.MGRITOptions((4,), coarse_operator="injection")
     with pytest.raises(ValueError, match="layers that take inputs in every step"):
         mg.predict_convergence(net, params, inputs, options)
 
 
 def test_misspelt_operators_and_missing_ones_are_told():
-    net, params, inputs = problem(unit("implicit"))
+    net, params, inputs = problem(layer_of("page", "implicit"))
     with pytest.raises(ValueError, match=r"'matched', the default of .* or"):
         mg.solve_forward(net, params, inputs, options=mg.MGRITOptions((4,)))

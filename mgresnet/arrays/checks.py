@@ -67,6 +67,12 @@ def real(name: str, value: Any, example: float = 1.0) -> float:
     return float(value)
 
 
+def truth(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {_shown(value)}")
+
+
 def choose(name: str, value: Any, choices: Iterable[Any]) -> None:
     """Refuse what is none of the choices."""
     known = [*choices]

@@ -15,8 +15,10 @@ from mgresnet.arrays.layout import LARGE, LINE
 PARTS = (
     "activations",
     "blocks",
+    "cell_records",
     "channels",
     "compiled",
+    "gates",
     "outer",
     "panels",
     "planes",

@@ -144,6 +144,12 @@ def magnitude(typing, x):
 
 
 @intrinsic
+def root(typing, x):
+    """Square root."""
+    return _elementwise(known("sqrt"), x)
+
+
+@intrinsic
 def with_sign(typing, x, y):
     """Magnitude of x with the sign of y."""
     return _elementwise(known("copysign"), x, y)

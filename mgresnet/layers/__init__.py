@@ -6,6 +6,7 @@ from mgresnet.layers.cells import Stepwise as Stepwise
 from mgresnet.layers.contract import check_layer as check_layer
 from mgresnet.layers.conv import Conv2d as Conv2d
 from mgresnet.layers.dense import Dense as Dense
+from mgresnet.layers.gru import GRU as GRU
 from mgresnet.layers.image_maps import Convolve as Convolve
 from mgresnet.layers.linear import BIASES
 from mgresnet.layers.linear import Linear as Linear

@@ -212,14 +212,14 @@ class Stepwise:
 
     def step(self, steps: Steps, n: int, u: Array) -> Array:
         """State behind step n, (batch, *state_shape)."""
-        theta, x = steps.parameters(n)[0], inputs_of(steps, n, 0)
+        theta, x = steps.parameters(n)[0], _all_inputs(steps, n)
         return state_from(steps.scheme.step, theta, u, steps.length, *x)
 
     def pull_back(
         self, steps: Steps, n: int, u: Array, g: Array
     ) -> tuple[Array, Array, list[Array]]:
         """Gradients of <g, step> for theta, for u, and for the inputs."""
-        theta, x = steps.parameters(n)[0], inputs_of(steps, n, 0)
+        theta, x = steps.parameters(n)[0], _all_inputs(steps, n)
         back = steps.scheme.pull_back
         d_theta, d_u, *d_x = gradients_from(back, theta, u, steps.length, *x, g)
         return d_theta, d_u, d_x
@@ -230,6 +230,13 @@ def inputs_of(steps: Steps, n: int, stage: int) -> tuple[Array, ...]:
     if not steps.inputs.size:
         return ()
     return (steps.inputs[n, min(stage, len(steps.inputs[n]) - 1)],)
+
+
+def _all_inputs(steps: Steps, n: int) -> tuple[Array, ...]:
+    """Inputs of step n: its own, or one after the other those of all its layers."""
+    if not steps.inputs.size or len(steps.inputs[n]) == 1:
+        return inputs_of(steps, n, 0)
+    return (steps.inputs[n],)
 
 
 def _plus(u: Array, h: float, weights: Array, rates: list[Array]) -> Array:

@@ -15,14 +15,14 @@ with zeros around the image, and :math:`K^T *` its transpose.
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from mgresnet.arrays.checks import choose, floats, image_shape
+from mgresnet.arrays.checks import choose, image_shape
 from mgresnet.arrays.layout import Array, absent
 from mgresnet.kernels.activations import ACTIVATIONS
 from mgresnet.kernels.threads import over_samples, over_tiles
+from mgresnet.layers import parts
 from mgresnet.layers.coarse import COARSE_OPERATORS, CoarseOperator, coarse_operator
 from mgresnet.layers.image_rates import Function
 from mgresnet.layers.scheme import Scheme, euler
@@ -92,7 +92,7 @@ class Conv2d:
         return self.shape
 
     @property
-    def parts(self) -> list[tuple[str, tuple[int, ...]]]:
+    def parts(self) -> parts.Parts:
         """What the parameters of one layer are, in order, and their shapes."""
         channels, pairs = self.shape[0], 1 + self._function.second
         norms = 0 if self.norm is None else 1 + (self.kind == "pre")
@@ -106,7 +106,7 @@ class Conv2d:
     @property
     def n_params(self) -> int:
         """Number of parameters of one layer."""
-        return sum(math.prod(shape) for _, shape in self.parts)
+        return parts.size_of(self.parts)
 
     def init(self, rng: np.random.Generator, n_layers: int) -> Array:
         """Draw independent weights of variance 1 / (channels kernel^2).
@@ -140,17 +140,7 @@ class Conv2d:
         -------
         ndarray, shape (n_layers, n_params)
         """
-        needed = ", ".join(name for name, _ in self.parts)
-        if len(arrays) != len(self.parts):
-            raise TypeError(f"pack got {len(arrays)} arrays, needed {needed}")
-        rows: list[Array] = []
-        n: Any = "n_layers"
-        for (name, shape), array in zip(self.parts, arrays, strict=True):
-            dtype = rows[0].dtype if rows else None
-            part = floats(name, array, (n, *shape), dtype, "the first weight has")
-            n = len(part)
-            rows.append(part.reshape(n, math.prod(shape)))
-        return np.concatenate(rows, axis=1)
+        return parts.pack(self.parts, arrays)
 
     def unpack(self, theta: Array) -> tuple[Array, ...]:
         """Inverse of `pack`: views, shape (n_layers, ...) each.
@@ -159,11 +149,7 @@ class Conv2d:
         ----------
         theta : ndarray, shape (n_layers, n_params)
         """
-        theta = floats("theta", theta, ("n_layers", self.n_params))
-        ends = np.cumsum([math.prod(shape) for _, shape in self.parts])
-        parts = np.split(theta, ends[:-1], axis=1)
-        shapes = ((len(theta), *shape) for _, shape in self.parts)
-        return tuple(map(np.reshape, parts, shapes))
+        return parts.unpack(self.parts, parts.rows(self.parts, theta))
 
     def coarse(self, name: str) -> CoarseOperator:
         """Coarse operator of this name."""

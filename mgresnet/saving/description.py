@@ -16,6 +16,7 @@ from mgresnet.arrays.checks import members, provides
 from mgresnet.chain import Chain, networks_of
 from mgresnet.control import BSpline, Free, Shared
 from mgresnet.layers import (
+    GRU,
     Conv2d,
     Convolve,
     Dense,
@@ -30,8 +31,8 @@ from mgresnet.network import Network
 RECORDS = {
     record.__name__: record
     for record in (
-        *(Chain, Network, Conv2d, Convolve, Dense, Linear, Pool, PooledLinear),
-        *(Widen, Free, Shared, BSpline),
+        *(Chain, Network, Conv2d, Convolve, Dense, GRU, Linear, Pool),
+        *(PooledLinear, Widen, Free, Shared, BSpline),
     )
 }
 SHAPES = ("state_shape", "input_shape", "n_params")

@@ -39,6 +39,7 @@ from mgresnet.learning.checkpoint import save_checkpoint as save_checkpoint
 from mgresnet.learning.evaluation import Evaluation as Evaluation
 from mgresnet.learning.evaluation import evaluate as evaluate
 from mgresnet.learning.evaluation import predict as predict
+from mgresnet.learning.frames import frame_features as frame_features
 from mgresnet.learning.ladder import Plan as Plan
 from mgresnet.learning.ladder import default_options as default_options
 from mgresnet.learning.layer_parallel import layer_parallel as layer_parallel

@@ -32,8 +32,8 @@ PUBLIC = """
     Widen
     accurate adam adamw add_decayed_weights apply_updates augmented batches
     bias_budget chain check_layer check_objective clip_by_global_norm constant
-    cosine default_options estimate_gradient_error evaluate from_state_dict
-    global_norm input_gradient inverse joined layer_parallel lbfgs load
+    cosine default_options estimate_gradient_error evaluate frame_features
+    from_state_dict global_norm input_gradient inverse joined layer_parallel lbfgs load
     load_checkpoint load_problem local_slab nested_iteration noise one_shot padded
     over_data parameter_gradient predict predict_convergence refine release_memory
     resnet save save_checkpoint scale_by_adam scale_by_learning_rate set_threads sgd

@@ -5,10 +5,13 @@ from mgresnet.studies import (
     convergence,
     fashion_sgd,
     golden_peaks,
+    har,
+    long_sequences,
     nested_iteration,
     noise,
     one_shot,
     regression,
+    video,
 )
 
 STUDIES = {
@@ -20,4 +23,7 @@ STUDIES = {
     "noise": noise.STUDY,
     "biased-sgd": biased_sgd.STUDY,
     "fashion-sgd": fashion_sgd.STUDY,
+    "har": har.STUDY,
+    "video": video.STUDY,
+    "long-sequences": long_sequences.STUDY,
 }

@@ -24,6 +24,7 @@ QUESTIONS = {
     "inference": "kernels.inference",
     "image_speed": "images.speed",
     "image_solvers": "images.solvers",
+    "gru_speed": "sequences.speed",
     "peers": "kernels.mgrit_iteration",
     "memory": "memory.storage",
     "memory_ranks": "memory.ranks",

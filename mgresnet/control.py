@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from mgresnet.arrays.checks import floats, integer
 from mgresnet.arrays.layout import Array
 from mgresnet.arrays.memory import empty
-from mgresnet.kernels.combine import combine, combine_blocks, combine_transposed
+from mgresnet.kernels import combine
 from mgresnet.parallel.comm import TimeComm
 from mgresnet.parallel.shares import from_shares, to_shares
 
@@ -132,9 +132,7 @@ class Shared:
         self, d_theta: Array, depth: int, slab: range, block: int, comm: TimeComm
     ) -> Array:
         """Sum over all layers: block by block, then over the blocks of all ranks."""
-        starts = np.arange(0, len(d_theta), block)
-        rows = np.add.reduceat(d_theta, starts, axis=0)
-        n_all = -(-depth // block)
+        rows, n_all = combine.add_blocks(d_theta, block), -(-depth // block)
         return add_over_ranks(rows, np.ones((n_all, 1), d_theta.dtype), comm)
 
 
@@ -186,7 +184,7 @@ class BSpline:
         coefficients = floats("coefficients", coefficients, shape)
         _check_layers(layers, integer("depth", depth, 1))
         some = self.basis(depth)[layers.start : layers.stop : layers.step]
-        return combine(some, coefficients)
+        return combine.combine(some, coefficients)
 
     def pull_back(
         self, d_theta: Array, depth: int, slab: range, block: int, comm: TimeComm
@@ -238,7 +236,7 @@ class BSpline:
         firsts, factors = _blocks(self.n_coefficients, self.degree, depth, block)
         some = firsts[layers.start // block : -(-layers.stop // block)]
         own = basis[layers.start : layers.stop]
-        rows = combine_blocks(own, some, reach, block, d_theta)
+        rows = combine.combine_blocks(own, some, reach, block, d_theta)
         return rows, factors
 
 
@@ -255,7 +253,7 @@ def add_over_ranks(rows: Array, factors: Array, comm: TimeComm) -> Array:
             f"ranks have gradients of {len(columns)} blocks of layers, the network has "
             f"{len(factors)}; give the comm of the solves"
         )
-    share = combine_transposed(factors, columns)
+    share = combine.combine_transposed(factors, columns)
     if comm.size == 1:
         return share
     points = np.concatenate([share] * comm.size + [share[:1]])

@@ -51,7 +51,7 @@ LAYERS = {
     "gated": mg.Stepwise(page().GRU(2, 3)),
     "gated, composed": mg.Stepwise(page().ComposedGRU(2, 3)),
     "recurrent": mg.GRU(2, 3),
-    "recurrent, explicit and stacked": mg.GRU(3, 5, 2, implicit=False, masked=True),
+    "recurrent, explicit and stacked": mg.GRU(3, 5, 2, implicit=False),
     "recurrent in NumPy": mg.Stepwise(GatedCell(mg.GRU(2, 3, 2))),
 }
 OPERATORS = {

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from fakes import run_ranks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,11 +27,12 @@ def draw(layer, batch, depth=DEPTH, dtype=np.float64, seed=93101):
     return params, *(values.astype(dtype) for values in (x, first, w))
 
 
-def solve(net, params, x, first, w, **how):
+def solve(net, params, x, first, w, comm=None, **how):
     """All states, the gradient, and those for inputs and the first state."""
+    how["comm"] = comm
     forward = mg.solve_forward(net, params, x, first=first, **how)
     adjoint = mg.solve_adjoint(net, params, forward, w, gradient=True, **how)
-    body = mg.parameter_gradient(net, params, forward, adjoint).body
+    body = mg.parameter_gradient(net, params, forward, adjoint, comm=comm).body
     return forward.states, body, *mg.input_gradient(net, params, forward, adjoint)
 
 
@@ -149,6 +151,26 @@ def test_steps_that_do_not_count_change_nothing(implicit, solver):
     assert_close(others, exact, 0)
 
 
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_nor_do_ranks_change_a_bit_of_it(size):
+    layer = mg.GRU(3, 7, 2, masked=True)
+    params, x, first, w = draw(layer, 7, depth=26)
+    x[..., -1] = np.arange(26) < np.array([26, 3, 13, 20, 22, 4, 25])[:, None]
+    net, how = network(layer, 26), SOLVERS["e2"]
+    states, body, d_x, d_first = solve(net, params, x, first, w, options=how)
+
+    def on_rank(comm):
+        return solve(net, params, x, first, w, options=how, comm=comm)
+
+    parts = run_ranks(on_rank, size)
+    found = np.concatenate([part[0][:-1] for part in parts] + [parts[-1][0][-1:]])
+    np.testing.assert_array_equal(found, states)
+    np.testing.assert_array_equal(np.concatenate([p[2] for p in parts], axis=1), d_x)
+    np.testing.assert_array_equal(parts[0][3], d_first)
+    for part in parts:
+        np.testing.assert_array_equal(part[1], body)
+
+
 def test_a_shorter_sequence_is_the_same_as_one_that_is_filled_up():
     layer, plain = mg.GRU(3, 7, 2, masked=True), mg.GRU(3, 7, 2)
     params, x, first, w = draw(layer, 5, depth=24)
@@ -238,12 +260,3 @@ def test_initial_weights_are_within_the_bounds_of_torch():
     assert abs(theta).max() <= 0.25
     assert theta.std() == pytest.approx(0.25 / np.sqrt(3), rel=0.02)
     assert abs(theta.mean()) < 0.01
-
-
-def test_a_saved_network_is_the_same(tmp_path):
-    net = network(mg.GRU(3, 4, 2, implicit=False, masked=True))
-    params = net.init(seed=93105)
-    mg.save(tmp_path / "net.npz", net, params)
-    again, found = mg.load(tmp_path / "net.npz")
-    assert again == net
-    np.testing.assert_array_equal(found.body, params.body)

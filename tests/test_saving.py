@@ -32,6 +32,9 @@ IMAGES = mg.resnet((2, 4, 4), 3, channels=(2, 3), depth=4, bridge="pool", norm="
 CHAIN = mg.Chain([FIRST, SECOND])
 NETWORKS = {"opening": FIRST, "spline": SECOND, "shared": SHARED, "chain": CHAIN}
 NETWORKS["images"] = IMAGES
+NETWORKS["sequences"] = mg.Network(
+    mg.GRU(2, 3, 2, implicit=False, masked=True), 5, 5, control=mg.Shared()
+)
 
 
 def bits(params):
@@ -43,7 +46,7 @@ def bits(params):
 
 def own_layer(net):
     """What mg.load has to be given."""
-    return None if isinstance(net.layer, mg.Dense | mg.Conv2d) else net.layer
+    return None if isinstance(net.layer, mg.Dense | mg.Conv2d | mg.GRU) else net.layer
 
 
 @pytest.fixture

@@ -86,3 +86,14 @@ def combine_blocks(
     factors = np.ascontiguousarray(factors, rows.dtype)
     _combine_blocks(factors, firsts, block, np.ascontiguousarray(rows), out)
     return out.reshape(-1, n)
+
+
+def add_blocks(rows: Array, block: int) -> Array:
+    """Sums over blocks of rows (N, n), of which the last may have fewer."""
+    if block == 1:
+        return rows
+    n = len(rows) // block * block
+    sums: Array = rows[:n].reshape(-1, block, rows.shape[1]).sum(axis=1)
+    if n == len(rows):
+        return sums
+    return np.concatenate([sums, rows[n:].sum(axis=0, keepdims=True)])

@@ -72,14 +72,28 @@ def _gradients(x, panel, panels, d, fresh, sums, sizes, how):
 
 
 @inlined
-def _inputs_back(x, panel, d_inputs, at, first, n, sizes):
+def _inputs_back(adjoint, panel, d_inputs, at, first, n, sizes):
     """Write gradients for what a step reads; which steps count has none."""
-    (_, _, n_read, along), (n_in, masked, _, _) = d_inputs.shape, sizes
+    (_, _, n_read, along), (n_in, masked, w, n_cells) = d_inputs.shape, sizes
     p = address(d_inputs) + (at * n_read * along + first)
-    write_panels(x, panel, p, along, n, n_in)
+    found = adjoint + (n_cells + 1) * w * samples(adjoint)
+    write_panels(found, panel, p, along, n, n_in)
     if masked:
-        for s in range(0, n, samples(x)):
-            write(p + (n_in * along + s), zeros(x, NR), n - s)
+        for s in range(0, n, samples(p)):
+            write(p + (n_in * along + s), zeros(p, NR), n - s)
+
+
+@inlined
+def _rooms(space, panels, sizes, how):
+    """Zeros, sums over samples, adjoints and records, and how far panels are apart."""
+    (n_in, _, w, n_cells), (_, _, n_substeps, _, _) = sizes, how
+    most = max(w, n_in)
+    room = room_for_sums(address(space), 3 * w, most)
+    space[: most + room] = 0.0
+    adjoint = aligned(address(space) + (most + room))
+    apart = ((n_cells + 2) * w + (n_substeps + 1) * most + 1) * samples(adjoint)
+    x, panel = adjoint + panels * apart, record(adjoint, sizes, how)
+    return address(space), address(space) + most, adjoint, apart, x, panel
 
 
 @kernel
@@ -128,16 +142,7 @@ def pull_back(
     every = per_block // columns if columns > 0 else n_steps + 1
     per_group = n_steps // max(len(d_theta), 1)
     past, panels = streams(address(w), along, w.size), count(address(w), n)
-    (n_in, _, n_hidden, n_cells), n_substeps = sizes, how[2]
-    room = room_for_sums(address(w), 3 * n_hidden, max(n_in, n_hidden))
-    most = max(n_hidden, n_in)
-    space[: most + room] = 0.0
-    nothing, sums = address(space), address(space) + most
-    adjoint = aligned(sums + room)
-    apart = (n_cells + 2) * n_hidden + (n_substeps + 1) * most + 1
-    apart = apart * samples(adjoint)
-    x, panel = adjoint + panels * apart, record(adjoint, sizes, how)
-    read_inputs = adjoint + (n_cells + 1) * n_hidden * samples(x)
+    nothing, sums, adjoint, apart, x, panel = _rooms(space, panels, sizes, how)
     for after in range(n_steps):
         i = n_steps - 1 - after
         if after % per_block == 0:
@@ -146,19 +151,16 @@ def pull_back(
         if i % k == k - 1:
             known = points, inputs, theta, ends, i // k, k
             _again(*known, x, panel, n, start, sizes, how)
-        v, of = (
-            address(theta) + i % len(theta) * theta.shape[1],
-            x + i % k * panels * panel,
-        )
+        v, of = address(theta) + i % len(theta) * theta.shape[1], i % k * panels * panel
         wanted = columns > 0 or (after + 1) % per_block != 0, d_inputs.size > 0
         to = adjoint, apart, panels, nothing, sizes, how
-        step_back(v, of, panel, *to, *wanted)
+        step_back(v, x + of, panel, *to, *wanted)
         if d_inputs.size > 0:
-            _inputs_back(read_inputs, apart, d_inputs, i, start, n, sizes)
+            _inputs_back(adjoint, apart, d_inputs, i, start, n, sizes)
         if d_theta.size > 0:
-            d, fresh = i // per_group, (i + 1) % per_group == 0
-            at = address(d_theta) + d * d_theta.shape[1]
-            _gradients(of, panel, panels, at, fresh, sums, sizes, how)
+            at = address(d_theta) + i // per_group * d_theta.shape[1]
+            fresh = (i + 1) % per_group == 0
+            _gradients(x + of, panel, panels, at, fresh, sums, sizes, how)
         if forcing.size > 0:
             at = address(forcing) + (after * width * along_f + start)
             add_samples(at, along_f, n, adjoint, apart, width)

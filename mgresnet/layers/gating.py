@@ -40,6 +40,11 @@ class Gating(NamedTuple):
     halves: NDArray[np.int64]
     own: bool = False
 
+    @property
+    def n_stages(self) -> int:
+        """Products with a state."""
+        return len(self.halves)
+
     def layer(self, steps: Steps) -> float:
         """Length of what counts as a layer."""
         return steps.length if self.own else steps.h

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from mgresnet.arrays.checks import integer, truth
-from mgresnet.arrays.layout import Array, absent, whole_rows
+from mgresnet.arrays.layout import Array, absent, in_rows, whole_rows
 from mgresnet.arrays.memory import empty
 from mgresnet.kernels import gru, gru_back
 from mgresnet.kernels.cell_records import TILE, workspace
@@ -147,9 +147,9 @@ class GRU:
         return (0,)
 
     def prepare(self, steps: Steps) -> Steps:
-        """Refuse steps that explicit cells cannot compose."""
+        """Inputs row by row; steps that explicit cells cannot compose are refused."""
         check_gating(steps.scheme, self.implicit, steps.h)
-        return steps
+        return steps._replace(inputs=in_rows(steps.inputs))
 
     def march(
         self, steps: Steps, starts: Array, u: Array, forcing: Array, tape: Array

@@ -39,6 +39,11 @@ class Scheme(NamedTuple):
     b: Floats  # (n_stages,)
 
     @property
+    def n_stages(self) -> int:
+        """Evaluations of f."""
+        return len(self.b)
+
+    @property
     def shifts(self) -> Floats:
         """Where in the interval a stage belongs, from the middle of all, as part of it.
 

@@ -37,8 +37,8 @@ LONGEST = 128  # layers of an interval
 SHORTEST = 4
 UNEVEN = 1.05  # the most layers of a rank, over the mean
 MOST = 3  # iterations of a plan that nobody has asked for
-SMOOTH = ("third_order", "fourth_order", "two_stage", "mean")
-ROUGH = ("matched", "mean")
+SMOOTH = ("third_order", "fourth_order", "two_stage", "e2", "mean")
+ROUGH = ("e2", "matched", "mean")
 
 
 class Plan(NamedTuple):
@@ -263,8 +263,7 @@ def _has(layer: Any, name: str) -> bool:
 
 
 def _n_stages(layer: Any, name: str, m: int) -> int:
-    """Evaluations of a coarse step; one if it is no scheme."""
+    """Evaluations of a coarse step; one if it is a cell's."""
     if not _has(layer, name):
         return 1
-    scheme = layer.coarse(name).scheme(m)
-    return len(getattr(scheme, "b", "1"))
+    return int(getattr(layer.coarse(name).scheme(m), "n_stages", 1))

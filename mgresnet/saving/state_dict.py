@@ -1,8 +1,8 @@
 """Parameters by the names and in the shapes that a torch module has for them.
 
 The module has ``opening`` and ``head``, each a torch.nn.Linear, and a ModuleList
-``layers`` with one for each layer, or only ``layer`` where all share it.  A chain is a
-torch.nn.Sequential of such modules.
+``layers`` with one for each layer, or only ``layer`` where all share it; that of a
+`GRU` is a torch.nn.GRU.  A chain is a torch.nn.Sequential of such modules.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from mgresnet.arrays.checks import floats, provides
 from mgresnet.arrays.layout import Array
 from mgresnet.chain import Chain
 from mgresnet.control import Free, Shared
-from mgresnet.layers import Dense, Linear
+from mgresnet.layers import GRU, Dense, Linear
 from mgresnet.network import Network, Params
 from mgresnet.saving.whole import prefixes, whole
 
@@ -34,7 +34,8 @@ def state_dict(net: Network | Chain, params: Any) -> dict[str, Array]:
     -------
     dict of ndarray
         Of a `Linear` a weight (n_outputs, n_inputs) and a bias (n_outputs,), which a
-        scalar bias fills; of other layers and maps the row of ``params`` (n_params,).
+        scalar bias fills; of a `GRU` what torch.nn.GRU has; of other layers and maps
+        the row of ``params`` (n_params,).
         Of a spline it is the layers' values.
     """
     arrays = {}
@@ -111,6 +112,9 @@ def _linear(part: Any) -> Linear | None:
 
 def _entries(part: Any, row: Array) -> dict[str, Array]:
     """Arrays of a layer or map, by the last part of their names."""
+    if isinstance(part, GRU):
+        names = (name for name, _ in part.parts)
+        return {n: x[0] for n, x in zip(names, part.unpack(row[None]), strict=True)}
     affine = _linear(part)
     if affine is None:
         return {"params": row} if part.n_params else {}
@@ -122,6 +126,10 @@ def _entries(part: Any, row: Array) -> dict[str, Array]:
 
 def _row(name: str, part: Any, arrays: Mapping[str, Array]) -> Array:
     """Inverse of `_entries`: the flat parameters of a layer or map."""
+    if isinstance(part, GRU):
+        values = (arrays[f"{name}.{key}"][None] for key, _ in part.parts)
+        row: Array = part.pack(*values)[0]
+        return row
     affine = _linear(part)
     if affine is None:
         return arrays.get(f"{name}.params", np.zeros(0, _dtype(arrays)))

@@ -33,7 +33,7 @@ def measure(case: Case, request: Request) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def _problem(seed: int, request: Request) -> Problem:
     """Sequences and features of a seed."""
-    n = (60, 30) if request.quick else (1000, 400)
+    n = (24, 12) if request.quick else (1000, 400)
     sizes: dict[str, Any] = {"n_train": n[0], "n_validation": n[1]}
     sizes |= {"data_dir": request.data_dir, "dtype": np.float32}
     return with_frame_features(load_problem("moving-images", seed=seed, **sizes), seed)

@@ -25,6 +25,7 @@ QUESTIONS = {
     "image_speed": "images.speed",
     "image_solvers": "images.solvers",
     "gru_speed": "sequences.speed",
+    "gru_operators": "sequences.operators",
     "peers": "kernels.mgrit_iteration",
     "memory": "memory.storage",
     "memory_ranks": "memory.ranks",

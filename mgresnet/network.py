@@ -61,7 +61,7 @@ class Network:
 
     Parameters
     ----------
-    layer : Dense, Explicit or Stepwise
+    layer : Dense, Conv2d, GRU, Explicit or Stepwise
         The residual function or step, repeated in every layer.
     depth : int
         Number of residual layers N.

@@ -147,6 +147,22 @@ def test_solves_with_tails_and_levels_become_exact(name, operator, depth, coarse
         np.testing.assert_allclose(found.states, exact.states, rtol=0, atol=1e-11)
 
 
+@each_operator
+@pytest.mark.parametrize("size", [1e3, -1e3])
+def test_adjoints_are_finite_where_gates_are_open_or_closed(operator, size):
+    """Also for m = 4, where e2 takes a half step and the root of 1 - s is 0."""
+    layer = mg.GRU(2, 5, implicit=False)
+    steps, u, w = coarse_steps(layer, operator, 4)
+    theta = np.array(steps.theta)
+    bias = layer.unpack(theta[:, 0])[2]
+    bias[:, 5:10] = size
+    steps = steps._replace(theta=theta, h=1.0)
+    found = step_back(layer, steps, u, w)
+    assert np.isfinite(found).all()
+    if size > 0:  # nothing of a state is let go
+        np.testing.assert_array_equal(found, w)
+
+
 def test_explicit_injection_blows_up_and_composed_gates_do_not():
     layer = mg.GRU(2, 8, implicit=False)
     net = mg.Network(layer, 128, 128.0, control=mg.Shared())

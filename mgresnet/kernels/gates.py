@@ -123,6 +123,15 @@ def _close(x, n_in, p, w):
 
 
 @inlined
+def _count(halves, s, n_substeps):
+    """Substeps of a stage but for those of no length at its end."""
+    n = 1
+    while n < n_substeps and halves[s * n_substeps + n] > 0:
+        n += 1
+    return n
+
+
+@inlined
 def step(v, x, panel, panels, sizes, how):
     """Fill the records x of a step, from its inputs and states on."""
     n_in, masked, w, n_cells = sizes
@@ -141,11 +150,12 @@ def step(v, x, panel, panels, sizes, how):
                 mask = x + i * (n_in + 1) * row
                 for k in range(panels):
                     _close(mask + k * panel, n_in, p + (w * row + k * panel), w)
+        of = h
         for s in range(n_stages):
-            q, of = cell + (at_q + 3 * s * w) * row, h + s * n_substeps * w * row
+            q, n = cell + (at_q + 3 * s * w) * row, _count(halves, s, n_substeps)
             to = q, panel, panels, False, hidden
             product(hidden, square, b_q, 3 * w, w, of, panel, *to)
-            for i in range(n_substeps):
+            for i in range(n):
                 k = s * n_substeps + i
                 before, after = h + (k if i > 0 else 0) * w * row, h + (k + 1) * w * row
                 p, gates = cell + 3 * i * w * row, cell + (at_gates + 3 * k * w) * row
@@ -153,6 +163,7 @@ def step(v, x, panel, panels, sizes, how):
                 for m in range(0, panels * panel, panel):
                     known = p + m, q + m, before + m
                     _gates(*known, gates + m, after + m, substep, w)
+            of = h + (s * n_substeps + n) * w * row
         read, every = h + (1 + (n_stages - 1) * n_substeps) * w * row, w
         cell = cell + size * row
 
@@ -175,13 +186,13 @@ def step_back(v, x, panel, adjoint, along, panels, nothing, sizes, how, wanted, 
         h, g = cell + at_h * row, adjoint + c * w * row
         for s in range(n_stages - 1, -1, -1):
             last, q = s == n_stages - 1, cell + (at_q + 3 * s * w) * row
-            here = g if last else inner
+            here, n = g if last else inner, _count(halves, s, n_substeps)
             d_q = q if n_substeps == 1 else cell + at_d * row
-            for i in range(n_substeps - 1, -1, -1):
+            for i in range(n - 1, -1, -1):
                 k = s * n_substeps + i
                 gates = cell + (at_gates + 3 * k * w) * row
                 before = h + (k if i > 0 else 0) * w * row
-                d_p, more_q = cell + 3 * i * w * row, i < n_substeps - 1
+                d_p, more_q = cell + 3 * i * w * row, i < n - 1
                 substep, more = (length, halves[k], implicit), above + i * w * row
                 for r in range(panels):
                     m, of = r * panel, here + r * along

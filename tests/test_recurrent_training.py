@@ -10,6 +10,7 @@ from test_moving_images import write
 
 import mgresnet as mg
 from mgresnet.__main__ import main
+from mgresnet.data import load_own
 from mgresnet.learning.frames import frame_network, with_frame_features
 from mgresnet.studies import recurrent
 
@@ -71,6 +72,31 @@ def test_sequences_of_different_lengths_keep_what_they_have_read(tmp_path, capsy
     assert "--depth 8, but the sequences of own have 5 steps" in capsys.readouterr().err
     assert main(["train", "--data", str(path), "--targets", "y"]) == 2
     assert "of sequences --data FILE.npz" in capsys.readouterr().err
+
+
+def test_saved_runs_of_sequences_predict_and_go_on(tmp_path, capsys):
+    path, out = tmp_path / "own.npz", tmp_path / "run"
+    write(path)
+    small = [*SMALL, "--checkpoint-every", "1"]
+    given = ["train", "--data", str(path), *small, "--epochs", "3"]
+    assert main([*given, "--output", str(out)]) == 0
+    net, params = mg.load(out / "network.npz")
+    lines = losses(out)
+    problem = load_own(path)
+    inputs, labels = problem.validation
+    np.savez(tmp_path / "x.npz", inputs=inputs)
+    np.savez(tmp_path / "y.npz", targets=labels[:, None])
+    files = [str(tmp_path / name) for name in ("x.npz", "y.npz", "out.npz")]
+    capsys.readouterr()
+    how = ["--targets", files[1], "--output", files[2]]
+    assert main(["predict", str(out), files[0], *how]) == 0
+    found = mg.evaluate(net, params, inputs, labels, objective=mg.SoftmaxCrossEntropy())
+    assert f"accuracy {found.score:.4f} on" in capsys.readouterr().out
+    with np.load(files[2]) as written:
+        outputs = mg.predict(net, params, inputs)
+        np.testing.assert_array_equal(written["outputs"], outputs)
+    assert main(["resume", str(out), "--step", "5"]) == 0
+    assert losses(out) == lines
 
 
 def test_features_are_those_of_single_frames():

@@ -18,6 +18,7 @@ from mgresnet.data import Batch as Batch
 from mgresnet.data import augmented as augmented
 from mgresnet.data import batches as batches
 from mgresnet.data import load_problem as load_problem
+from mgresnet.data import padded as padded
 from mgresnet.kernels.threads import set_threads as set_threads
 from mgresnet.layers import GRU as GRU
 from mgresnet.layers import Conv2d as Conv2d
@@ -38,6 +39,7 @@ from mgresnet.learning.checkpoint import save_checkpoint as save_checkpoint
 from mgresnet.learning.evaluation import Evaluation as Evaluation
 from mgresnet.learning.evaluation import evaluate as evaluate
 from mgresnet.learning.evaluation import predict as predict
+from mgresnet.learning.frames import frame_features as frame_features
 from mgresnet.learning.hybrid import hybrid as hybrid
 from mgresnet.learning.ladder import Plan as Plan
 from mgresnet.learning.ladder import default_options as default_options
@@ -95,6 +97,7 @@ from mgresnet.solve.combined import Combined as Combined
 from mgresnet.solve.combined import Term as Term
 from mgresnet.solve.combined import Weighted as Weighted
 from mgresnet.solve.contract import check_objective as check_objective
+from mgresnet.solve.every_step import EveryStep as EveryStep
 from mgresnet.solve.from_solutions import input_gradient as input_gradient
 from mgresnet.solve.from_solutions import parameter_gradient as parameter_gradient
 from mgresnet.solve.gradient import Info as Info

@@ -51,6 +51,11 @@ class Chain:
                     f"network {i} of {len(self.networks)} has a head; only the last "
                     "one may, the others hand on their last state"
                 )
+            if a.read != "last":
+                raise ValueError(
+                    f"network {i} of {len(self.networks)} reads {a.read!r} state; only "
+                    'the last one may, the others hand on their last state: read="last"'
+                )
             if made != taken or b.layer.input_shape is not None:
                 raise ValueError(
                     f"network {i} hands on {made} features, network {i + 1} takes "

@@ -10,12 +10,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.arrays.checks import FLOATS, floats, integer, members, provides, real
+from mgresnet.arrays.checks import (
+    FLOATS,
+    choose,
+    floats,
+    integer,
+    members,
+    provides,
+    real,
+)
 from mgresnet.arrays.layout import Array
 from mgresnet.control import BSpline, Control, Free
 from mgresnet.layers.protocol import Layer, Map
 
 FREE = Free()
+READS = ("last", "every")
 
 # Parts of a network: what is asked of them, and an example.
 PIECES = (
@@ -66,6 +75,9 @@ class Network:
     control : Free, Shared or BSpline, optional
         How the parameters of the layers are made: every layer has its own (the
         default), all have the same, or they are values of a spline over depth.
+    read : {"last", "every"}
+        What the head makes outputs of: the last state, (batch, n_outputs), or the state
+        behind every layer, (batch, depth, n_outputs).
 
     Examples
     --------
@@ -80,8 +92,10 @@ class Network:
     opening: Map | None = None
     head: Map | None = None
     control: Control = FREE
+    read: str = "last"
 
     def __post_init__(self) -> None:
+        choose("read", self.read, READS)
         if getattr(self, "control", None) is None:  # as it was once written
             object.__setattr__(self, "control", FREE)
         for name, needed, example in PIECES:
@@ -228,22 +242,25 @@ class Network:
         d_theta, d_inputs = self.opening.pull_back(theta, flat, rows)
         return d_theta, d_inputs.reshape(inputs.shape)
 
-    def close(self, params: Params, last: Array) -> Array:
-        """Outputs (batch, n_outputs) from the last state (batch, *state_shape)."""
-        flat = last.reshape(len(last), -1)
-        if self.head is None:
-            return flat
-        return _applied("head", self.head, params.head, flat)
+    def close(self, params: Params, states: Array) -> Array:
+        """Outputs (.., n_outputs) from the states read, (.., *state_shape)."""
+        rows = states.reshape(-1, math.prod(self.layer.state_shape))
+        if self.head is not None:
+            rows = _applied("head", self.head, params.head, rows)
+        leading = states.shape[: states.ndim - len(self.layer.state_shape)]
+        outputs: Array = rows.reshape(*leading, -1)
+        return outputs
 
     def close_back(
-        self, params: Params, last: Array, seed: Array
+        self, params: Params, states: Array, seed: Array
     ) -> tuple[Array | None, Array]:
-        """Gradients for the head, None if there is none, and for the last state."""
+        """Gradients for the head, None if there is none, and for the states read."""
         if self.head is None:
-            return None, seed.reshape(last.shape)
-        flat = last.reshape(len(last), -1)
-        d_theta, d_last = self.head.pull_back(owned("head", params.head), flat, seed)
-        return d_theta, d_last.reshape(last.shape)
+            return None, seed.reshape(states.shape)
+        rows = states.reshape(-1, math.prod(self.layer.state_shape))
+        theta, seeds = owned("head", params.head), seed.reshape(len(rows), -1)
+        d_theta, d_rows = self.head.pull_back(theta, rows, seeds)
+        return d_theta, d_rows.reshape(states.shape)
 
 
 def _own_map(name: str, part: Map | None, theta: Any, body: Array) -> Array | None:

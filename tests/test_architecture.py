@@ -24,19 +24,19 @@ ABOUT_WORLD = {"__main__.py", "parallel/mpi.py"}
 
 PUBLIC = """
     BSpline Batch BiasBudget BinaryCrossEntropy Chain Combined Conv2d Convolve Dense
-    Evaluation Explicit FirstOrder Free GRU GradientError Huber Info LeastSquares Linear
-    MGRITOptions Machine Network Params Plan Pool PooledLinear Prediction
+    Evaluation EveryStep Explicit FirstOrder Free GRU GradientError Huber Info
+    LeastSquares Linear MGRITOptions Machine Network Params Plan Pool PooledLinear
+    Prediction
     ProcessGrid Record Regularisation SerialComm Shared SoftmaxCrossEntropy Solution
     Status Stepwise Term TimeComm TrainState Transform VirtualTimeComm Weighted
     Widen
     accurate adam adamw add_decayed_weights apply_updates augmented
     augmented_lagrangian batches bias_budget chain check_layer check_objective
-    clip_by_global_norm constant
-    cosine default_options estimate_gradient_error evaluate from_state_dict
-    global_norm hybrid input_gradient inverse joined layer_parallel lbfgs load
-    load_checkpoint load_problem local_slab nested_iteration noise one_shot
-    over_data parameter_gradient penalty predict predict_convergence refine
-    release_memory
+    clip_by_global_norm constant cosine default_options estimate_gradient_error
+    evaluate frame_features from_state_dict global_norm hybrid input_gradient
+    inverse joined layer_parallel lbfgs load load_checkpoint load_problem local_slab
+    nested_iteration noise one_shot over_data padded parameter_gradient penalty
+    predict predict_convergence refine release_memory
     resnet save save_checkpoint scale_by_adam scale_by_learning_rate set_threads sgd
     solve_adjoint solve_forward space state_dict step_decay trace train
     value_and_gradient warm_up weights_only whole_params wide_resnet

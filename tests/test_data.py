@@ -219,7 +219,8 @@ def test_numbers_must_be_integers():
 
 
 def test_every_problem_has_its_name():
-    names = (*SHIPPED, "mnist", "cifar-10", "cifar-100", *MEASURED)
+    read = "mnist", "cifar-10", "cifar-100", "moving-images", "hapt", "uci-har"
+    names = (*SHIPPED, *read, *MEASURED)
     assert tuple(PROBLEMS) == names
 
 

@@ -79,6 +79,15 @@ def configuration(
 
 
 SPLINE = mg.BSpline(4)
+
+
+def of_sequences(config):
+    """The same of a recurrent network."""
+    layer, head, depth = mg.GRU(2, WIDTH), mg.Linear(WIDTH, 2), config.net.depth
+    net = mg.Network(layer, depth, float(depth), head=head, control=mg.Shared())
+    return replace(config, net=net)
+
+
 CONFIGURATIONS = {
     "two levels": configuration(24, (4,)),
     "remainder": configuration(27, (4,), 2),
@@ -100,6 +109,10 @@ CONFIGURATIONS = {
         configuration(24, (4,)), forward=mg.MGRITOptions.serial((4,))
     ),
     "one level": configuration(24, ()),
+    "sequences": of_sequences(configuration(24, (4,), coarse_operator="e2")),
+    "sequences, three levels": of_sequences(
+        configuration(44, (4, 2), 2, coarse_operator="injection", keep="c-points")
+    ),
 }
 
 
@@ -112,8 +125,9 @@ def done_by(comm, config):
         run()
 
     net = replace(net, layer=Observed(net.layer, act))
-    n = net.opening.n_inputs if net.opening else WIDTH
-    inputs, targets = rng.normal(size=(BATCH, n)), np.ones((BATCH, net.n_outputs))
+    steps = (net.depth,) if net.layer.input_shape else ()
+    inputs = rng.normal(size=(BATCH, *steps, *net.input_shape))
+    targets = np.ones((BATCH, net.n_outputs))
     how = {"forward": config.forward, "adjoint": config.adjoint, "comm": comm}
     how |= {"keep": config.keep, "objective": mg.LeastSquares()}
     params, sgd = net.init(), mg.sgd(1e-3)

@@ -16,7 +16,7 @@ from mgresnet.studies.statistics import estimate, paired
 from mgresnet.studies.study import Request, Study
 from mgresnet.studies.work import on_grid, sweeps, work_units
 
-WITHOUT_DATA = [name for name in STUDIES if name != "golden-peaks"]
+WITHOUT_DATA = [name for name in STUDIES if name not in ("golden-peaks", "har")]
 
 
 @pytest.mark.parametrize("name", WITHOUT_DATA)
@@ -93,6 +93,7 @@ def test_a_stopped_command_says_how_to_go_on(tmp_path, capsys, monkeypatch):
         (["noise", "--data-dir", "/no/such"], "/no/such: there is no such folder"),
         (["noise", "--output", __file__], "is a file, needed a folder"),
         (["golden-peaks"], "give --data-dir FOLDER"),
+        (["har"], "HAPT or UCI HAR, which are not shipped; give --data-dir FOLDER"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, capsys):

@@ -34,8 +34,8 @@ from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.parallel.agree import agreement
 from mgresnet.solve.ahead import between
-from mgresnet.solve.gradient import close
-from mgresnet.solve.objectives import Objective, check_targets
+from mgresnet.solve.objectives import Objective
+from mgresnet.solve.reading import check_goal, close, refuse_every
 from mgresnet.solve.slab import Slab
 from mgresnet.solve.solution import Solution, check_solutions
 from mgresnet.solve.stages import (
@@ -105,7 +105,7 @@ def estimate_gradient_error(
         for slab, own, (u, w) in zip(slabs, owned, solutions, strict=True):
             check_solutions(u, w, slab.net, own, slab.layers)
         n_samples = per_stage(net, forward)[0].states.shape[1]
-        check_targets(objective, net.n_outputs, targets, n_samples)
+        check_goal(net, objective, targets, n_samples)
     return estimate(net, owned, forward, adjoint, targets, objective, both, comm)
 
 
@@ -123,6 +123,7 @@ def estimate(
     """Result of `estimate_gradient_error`, from what was checked."""
     if forward.final_residual == 0.0 and adjoint.final_residual == 0.0:
         return GradientError(0.0, 0.0, 0.0)
+    refuse_every(net, "errors of gradients are estimated")
     slabs, backs = (slabs_of(net, o, comm) for o in options)
     ways = per_stage(net, forward), per_stage(net, adjoint)
     there: list[Corrected] = []
@@ -133,6 +134,7 @@ def estimate(
         for end in (forward.final, there[-1].last)
     ]
     (_, d_head_now, seed_now), (_, d_head, seed) = far
+    seed_now, seed = (samples_last(s, s.ndim - 1) for s in (seed_now, seed))
     at_far = None if d_head is None else d_head - d_head_now
     nothing = None if d_head is None else np.zeros_like(d_head)
     d_both = _changes(there, True, seed, at_far)

@@ -22,7 +22,20 @@ SCHEDULES = {
     "cosine": schedules.cosine,
     "inverse": lambda rate, n_steps: schedules.inverse(rate, max(1, n_steps // 10)),
 }
-IMAGES = {"width": 32, "final_time": 2.0, "epochs": 25, "learning_rate": 0.002}
-CURVES = {"width": 8, "final_time": 5.0, "epochs": 60, "learning_rate": 0.01}
+IMAGES = {
+    "depth": 256,
+    "width": 32,
+    "final_time": 2.0,
+    "epochs": 25,
+    "learning_rate": 0.002,
+}
+CURVES = {
+    "depth": 256,
+    "width": 8,
+    "final_time": 5.0,
+    "epochs": 60,
+    "learning_rate": 0.01,
+}
+SEQUENCES = {"width": 32, "epochs": 10, "learning_rate": 0.005}
 PICTURES = ("shapes", "fashion-mnist", "mnist", "cifar-10", "cifar-100")
 PRESETS = {name: IMAGES if name in PICTURES else CURVES for name in PROBLEMS}

@@ -41,10 +41,13 @@ def start(setup: Setup, comm: TimeComm) -> None:
     n_train, n_validation = len(problem.train.inputs), len(problem.validation.inputs)
     say(comm, f"problem   {problem.name}: {problem.source}")
     say(comm, f"          {n_train} training and {n_validation} validation samples")
+    layers = f"{net.depth} layers of width {a.width}, {a.activation}"
+    if problem.steps is not None:
+        layers = f"{net.depth} steps of {net.layer}"
     say(
         comm,
-        f"network   {net.depth} layers of width {a.width}, {a.activation}, "
-        f"T = {net.final_time:g}, {net.n_params} parameters, {a.dtype}",
+        f"network   {layers}, T = {net.final_time:g}, {net.n_params} parameters, "
+        f"{a.dtype}",
     )
     say(
         comm,

@@ -1,21 +1,26 @@
 """Options of ``mgresnet train``, and the checked objects they stand for."""
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mgresnet.arrays.checks import integer
 from mgresnet.arrays.trees import tree_map
-from mgresnet.commands.choices import CURVES, OPENINGS, OPTIMISERS, PRESETS, SCHEDULES
+from mgresnet.commands.choices import OPTIMISERS, SCHEDULES
 from mgresnet.commands.folder import CONFIG, claim
-from mgresnet.control import BSpline, Free
+from mgresnet.commands.networks import (
+    add_network,
+    build_network,
+    choose,
+    coarse_operator,
+    preset,
+)
 from mgresnet.data import PROBLEMS, Batch, Problem, batches, load_own, load_problem
-from mgresnet.kernels.activations import ACTIVATIONS
 from mgresnet.kernels.threads import set_threads
-from mgresnet.layers import Dense, Linear
 from mgresnet.layers.coarse import COARSE_OPERATORS
+from mgresnet.learning.frames import with_frame_features
 from mgresnet.learning.ladder import default_options
 from mgresnet.learning.transforms import Transform, chain, clip_by_global_norm
 from mgresnet.mgrit.options import INITIAL_GUESSES, MGRITOptions
@@ -74,18 +79,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     add = parser.add_argument
     add("problem", metavar="PROBLEM", nargs="?", help=", ".join(PROBLEMS))
-    add("--data", metavar="FILE", help="table of your own, in place of PROBLEM")
+    add("--data", metavar="FILE", help="table or .npz of sequences, not PROBLEM")
     add("--targets", metavar="COLUMNS", help="of --data, as price or x,y")
     add("--data-dir", metavar="DIR", help="folder of the original files")
     add("--n-train", type=int, help="training samples; preset")
     add("--n-validation", type=int, help="validation samples, likewise")
-    add("--depth", type=int, default=256, help="number of residual layers")
-    add("--width", type=int, help="features of a layer; None is the problem's preset")
-    add("--final-time", type=float, help="T; the step is T / depth; preset")
-    add("--activation", default="tanh", help=", ".join(ACTIVATIONS))
-    add("--opening", default="linear", help=", ".join(OPENINGS))
-    add("--control", type=int, metavar="K", help="weights from a B-spline of K values")
-    add("--smooth", type=int, metavar="K", help="first weights from such a B-spline")
+    add_network(parser)
     add("--dtype", default="float64", help="float64 or float32")
     add("--coarsening", type=factors, help="factors, as 16 or 4,4; 16 or by the error")
     add("--relaxations", type=factors, default=(0,), help="FC-sweeps, one or per level")
@@ -138,11 +137,9 @@ def build(a: argparse.Namespace, comm: TimeComm) -> Setup:
     """Objects that the arguments stand for."""
     layer = layer_ranks(comm.size, a.data_ranks)
     grid = ProcessGrid.split(comm, layer=layer, data=a.data_ranks)
-    for name, value in PRESETS.get(a.problem, CURVES).items():
-        if getattr(a, name) is None:
-            setattr(a, name, value)
     check_numbers(a)
     problem = build_problem(a)
+    preset(a, problem)
     stream = batches(problem.train, a.batch_size, a.epochs, a.seed)
     check_shards(len(problem.train.inputs), a.batch_size, a.data_ranks)
     net = build_network(a, problem)
@@ -215,16 +212,18 @@ def build_problem(a: argparse.Namespace) -> Problem:
     """Samples to learn from, and to judge by."""
     sizes = {"n_train": a.n_train, "n_validation": a.n_validation}
     how: dict[str, Any] = sizes | {"seed": a.seed, "dtype": a.dtype}
-    if (a.problem is None) == (a.data is None) or (a.data is None) != (
-        a.targets is None
-    ):
+    table = a.data is not None and not a.data.endswith(".npz")
+    if (a.problem is None) == (a.data is None) or table != (a.targets is not None):
         raise ValueError(
             f"problem is {a.problem}, --data is {a.data}, --targets is {a.targets}; "
-            "needed PROBLEM by name, or --data FILE --targets COLUMN"
+            "needed PROBLEM by name, or --data FILE --targets COLUMN; of sequences "
+            "--data FILE.npz"
         )
     if a.data is not None:
-        return load_own(a.data, a.targets.split(","), **how)
-    return load_problem(a.problem, data_dir=a.data_dir, **how)
+        return load_own(a.data, a.targets.split(",") if table else (), **how)
+    problem = load_problem(a.problem, data_dir=a.data_dir, **how)
+    moving = problem.steps is not None and problem.image_shape is not None
+    return with_frame_features(problem, a.seed) if moving else problem
 
 
 def check_shards(n_samples: int, batch_size: int, data_ranks: int) -> None:
@@ -236,19 +235,6 @@ def check_shards(n_samples: int, batch_size: int, data_ranks: int) -> None:
             f"sample(s); needed one for each data rank, choose another --batch-size or "
             f"at most {smallest} data rank(s)"
         )
-
-
-def build_network(a: argparse.Namespace, problem: Problem) -> Network:
-    """Opening, dense layers and a linear head."""
-    opening = choose("opening", a.opening, OPENINGS)
-    return Network(
-        Dense(a.width, a.activation),
-        a.depth,
-        a.final_time,
-        opening=opening(problem.n_features, a.width, a.activation),
-        head=Linear(a.width, problem.n_outputs),
-        control=Free() if a.control is None else BSpline(a.control),
-    )
 
 
 def chooses_plans(a: argparse.Namespace) -> bool:
@@ -273,7 +259,7 @@ def build_options(a: argparse.Namespace, net: Network, iterations: int) -> MGRIT
         cycle=a.cycle,
         max_iterations=iterations,
         tolerance=a.tolerance if a.gradient_tolerance is None else 0.0,
-        coarse_operator=a.coarse_operator or "matched",
+        coarse_operator=coarse_operator(a, net),
         initial_guess=a.initial_guess,
     )
 
@@ -286,10 +272,3 @@ def build_optimiser(a: argparse.Namespace, n_samples: int) -> Transform:
     if a.clip is None:
         return optimiser
     return chain(clip_by_global_norm(a.clip), optimiser)
-
-
-def choose(name: str, key: str, table: Mapping[str, Any]) -> Any:
-    """Entry of a table; an unknown key names those there are."""
-    if key not in table:
-        raise ValueError(f"unknown {name} {key!r}; choose from {', '.join(table)}")
-    return table[key]

@@ -12,9 +12,10 @@ from tqdm import tqdm
 
 from mgresnet.arrays.checks import integer
 from mgresnet.arrays.files import replacing
+from mgresnet.commands.networks import choose
 from mgresnet.commands.report import say
 from mgresnet.commands.saved import alone
-from mgresnet.commands.setup import choose, factors
+from mgresnet.commands.setup import factors
 from mgresnet.commands.stopping import ASIDE
 from mgresnet.parallel import TimeComm
 from mgresnet.studies.carrying_out import carry_out, read_rows

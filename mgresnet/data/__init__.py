@@ -17,3 +17,4 @@ from mgresnet.data.problems import load_own as load_own
 from mgresnet.data.problems import load_problem as load_problem
 from mgresnet.data.records import Problem as Problem
 from mgresnet.data.records import Split as Split
+from mgresnet.data.sequences import padded as padded

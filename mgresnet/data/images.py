@@ -14,6 +14,7 @@ document recognition, Proc. IEEE 86 (1998).
 
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +125,7 @@ def _read_pair(
 
 
 def chosen(
-    request: Request, field: str, labels: NDArray[np.uint8], folder: Traversable
+    request: Request, field: str, labels: NDArray[Any], folder: Traversable
 ) -> NDArray[np.intp]:
     """Return the positions of the samples asked for, balanced, in seeded order."""
     part, asked = (
@@ -140,9 +141,7 @@ def chosen(
     return _balanced_order(labels, request.generator(part))[:asked]
 
 
-def _balanced_order(
-    labels: NDArray[np.uint8], rng: np.random.Generator
-) -> NDArray[np.intp]:
+def _balanced_order(labels: NDArray[Any], rng: np.random.Generator) -> NDArray[np.intp]:
     """Order all samples so that every beginning is balanced as far as possible.
 
     Shuffle, number the samples of each class 0, 1, .. in that order, and sort by

@@ -128,6 +128,12 @@ def scaled(values: Floats, train: Rows) -> tuple[Floats, Floats]:
 
     A column that does not vary is zero.
     """
-    spread = values[train].std(axis=0)
-    spread = np.where(spread > 0.0, spread, 1.0)
-    return (values - values[train].mean(axis=0)) / spread, spread
+    mean, spread = scale_of(values[train])
+    return (values - mean) / spread, spread
+
+
+def scale_of(values: Floats) -> tuple[Floats, Floats]:
+    """Means of columns and their standard deviations, 1 where these are zero."""
+    spread = values.std(axis=0, dtype=np.float64)
+    mean = values.mean(axis=0, dtype=np.float64)
+    return mean, np.where(spread > 0.0, spread, 1.0)

@@ -16,12 +16,16 @@ from numpy.typing import DTypeLike
 
 from mgresnet.arrays.checks import integer
 from mgresnet.data.cifar import load_cifar10, load_cifar100
+from mgresnet.data.hapt import load_hapt
 from mgresnet.data.images import load_fashion_mnist, load_mnist
 from mgresnet.data.measured import MEASUREMENTS, load_measurements, load_table
+from mgresnet.data.moving import load_moving_images
+from mgresnet.data.own_sequences import load_sequences
 from mgresnet.data.records import Loader, Problem, Request
 from mgresnet.data.shapes import load_shapes
 from mgresnet.data.spectra import SCENES, load_scene
 from mgresnet.data.synthetic import load_peaks, load_peaks_regression, load_sine
+from mgresnet.data.uci_har import load_uci_har
 
 PROBLEMS: dict[str, Loader] = {
     "peaks": load_peaks,
@@ -32,6 +36,9 @@ PROBLEMS: dict[str, Loader] = {
     "mnist": load_mnist,
     "cifar-10": load_cifar10,
     "cifar-100": load_cifar100,
+    "moving-images": load_moving_images,
+    "hapt": load_hapt,
+    "uci-har": load_uci_har,
     **{name: partial(load_measurements, name) for name in MEASUREMENTS},
     **{name: partial(load_scene, name) for name in SCENES},
 }
@@ -65,7 +72,7 @@ def load_problem(
     Returns
     -------
     Problem
-        With inputs (n, n_features).
+        With inputs (n, n_features), or (n, steps, n_features) if these are sequences.
 
     Raises
     ------
@@ -85,7 +92,7 @@ def load_problem(
 
 def load_own(
     path: str | os.PathLike[str],
-    targets: Sequence[str],
+    targets: Sequence[str] = (),
     *,
     n_train: int | None = None,
     n_validation: int | None = None,
@@ -97,10 +104,11 @@ def load_own(
     Parameters
     ----------
     path : str or path
-        Separated by commas, semicolons, tabs or spaces, perhaps with names on top.
+        Separated by commas, semicolons, tabs or spaces, perhaps with names on top.  Of
+        sequences a file of `numpy.savez`; see `mgresnet.data.own_sequences`.
     targets : sequence of str
         Columns to be learned, by name, or without names by number from 0; all others
-        are inputs.
+        are inputs.  None of sequences, whose file has them.
     n_train, n_validation, seed, dtype
         As in `load_problem`.
 
@@ -112,6 +120,13 @@ def load_own(
     if isinstance(targets, str) or not all(isinstance(name, str) for name in targets):
         raise TypeError(f"targets is {targets!r}, needed names, such as ['price']")
     request = _request(n_train, n_validation, seed, None, dtype)
+    if Path(path).suffix == ".npz":
+        if targets:
+            raise ValueError(
+                f"targets are {[*targets]}, but {path} has an array of them; leave "
+                "them out"
+            )
+        return load_sequences(Path(path), request)
     return load_table(Path(path), [*targets], request)
 
 

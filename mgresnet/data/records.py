@@ -25,8 +25,8 @@ class Split(NamedTuple):
 
     Parameters
     ----------
-    inputs : array (n, n_features)
-        Features, one sample per row.
+    inputs : array (n, n_features), or (n, steps, n_features)
+        Features, one sample per row; or one sequence.
     targets : array (n,) of int64, or (n, n_outputs) of floats
         Class numbers for classification, values for regression.
     """
@@ -56,7 +56,9 @@ class Problem:
     units : tuple of float, optional
         What 1 in each column of scaled targets is in those measured.
     image_shape : tuple of int, optional
-        Channels, height and width, where rows of inputs are images.
+        Channels, height and width, where rows of inputs, or steps, are images.
+    masked : bool
+        Whether the last feature of a step says if it counts.
 
     Raises
     ------
@@ -73,6 +75,7 @@ class Problem:
     class_names: tuple[str, ...] | None = field(default=None, repr=False)
     units: tuple[float, ...] | None = field(default=None, repr=False)
     image_shape: tuple[int, int, int] | None = field(default=None, repr=False)
+    masked: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check that both splits have the promised shapes and labels."""
@@ -87,19 +90,27 @@ class Problem:
                 f"{self.n_outputs} classes; give one name per class, or None"
             )
         for part, split in (("train", self.train), ("validation", self.validation)):
-            fault = _fault(split, self.kind, self.n_features, self.n_outputs)
+            shape = self.train.inputs.shape[1:]
+            fault = _fault(split, self.kind, shape, self.n_outputs)
             if fault is not None:
                 raise ValueError(f"problem {self.name!r}, {part} split: {fault}")
 
     @property
     def n_features(self) -> int:
-        """Width of one input row."""
+        """Width of one input row, or of one step of a sequence."""
         return int(self.train.inputs.shape[-1])
+
+    @property
+    def steps(self) -> int | None:
+        """Length of every sequence; None where samples are rows."""
+        shape = self.train.inputs.shape
+        return int(shape[1]) if len(shape) == 3 else None
 
     def __str__(self) -> str:
         """Return kind and sizes on one line."""
+        steps = "" if self.steps is None else f"{self.steps} steps of "
         return (
-            f"{self.name}: {self.kind}, {self.n_features} -> {self.n_outputs}, "
+            f"{self.name}: {self.kind}, {steps}{self.n_features} -> {self.n_outputs}, "
             f"{len(self.train.inputs)} training and "
             f"{len(self.validation.inputs)} validation samples"
         )
@@ -126,13 +137,16 @@ class Request(NamedTuple):
 Loader = Callable[[Request], Problem]
 
 
-def _fault(split: Split, kind: str, n_features: int, n_outputs: int) -> str | None:
+def _fault(
+    split: Split, kind: str, sample: tuple[int, ...], n_outputs: int
+) -> str | None:
     """Say what is wrong with a split, or None."""
     inputs, targets = split
-    if inputs.ndim != 2 or inputs.shape[1] != n_features:
+    if len(sample) not in (1, 2) or inputs.shape[1:] != sample:
+        needed = f"(n, {', '.join(map(str, sample[-2:]))})"
         return (
-            f"inputs have shape {inputs.shape}; expected (n, {n_features}), as in "
-            "training; flatten each sample to one row"
+            f"inputs have shape {inputs.shape}; expected {needed}, as in training; "
+            "flatten each sample to one row, or give steps of sequences their features"
         )
     shape = (len(inputs),) if kind == "classification" else (len(inputs), n_outputs)
     if targets.shape != shape:

@@ -61,7 +61,9 @@ class Steps(NamedTuple):
     def take(self, which: Any) -> Self:
         """Keep some steps, for instance one of every few."""
         theta = self.theta if self.shared else np.ascontiguousarray(self.theta[which])
-        inputs = self.inputs[which] if self.inputs.size else self.inputs
+        inputs = self.inputs
+        if inputs.size:
+            inputs = np.ascontiguousarray(inputs[which])
         n = len(np.arange(self.n)[which])
         return self._replace(n=n, theta=theta, inputs=inputs)
 
@@ -78,7 +80,7 @@ class Steps(NamedTuple):
 
     def of_all(self, comm: TimeComm) -> Self:
         """Steps of all ranks in time order, with this rank's inputs."""
-        n = int(comm.gather(np.array([self.n])).sum()) if self.shared else 0
+        n = len(comm.gather(np.zeros(self.n, np.int8))) if self.shared else 0
         theta = self.theta if self.shared else comm.gather(self.theta)
         return self._replace(n=n or len(theta), theta=theta)
 

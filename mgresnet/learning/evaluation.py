@@ -11,7 +11,8 @@ from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.parallel.agree import agreement
 from mgresnet.solve.ahead import checked_inputs, final_state
-from mgresnet.solve.objectives import Objective, check_targets
+from mgresnet.solve.objectives import Objective
+from mgresnet.solve.reading import check_goal
 from mgresnet.solve.slab import Slab
 from mgresnet.solve.stages import columns, common_inputs, slabs_of, trees_of
 
@@ -61,8 +62,8 @@ def predict(
 
     Returns
     -------
-    ndarray, shape (batch, n_outputs)
-        The same on every rank.
+    ndarray, shape (batch, n_outputs), or (batch, depth, n_outputs)
+        The same on every rank; the second where the head reads every state.
     """
     comm = as_time_comm(comm)
     given: dict[str, Any] = {"net": net}
@@ -85,7 +86,9 @@ def _checked(
 def _outputs(slabs: list[Slab], owned: list[Params], inputs: Array) -> Array:
     """Outputs on every rank."""
     state, last = final_state(slabs, owned, inputs), slabs[-1]
-    outputs = np.empty((0, last.net.n_outputs), state.dtype)
+    steps = state.shape[1 : state.ndim - len(last.net.layer.state_shape)]
+    shape = *steps, last.net.n_outputs
+    outputs = np.empty((0, *shape), state.dtype)
     if last.is_last:
         outputs = np.ascontiguousarray(last.net.close(owned[-1], state))
     gathered: Array = slabs[0].comm.gather(outputs)
@@ -127,7 +130,7 @@ def evaluate(
         facts["params"] = columns(net, params)
         facts["inputs"] = common_inputs(net, inputs)
         problem = _checked(net, params, inputs, options, comm)
-        check_targets(objective, net.n_outputs, targets, len(problem[-1]))
+        check_goal(net, objective, targets, len(problem[-1]))
         provides("objective", objective, ("score",), "LeastSquares()")
     outputs = _outputs(*problem)
     loss, _ = objective.value_and_seed(outputs, targets)

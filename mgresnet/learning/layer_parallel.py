@@ -14,8 +14,9 @@ from mgresnet.network import Network
 from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.solve.ahead import checked_inputs
 from mgresnet.solve.gradient import GradientProblem, pose_gradient
-from mgresnet.solve.objectives import Objective, check_targets
+from mgresnet.solve.objectives import Objective
 from mgresnet.solve.penalties import Regularisation
+from mgresnet.solve.reading import check_goal
 from mgresnet.solve.solution import KEEPS
 from mgresnet.solve.stages import slabs_back, slabs_of, trees_of
 
@@ -43,7 +44,7 @@ class LayerParallel:
         slab = slabs_of(self.net, self.options, self.comm)[0]
         own = slab.own(trees_of(self.net, params)[0])
         x = checked_inputs(slab, own, batch.inputs)
-        check_targets(self.objective, self.net.n_outputs, batch.targets, len(x))
+        check_goal(self.net, self.objective, batch.targets, len(x))
         return Batch(*batch)._replace(inputs=x)
 
     def evaluate(self, params: Any, batch: Any, memory: Any) -> FirstOrder:

@@ -28,8 +28,9 @@ from mgresnet.learning.rounds import agreed
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.parallel import TimeComm
 from mgresnet.solve.from_solutions import parameter_gradient
-from mgresnet.solve.gradient import Info, close
+from mgresnet.solve.gradient import Info
 from mgresnet.solve.propagation import solve_adjoint, solve_forward
+from mgresnet.solve.reading import close, read
 from mgresnet.solve.slab import Slab, span
 from mgresnet.solve.solution import Solution
 from mgresnet.solve.stages import slabs_of
@@ -94,14 +95,14 @@ class Noise:
         if other is not None:
             other = solve_forward(*given, batch.inputs, options=other, comm=self.comm)
         u = self._noisy(forward, other, Draw(self.seed, memory.drawn, 0, 0))
-        far = slab, forward.own, u.final, batch.targets, inner.objective
+        seen = read(slab, u.states)
+        far = slab, forward.own, seen, batch.targets, inner.objective
         loss, d_head, seed = close(*far)
-        last = np.moveaxis(seed, -1, 0)
         ways["options"] = inner.adjoint
-        adjoint = solve_adjoint(*given, u, last, **ways)
+        adjoint = solve_adjoint(*given, u, seed, **ways)
         other = self._other(self.sizes.adjoint)
         if other is not None:
-            other = solve_adjoint(*given, u, last, options=other, comm=self.comm)
+            other = solve_adjoint(*given, u, seed, options=other, comm=self.comm)
         end = slab.net.depth
         w = self._noisy(adjoint, other, Draw(self.seed, memory.drawn, 1, end))
         gradient = parameter_gradient(*given, u, w, comm=self.comm)

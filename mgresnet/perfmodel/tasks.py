@@ -45,7 +45,9 @@ class Problem:
     @property
     def batch(self) -> tuple[Array, Array]:
         """Inputs and targets."""
-        shape = (self.config.batch, *self.net.input_shape)
+        reads = self.net.layer.input_shape is not None
+        steps = (self.net.depth,) if reads else ()
+        shape = (self.config.batch, *steps, *self.net.input_shape)
         values = np.linspace(-1.0, 1.0, math.prod(shape), dtype=self.config.dtype)
         targets = np.zeros((shape[0], self.net.n_outputs), self.config.dtype)
         return values.reshape(shape), targets

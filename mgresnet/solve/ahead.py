@@ -12,6 +12,7 @@ from mgresnet.mgrit.line import Line
 from mgresnet.mgrit.solver import Outputs, Result, iterate
 from mgresnet.network import Params
 from mgresnet.parallel.shares import chunks
+from mgresnet.solve.reading import kept, read
 from mgresnet.solve.slab import Slab
 from mgresnet.solve.solution import Solution, as_solution, guess_points, keeps_all
 from mgresnet.timeline.propagators import Forward
@@ -85,22 +86,23 @@ def final_state(
     inputs: Array,
     guesses: Sequence[Any] = (),
 ) -> Array:
-    """Last state of this rank's slab of the last stage, from what was checked.
+    """What the head reads, or this rank's slab's last state, from what was checked.
 
     Nothing else is kept where layers are propagated serially: samples go through them
     in chunks, and every rank hands a chunk on before it has the next.
 
     Returns
     -------
-    ndarray, shape (batch, *state_shape)
+    ndarray, shape (batch, *state_shape), or (batch, depth, *state_shape)
     """
     x = inputs
     starts = guesses or [None] * len(slabs)
     for slab, own, guess in zip(slabs, owned, starts, strict=True):
         x = x if slab is slabs[0] else between(slab, x)
         batch = pose(slab, own, x, None)
-        if slab.options.iterates(slab.grid.factors):
-            x = propagate(batch, guess, "c-points").final
+        if slab.net.read == "every" or slab.options.iterates(slab.grid.factors):
+            keep = kept(slab, "c-points")
+            x = read(slab, propagate(batch, guess, keep).states)
         else:
             x = _pass_on(batch)
     return x

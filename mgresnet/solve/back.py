@@ -114,14 +114,14 @@ class Back(NamedTuple):
         return states
 
 
-def seeds(slab: Slab, forward: Solution, seed: Array | None) -> tuple[Array, Array]:
+def seeds(slab: Slab, forward: Trajectory, seed: Array | None) -> tuple[Array, Array]:
     """Adjoint behind the last layer, and what earlier states add, in pseudo-time."""
     dtype, n = forward.states.dtype, len(slab.layers)
-    batch, *shape = forward.final.shape
+    batch, *shape = forward.states.shape[1:]
     everywhere = seed is not None and np.ndim(seed) == forward.states.ndim
     if not everywhere:
         if not slab.is_last:
-            seed = np.zeros_like(forward.final)
+            seed = np.zeros((batch, *shape), dtype)
         seed = check_states(seed, "seed", tuple(shape), dtype, batch)
         return samples_last(seed, len(shape)), absent(dtype)
     seed = check_states(seed, "seed", (batch, *shape), dtype, n)

@@ -76,7 +76,7 @@ def _of_network(
     body, opening = adjoint.gradient, None
     if body is None:
         body = _body_gradient(forward, adjoint)
-    if forward.slab.start == 0:
+    if forward.slab.start == 0 and net.opening is not None:
         opening, _ = open_back(net, forward.own, forward, adjoint)
     rows = net.control.pull_back(body, net.depth, forward.slab, 1, comm)
     return Params(opening, rows, None)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mgresnet.arrays.checks import provides
-from mgresnet.arrays.layout import Array, samples_last
+from mgresnet.arrays.layout import Array
 from mgresnet.arrays.trees import tree_map
 from mgresnet.chain import Chain
 from mgresnet.network import Network, Params
@@ -21,8 +21,9 @@ from mgresnet.solve.ahead import (
     final_state,
     pose,
 )
-from mgresnet.solve.objectives import Objective, check_targets, checked_seed
+from mgresnet.solve.objectives import Objective
 from mgresnet.solve.penalties import Regularisation
+from mgresnet.solve.reading import check_goal, close, kept, read
 from mgresnet.solve.roundtrip import Swept, Unswept, go_back, go_there
 from mgresnet.solve.slab import Slab
 from mgresnet.solve.solution import Solution
@@ -79,7 +80,8 @@ def value_and_gradient(
         Without an opening (batch, *state_shape); if every layer takes inputs, (batch,
         depth, *input_shape).
     targets : ndarray
-        What the objective wants, row by row: labels (batch,), or (batch, n_columns).
+        What the objective wants, row by row: labels (batch,), or (batch, n_columns);
+        with steps on the second axis where the head reads every state.
     objective : Objective
         Such as SoftmaxCrossEntropy, or one of your own.
     forward, adjoint : MGRITOptions, optional
@@ -145,8 +147,9 @@ class GradientProblem(NamedTuple):
         stages = zip(self.slabs, self.owned, self.backs, known[0], strict=True)
         for slab, own, back, start in stages:
             x = between(slab, x) if there else x
-            there.append(go_there(pose(slab, own, x, first), back, start, keep))
-            x = there[-1].trajectory.states[-1]
+            posed = pose(slab, own, x, first)
+            there.append(go_there(posed, back, start, kept(slab, keep)))
+            x = read(slab, there[-1].trajectory.states)
         clock.append(time.perf_counter())
         far = self.slabs[-1], self.owned[-1], x, self.targets, self.objective
         loss, d_head, seed = close(*far)
@@ -209,7 +212,7 @@ def pose_gradient(
     backs = slabs_back(net, slabs, adjoint)
     owned = [s.own(tree) for s, tree in zip(slabs, trees_of(net, params), strict=True)]
     x = checked_inputs(slabs[0], owned[0], inputs)
-    check_targets(objective, net.n_outputs, targets, len(x))
+    check_goal(net, objective, targets, len(x))
     if regularisation is not None:
         example = "Regularisation(0.1)"
         provides("regularisation", regularisation, ("of_slab",), example)
@@ -223,25 +226,6 @@ def _guesses(guess: Any) -> tuple[Any, Any]:
         return None, None
     provides("guess", guess, ("forward", "adjoint"), "the Info of an earlier call")
     return guess.forward, guess.adjoint
-
-
-def close(
-    slab: Slab, params: Params, last: Array, targets: Any, objective: Objective
-) -> tuple[float, Array | None, Array]:
-    """Loss on every rank; on the last gradient of the head, and adjoint seed.
-
-    The seed is (*state_shape, batch); zero on other ranks.
-    """
-    loss, d_head = 0.0, None
-    if not slab.is_last:
-        seed = np.zeros_like(last)
-    else:
-        outputs = slab.net.close(params, last)
-        loss, d_outputs = objective.value_and_seed(outputs, targets)
-        d_outputs = checked_seed(objective, d_outputs, outputs)
-        d_head, seed = slab.net.close_back(params, last, d_outputs)
-    total = float(slab.comm.sum(np.array([float(loss)]))[0])
-    return total, d_head, samples_last(seed, last.ndim - 1)
 
 
 def _seconds(

@@ -18,7 +18,7 @@ from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import CPoints, solve_c_points
 from mgresnet.network import Params
 from mgresnet.solve.ahead import Posed, propagate
-from mgresnet.solve.back import Back, open_back
+from mgresnet.solve.back import Back, open_back, seeds
 from mgresnet.solve.slab import Slab
 from mgresnet.solve.solution import (
     Indices,
@@ -28,6 +28,10 @@ from mgresnet.solve.solution import (
 )
 from mgresnet.timeline.grid import TimeGrid
 from mgresnet.timeline.propagators import Forward
+
+# Adjoint behind the last layer (*state_shape, batch), and what earlier states add,
+# (n_local, *state_shape, batch) in pseudo-time, or of size zero.
+Seed = tuple[Array, Array]
 
 
 class Known(NamedTuple):
@@ -46,11 +50,10 @@ class Swept(NamedTuple):
     trajectory: Solution
 
     def back(
-        self, slab: Slab, seed: Array, guess: Solution | None, keep: str
+        self, slab: Slab, seed: Seed, guess: Solution | None, keep: str
     ) -> tuple[Solution, Solution]:
-        """Forward and adjoint solution; the seed dJ/du_N is (*state_shape, batch)."""
-        none = absent(seed.dtype)
-        problem = Back(slab, self.trajectory, seed, none)
+        """Forward and adjoint solution."""
+        problem, none = Back(slab, self.trajectory, *seed), absent(seed[0].dtype)
         return self.trajectory, problem.propagate(guess, keep, True, none)
 
 
@@ -69,11 +72,11 @@ class Unswept(NamedTuple):
         return Known(states, kept, slab.layers, self.batch.layers)
 
     def back(
-        self, slab: Slab, seed: Array, guess: Solution | None, keep: str
+        self, slab: Slab, seed: Seed, guess: Solution | None, keep: str
     ) -> tuple[Solution, Solution]:
-        """Forward and adjoint solution; the seed dJ/du_N is (*state_shape, batch)."""
-        none, found, batch = absent(seed.dtype), self.c_points, self.batch
-        problem = Back(slab, self.trajectory, seed, none)
+        """Forward and adjoint solution."""
+        none, found, batch = absent(seed[0].dtype), self.c_points, self.batch
+        problem = Back(slab, self.trajectory, *seed)
         ends = none if found.swept else found.finest.ends
         adjoint = problem.propagate(guess, keep, True, ends)
         result, spacing = found.measure(batch.slab.comm), batch.slab.grid.spacing
@@ -118,18 +121,20 @@ def go_back(
     keep: str,
 ) -> tuple[list[tuple[Solution, Solution]], list[Array | None]]:
     """Solutions of all stages, from the last to the first, and openings' gradients."""
+    ends = seeds(backs[-1], there[-1].trajectory, seed)
     solved: list[tuple[Solution, Solution]] = []
     openings: list[Array | None] = []
     stages = [*zip(there, owned, backs, guesses, strict=True)]
     for i, (way, own, back, guess) in reversed([*enumerate(stages)]):
-        solved.insert(0, way.back(back, seed, guess, keep))
+        solved.insert(0, way.back(back, ends, guess, keep))
         d_opening, d_inputs = None, None
         if back.is_first:
             d_opening, d_inputs = open_back(back.net, own, *solved[0])
         openings.insert(0, d_opening)
         if i > 0:
-            seed = np.zeros_like(there[i - 1].batch.first)
+            last = np.zeros_like(there[i - 1].batch.first)
             if d_inputs is not None:  # the stage before ends on this rank
-                rows = d_inputs.reshape(len(d_inputs), *seed.shape[:-1])
-                seed[:] = np.moveaxis(rows, 0, -1)
+                rows = d_inputs.reshape(len(d_inputs), *last.shape[:-1])
+                last[:] = np.moveaxis(rows, 0, -1)
+            ends = last, absent(last.dtype)
     return solved, openings

@@ -5,12 +5,15 @@ from mgresnet.studies import (
     convergence,
     fashion_sgd,
     golden_peaks,
+    har,
     hybrid,
     images,
+    long_sequences,
     nested_iteration,
     noise,
     one_shot,
     regression,
+    video,
 )
 
 STUDIES = {
@@ -25,4 +28,7 @@ STUDIES = {
     "conv-mnist": images.CONV_MNIST,
     "cifar": images.CIFAR,
     "hybrid": hybrid.STUDY,
+    "har": har.STUDY,
+    "video": video.STUDY,
+    "long-sequences": long_sequences.STUDY,
 }

@@ -1,0 +1,89 @@
+"""Networks of ``mgresnet train``: residual layers for rows, recurrent for sequences."""
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from mgresnet.commands.choices import CURVES, OPENINGS, PRESETS, SEQUENCES
+from mgresnet.control import BSpline, Free, Shared
+from mgresnet.data import Problem
+from mgresnet.kernels.activations import ACTIVATIONS
+from mgresnet.layers import GRU, Dense, Linear
+from mgresnet.network import Network
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """Declare the options about layers."""
+    add = parser.add_argument
+    add("--depth", type=int, help="number of layers; of sequences that of their steps")
+    add("--width", type=int, help="features of a layer; None is the problem's preset")
+    add("--final-time", type=float, help="T; the step is T / depth; preset")
+    add("--activation", default="tanh", help=", ".join(ACTIVATIONS))
+    add("--opening", default="linear", help=", ".join(OPENINGS))
+    add("--control", type=int, metavar="K", help="weights from a B-spline of K values")
+    add("--smooth", type=int, metavar="K", help="first weights from such a B-spline")
+    add("--cells", type=int, default=1, help="gated units in a step of a sequence")
+    add("--explicit", action="store_true", help="units that are those of PyTorch")
+
+
+def preset(a: argparse.Namespace, problem: Problem) -> None:
+    """Fill in what is not given and goes with a problem.
+
+    Raises
+    ------
+    ValueError
+        If a depth is given that is not the length of the sequences.
+    """
+    values: Mapping[str, Any] = PRESETS.get(a.problem, CURVES)
+    if problem.steps is not None:
+        if a.depth not in (None, problem.steps):
+            raise ValueError(
+                f"--depth {a.depth}, but the sequences of {problem.name} have "
+                f"{problem.steps} steps; leave it out"
+            )
+        steps = {"depth": problem.steps, "final_time": float(problem.steps)}
+        values = SEQUENCES | steps
+    for name, value in values.items():
+        if getattr(a, name) is None:
+            setattr(a, name, value)
+
+
+def build_network(a: argparse.Namespace, problem: Problem) -> Network:
+    """Opening, dense layers and a linear head; or gated units and a head."""
+    if problem.steps is not None:
+        return _recurrent(a, problem)
+    opening = choose("opening", a.opening, OPENINGS)
+    return Network(
+        Dense(a.width, a.activation),
+        a.depth,
+        a.final_time,
+        opening=opening(problem.n_features, a.width, a.activation),
+        head=Linear(a.width, problem.n_outputs),
+        control=Free() if a.control is None else BSpline(a.control),
+    )
+
+
+def _recurrent(a: argparse.Namespace, problem: Problem) -> Network:
+    """Gated units with the same weights in all steps, and a head for the last state."""
+    layer = GRU(
+        problem.n_features - problem.masked,
+        a.width,
+        a.cells,
+        implicit=not a.explicit,
+        masked=problem.masked,
+    )
+    head = Linear(layer.state_shape[0], problem.n_outputs)
+    return Network(layer, a.depth, a.final_time, head=head, control=Shared())
+
+
+def coarse_operator(a: argparse.Namespace, net: Network) -> str:
+    """What is given, or else the best for most networks of this kind."""
+    name: str | None = a.coarse_operator
+    return name or ("matched" if net.layer.input_shape is None else "e2")
+
+
+def choose(name: str, key: str, table: Mapping[str, Any]) -> Any:
+    """Entry of a table; an unknown key names those there are."""
+    if key not in table:
+        raise ValueError(f"unknown {name} {key!r}; choose from {', '.join(table)}")
+    return table[key]

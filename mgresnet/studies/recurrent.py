@@ -1,0 +1,187 @@
+"""Gated units trained by fixed plans: accuracies, errors of gradients.
+
+Every plan does the same corrections in every step, from the same weights and batches
+for a seed.  Weights that were trained are judged on new data twice: by exact
+propagation, and by the propagation that they were trained with.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mgresnet.arrays.trees import tree_map
+from mgresnet.control import Shared
+from mgresnet.data import Problem, batches
+from mgresnet.layers import GRU, Linear
+from mgresnet.learning.evaluation import evaluate
+from mgresnet.learning.optimisers import adam
+from mgresnet.learning.schedules import cosine
+from mgresnet.learning.trainer import train
+from mgresnet.learning.transforms import chain, clip_by_global_norm
+from mgresnet.mgrit.options import MGRITOptions
+from mgresnet.mgrit.solver import Status
+from mgresnet.network import Network, Params
+from mgresnet.solve.classification import SoftmaxCrossEntropy
+from mgresnet.solve.gradient import value_and_gradient
+from mgresnet.solve.stages import space
+from mgresnet.studies.statistics import estimate, paired
+from mgresnet.studies.study import Case, Request, Row
+from mgresnet.studies.work import rounded
+
+CELLS = ("implicit", "explicit")
+CHECKS = 10  # of the gradient, over a run
+RATE = 0.005
+LOSS = SoftmaxCrossEntropy()
+
+
+class Plan(NamedTuple):
+    """How both solves are done in every step."""
+
+    forward: MGRITOptions
+    adjoint: MGRITOptions
+
+
+def fixed(
+    coarsening: tuple[int, ...], operator: str, forward: int, adjoint: int
+) -> Plan:
+    """So many corrections, whatever the residual."""
+    options = MGRITOptions(coarsening, tolerance=0.0, coarse_operator=operator)
+    ways = (replace(options, max_iterations=k) for k in (forward, adjoint))
+    return Plan(*ways)
+
+
+EXACT = "exact"
+PLANS = {
+    EXACT: Plan(*[MGRITOptions.serial((4,))] * 2),
+    "injection 2 + 1": fixed((4, 4), "injection", 2, 1),  # of the papers
+    "e2 1 + 1": fixed((4,), "e2", 1, 1),
+    "e2 2 + 2": fixed((4,), "e2", 2, 2),
+}
+
+
+def cases(task: str, request: Request, hidden: Sequence[int], steps: int) -> list[Case]:
+    """All plans for both cells, of every size and seed."""
+    size = {"steps": steps, "batch": 100}
+    if request.quick:
+        hidden, size = (4,), {"steps": 4, "batch": 20}
+    return [
+        {"task": task, "hidden": n, "cell": cell, "plan": plan, "seed": seed, **size}
+        for n in hidden
+        for seed in request.repetitions(5)
+        for cell in CELLS
+        for plan in PLANS
+    ]
+
+
+def network(problem: Problem, case: Case) -> Network:
+    """Gated units over all steps, and a head for the last state."""
+    assert problem.steps is not None
+    n, implicit = case["hidden"], case["cell"] == "implicit"
+    layer = GRU(problem.n_features, n, implicit=implicit)
+    steps, head = problem.steps, Linear(n, problem.n_outputs)
+    return Network(layer, steps, float(steps), head=head, control=Shared())
+
+
+def measure(problem: Problem, case: Case) -> dict[str, Any]:
+    """Train; accuracies on new data, and errors of gradients on the way."""
+    net, plan = network(problem, case), PLANS[case["plan"]]
+    steps, size, seed = (case[name] for name in ("steps", "batch", "seed"))
+    size = min(size, len(problem.train.inputs))
+    epochs = 1 + steps // (len(problem.train.inputs) // size)
+    some = batches(problem.train, size, epochs, seed, drop_last=True)
+    taken = (batch for _, batch in zip(range(steps), some, strict=False))
+    optimiser = chain(clip_by_global_norm(1.0), adam(cosine(RATE, steps)))
+    params = net.init(seed, dtype=problem.train.inputs.dtype)
+    looked_at = set(np.linspace(0, steps - 1, CHECKS).astype(int).tolist())
+    few = problem.train.inputs[:size], problem.train.targets[:size]
+    found: dict[str, Any] = {"step": [], "loss": [], "gradient_error": []}
+    how: dict[str, Any] = {"optimiser": optimiser, "objective": LOSS}
+    for record in train(net, params, taken, **how, **plan._asdict()):
+        if record.status is Status.NON_FINITE:
+            found["diverged"] = record.step
+            break
+        if record.step in looked_at:
+            found["step"].append(record.step)
+            found["loss"].append(record.loss)
+            error = gradient_error(net, params, few, plan)
+            found["gradient_error"].append(error)
+        params = record.params
+    ways = {"serial": PLANS[EXACT].forward, "parallel": plan.forward}
+    scores = {
+        name: evaluate(
+            net, params, *problem.validation, objective=LOSS, options=way
+        ).score
+        for name, way in ways.items()
+    }
+    return found | {k: rounded(v) for k, v in found.items() if k == "loss"} | scores
+
+
+def gradient_error(net: Network, params: Params, batch: Any, plan: Plan) -> float:
+    """Relative error of the gradient by a plan; at most 1e6, also where it is none."""
+    both = [
+        value_and_gradient(net, params, *batch, objective=LOSS, **way._asdict())[1]
+        for way in (plan, PLANS[EXACT])
+    ]
+    norm = space(net).norm
+    error = norm(tree_map(np.subtract, *both)) / norm(both[1])
+    return min(float(error), 1e6) if np.isfinite(error) else 1e6
+
+
+def groups(rows: Sequence[Row]) -> dict[tuple[int, str, str], list[dict[str, Any]]]:
+    """Results of all seeds by size, cell and plan."""
+    found: dict[tuple[int, str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        key = row.case["hidden"], row.case["cell"], row.case["plan"]
+        found.setdefault(key, []).append(row.result)
+    return found
+
+
+def table(rows: list[Row]) -> list[str]:
+    """Accuracy on new data, and the error of gradients at the end."""
+    lines = [
+        "accuracy on new data by exact propagation, and less that by the plan's own; "
+        "median",
+        "error of the gradient at the start and at the end; mean with 95 % interval",
+    ]
+    for (hidden, cell, plan), runs in groups(rows).items():
+        serial, parallel = (
+            [run[way] for run in runs] for way in ("serial", "parallel")
+        )
+        errors = [
+            np.median([run["gradient_error"][k] for run in _whole(runs)] or [1e6])
+            for k in (0, -1)
+        ]
+        lost = len(runs) - len(_whole(runs))
+        ended = f", {lost} of {len(runs)} runs diverged" if lost else ""
+        lines.append(
+            f"  {hidden:4d} {cell} {plan:15s} {estimate(serial)}, "
+            f"{paired(serial, parallel)}; {errors[0]:.1e} to {errors[1]:.1e}{ended}"
+        )
+    return lines
+
+
+def _whole(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Runs that did not diverge."""
+    return [run for run in runs if "diverged" not in run]
+
+
+def draw(rows: list[Row]) -> dict[str, Any]:
+    """Errors of gradients over training, and accuracies."""
+    from mgresnet.plotting.studies import draw_bands, draw_estimates
+
+    panels: dict[str, dict[str, Any]] = {}
+    means: dict[str, tuple[float, float, float]] = {}
+    for (hidden, cell, plan), runs in groups(rows).items():
+        mean = estimate([run["serial"] for run in runs])
+        ends = (mean.low, mean.high) if len(runs) > 1 else (mean.mean, mean.mean)
+        means[f"{hidden} {cell}, {plan}"] = mean.mean, *ends
+        if plan != EXACT and (whole := _whole(runs)):
+            curves = [run["gradient_error"] for run in whole]
+            panel = panels.setdefault(f"{cell}, {hidden} features", {})
+            panel[plan] = whole[0]["step"], curves
+    return {
+        "errors": draw_bands(panels, "steps", "relative error of the gradient"),
+        "accuracy": draw_estimates(means, "accuracy on new data"),
+    }

@@ -1,0 +1,119 @@
+"""Images that move, and sequences of one's own."""
+
+import numpy as np
+import pytest
+
+import mgresnet as mg
+from mgresnet.data import load_own
+from mgresnet.data.moving import MOTIONS, moved
+
+RNG = np.random.default_rng(61601)
+IMAGE = RNG.random((8, 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "rounds", "needed"),
+    [
+        ("right", 3 / 8, np.roll(IMAGE, 3, axis=1)),
+        ("left", 3 / 8, np.roll(IMAGE, -3, axis=1)),
+        ("down", 1 / 8, np.roll(IMAGE, 1, axis=0)),
+        ("up", 1 / 8, np.roll(IMAGE, -1, axis=0)),
+        ("clockwise", 1 / 4, np.rot90(IMAGE, -1)),
+        ("anticlockwise", 1 / 4, np.rot90(IMAGE)),
+    ],
+)
+def test_motions_are_what_they_are_called(name, rounds, needed):
+    still, frame, once = moved(IMAGE, np.array([0.0, rounds, 1.0]), MOTIONS[name])
+    np.testing.assert_allclose(still, IMAGE, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(frame, needed, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(once, IMAGE, rtol=0, atol=1e-13)
+
+
+def test_between_points_images_are_linear():
+    frame = moved(IMAGE, np.array([1 / 16]), MOTIONS["right"])[0]
+    needed = (IMAGE + np.roll(IMAGE, 1, axis=1)) / 2
+    np.testing.assert_allclose(frame, needed, rtol=0, atol=1e-14)
+
+
+def test_a_sample_follows_from_its_number_and_the_seed():
+    few = mg.load_problem("moving-images", n_train=7, n_validation=3, seed=5)
+    more = mg.load_problem("moving-images", n_train=9, n_validation=3, seed=5)
+    other = mg.load_problem("moving-images", n_train=7, n_validation=3, seed=6)
+    np.testing.assert_array_equal(few.train.inputs, more.train.inputs[:7])
+    assert not np.array_equal(few.train.inputs, other.train.inputs)
+    assert not np.array_equal(few.train.inputs[:3], few.validation.inputs)
+    assert (few.steps, few.n_features, few.image_shape) == (128, 196, (1, 14, 14))
+
+
+def test_single_frames_do_not_tell_the_motion():
+    """Means over all frames of a shift are those of its image, whatever the way."""
+    turns = np.arange(16) / 16
+    means = [
+        moved(IMAGE, turns, MOTIONS[name]).mean(axis=0) for name in ("left", "right")
+    ]
+    np.testing.assert_allclose(*means, rtol=0, atol=1e-13)
+
+
+def write(path, **changes):
+    """Twelve sequences of 5 steps and 2 features of four people, and two classes."""
+    rng = np.random.default_rng(61602)
+    arrays = {
+        "inputs": 3.0 + rng.standard_normal((12, 5, 2)),
+        "targets": np.arange(12) % 2,
+        "lengths": np.arange(12) % 5 + 1,
+        "groups": np.arange(12) // 3,
+    }
+    arrays |= changes
+    given = {name: value for name, value in arrays.items() if value is not None}
+    np.savez(path, **given)
+    return given
+
+
+def test_people_are_on_one_side_and_features_are_scaled(tmp_path):
+    given = write(tmp_path / "own.npz")
+    problem = load_own(tmp_path / "own.npz", n_train=9)
+    assert (problem.masked, problem.steps, problem.n_features) == (True, 5, 3)
+    steps = problem.train.inputs.reshape(-1, 3)
+    counted = steps[steps[:, -1] == 1.0][:, :-1]
+    np.testing.assert_allclose(counted.mean(axis=0), 0.0, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(counted.std(axis=0), 1.0, rtol=1e-14)
+    lengths = problem.validation.inputs[:, :, -1].sum(axis=1)
+    people = [set(given["lengths"][given["groups"] == g]) for g in range(4)]
+    assert set(lengths) in people
+
+
+def test_sequences_of_one_length_have_no_mask_and_values_are_scaled(tmp_path):
+    targets = np.arange(24.0).reshape(12, 2)
+    write(tmp_path / "own.npz", lengths=None, groups=None, targets=targets)
+    problem = load_own(tmp_path / "own.npz", n_train=10)
+    assert not problem.masked
+    assert (problem.kind, problem.n_outputs, problem.n_features) == ("regression", 2, 2)
+    np.testing.assert_allclose(problem.train.targets.std(axis=0), 1.0, rtol=1e-14)
+    rows = np.concatenate([problem.train.targets, problem.validation.targets])
+    measured = np.sort(rows[:, 0] * problem.units[0])
+    np.testing.assert_allclose(np.diff(measured), 2.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"inputs": np.zeros((12, 5))}, "needed finite floats"),
+        ({"inputs": np.full((12, 5, 2), np.nan)}, "needed finite floats"),
+        ({"targets": None}, "no targets"),
+        ({"targets": np.zeros(11)}, r"shape \(11,\) for 12 sequences"),
+        ({"lengths": np.zeros(12, int)}, "lengths run from 0 to 0, needed 1 to 5"),
+        ({"lengths": np.full(12, 6)}, "lengths run from 6 to 6"),
+        ({"groups": np.zeros((12, 2), int)}, "groups have shape"),
+        ({"groups": np.zeros(12, int)}, "12 and 0 sequences of 1 groups"),
+    ],
+)
+def test_faulty_files_of_sequences(tmp_path, changes, match):
+    write(tmp_path / "own.npz", **changes)
+    with pytest.raises(ValueError, match=match):
+        load_own(tmp_path / "own.npz")
+
+
+def test_sequences_have_their_targets_with_them(tmp_path):
+    write(tmp_path / "own.npz")
+    with pytest.raises(ValueError, match="has an array of them"):
+        load_own(tmp_path / "own.npz", ["targets"])

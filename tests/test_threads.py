@@ -81,6 +81,24 @@ def test_kernel_threads_of_a_run(tmp_path):
     assert config["blas_threads"] >= 1
 
 
+FORKED = """
+import multiprocessing as mp, numpy as np, mgresnet as mg
+net = mg.Network(mg.Dense(4), 8)
+params, x = net.init(3), np.ones((400, 4))
+def solve(_):
+    return float(mg.solve_forward(net, params, x).final.sum())
+mg.set_threads(3)
+here = solve(0)
+with mp.get_context("fork").Pool(1) as pool:
+    assert pool.apply_async(solve, (0,)).get(60) == here
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_process_has_threads_of_its_own():
+    subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=120)
+
+
 def test_one_thread_unless_told_otherwise():
     assert threads() == 1
     set_threads(2)

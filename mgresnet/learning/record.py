@@ -81,7 +81,8 @@ class Record(NamedTuple):
         if info is not None:
             ways = (info.forward, info.adjoint)
             residuals, loss = Both(*(way.final_residual for way in ways)), info.loss
-            status = max((way.status for way in ways), key=list(Status).index)
+            statuses = (status, *(way.status for way in ways))
+            status = max(statuses, key=list(Status).index)
         return cls(
             step=state.step - 1,
             epoch=epoch,

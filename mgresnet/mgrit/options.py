@@ -2,11 +2,14 @@
 
 import math
 from dataclasses import InitVar, dataclass
-from typing import Self
+from typing import Any, Self
+
+import numpy as np
 
 from mgresnet.arrays.checks import choose, integer, real
 from mgresnet.mgrit.cycle import CYCLES
 
+PRECISION = 4  # residuals that rounding leaves, in units of the last place
 INITIAL_GUESSES = ("coarse", "constant", "zero", "serial")
 
 
@@ -28,7 +31,8 @@ class MGRITOptions:
         sweep, which within a gradient may be part of the adjoint solve.
     tolerance : float
         Stop when the 2-norm over the C-points of the residual is at most this times the
-        2-norm of the C-point states; 0 never stops early.
+        2-norm of the C-point states; 0 never stops early.  Less than the precision of
+        the numbers is taken for that.
     coarse_operator : str
         Step over an interval.  "injection": parameters at its left end, one Euler step;
         "mean": their mean, one Euler step; "matched": their mean and two stages that
@@ -124,6 +128,11 @@ class MGRITOptions:
     def iterates(self, factors: tuple[int, ...]) -> bool:
         """Whether a solve with these factors in use is not a march through all."""
         return bool(factors) and self.initial_guess != "serial"
+
+    def reachable(self, dtype: np.dtype[Any]) -> float:
+        """Tolerance that numbers of a type can meet; 0 stays 0."""
+        least = PRECISION * float(np.finfo(dtype).eps)
+        return max(self.tolerance, least) if self.tolerance > 0.0 else 0.0
 
     def sweeps(self, n_factors: int) -> tuple[int, ...]:
         """FC-sweeps of the first n_factors levels."""

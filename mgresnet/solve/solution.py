@@ -66,7 +66,7 @@ class Solution:
     iterations : int
         Number of coarse-grid corrections.
     status : Status
-        CONVERGED, MAX_ITERATIONS or NON_FINITE; its value is a message.
+        CONVERGED, MARCHED, MAX_ITERATIONS or NON_FINITE; its value is a message.
     work : Counter
         Steps this rank evaluated, keyed by level and kind ("relax", "restrict",
         "solve").
@@ -118,7 +118,7 @@ class Solution:
     @property
     def converged(self) -> bool:
         """Whether the states returned are within the tolerance."""
-        return self.status is Status.CONVERGED
+        return self.status.converged
 
     def __repr__(self) -> str:
         steps: Counter[int] = Counter()

@@ -49,7 +49,7 @@ class Solutions:
     @property
     def converged(self) -> bool:
         """Whether the states of all stages are within the tolerance."""
-        return self.status is Status.CONVERGED
+        return self.status.converged
 
     @property
     def iterations(self) -> int:

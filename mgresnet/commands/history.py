@@ -1,10 +1,9 @@
 """What a training run has done so far, in memory and in its folder."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mgresnet.arrays.files import replacing, write_json
+from mgresnet.arrays.files import as_json, from_json, replacing, write_json
 from mgresnet.commands.folder import RECORDS, ROWS
 from mgresnet.learning.evaluation import EpochRow, Evaluation
 from mgresnet.learning.ladder import Plan
@@ -41,14 +40,14 @@ def write_rows(folder: Path | None, rows: list[EpochRow]) -> None:
 def read_history(folder: Path, step: int) -> History:
     """What a run had done after some steps."""
     lines = (folder / RECORDS).read_text(encoding="utf-8").splitlines()[:step]
-    records = [_record(json.loads(line)) for line in lines]
+    records = [_record(from_json(line)) for line in lines]
     if [record.step for record in records] != list(range(step)):
         raise ValueError(
             f"{folder / RECORDS} does not have the steps 0 to {step - 1} in order; it "
             "was changed, so the run cannot go on in this folder"
         )
     path = folder / ROWS
-    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    rows = from_json(path.read_bytes()) if path.exists() else []
     known = [_row(fields) for fields in rows]
     last = records[-1].epoch if records else -1
     return History(records, [row for row in known if row.epoch <= last + 1])
@@ -65,7 +64,7 @@ def _line(record: Record) -> str:
     fields = record._asdict()
     del fields["state"]
     fields["status"] = record.status.name
-    return json.dumps(fields) + "\n"
+    return as_json(fields) + "\n"
 
 
 def _record(fields: dict[str, Any]) -> Record:

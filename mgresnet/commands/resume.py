@@ -1,10 +1,10 @@
 """Go on with a training run that was interrupted, on any number of layer ranks."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mgresnet.arrays.files import read_json
 from mgresnet.commands import report, train
 from mgresnet.commands.folder import CHECKPOINTS, CONFIG
 from mgresnet.commands.history import History, read_history, write_history
@@ -56,18 +56,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"there is no {path}; give the --output folder of mgresnet train"
         )
-    try:
-        given = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is no JSON ({error}); undo what was edited"
-        ) from error
-    if not isinstance(given, dict):
-        raise ValueError(
-            f"{path} is a {type(given).__name__}, needed an object with the options of "
-            "the run; undo what was edited"
-        )
-    return given
+    return read_json(path, "the options of the run; undo what was edited")
 
 
 def run(rest: Rest, comm: TimeComm) -> int:

@@ -82,6 +82,13 @@ def _regression(
     features = np.delete(values, places, axis=1)
     train, validation = split_rows(features, request)
     inputs, _ = scaled(features, train)
+    constant = np.ptp(values[train][:, places], axis=0) == 0.0
+    if constant.any():
+        column = table.names[places[int(constant.argmax())]]
+        raise ValueError(
+            f"{source}: target {column!r} is the same in all {len(train)} training "
+            "samples, needed one that varies"
+        )
     outputs, units = scaled(values[:, places], train)
     both = inputs.astype(request.dtype), outputs.astype(request.dtype)
     return Problem(
@@ -127,7 +134,18 @@ def scaled(values: Floats, train: Rows) -> tuple[Floats, Floats]:
     """Columns less their mean over the standard deviation, which is returned, too.
 
     A column that does not vary is zero.
+
+    Raises
+    ------
+    ValueError
+        If squares of a column overflow.
     """
-    spread = values[train].std(axis=0)
-    spread = np.where(spread > 0.0, spread, 1.0)
-    return (values - values[train].mean(axis=0)) / spread, spread
+    some, varies = values[train], np.ptp(values[train], axis=0) > 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = np.where(varies, some.std(axis=0), 1.0)
+    if not np.isfinite(spread).all():
+        raise ValueError(
+            f"column {int(np.isfinite(spread).argmin())} reaches "
+            f"{np.abs(some).max():.0e}, whose square overflows; scale it"
+        )
+    return np.where(varies, values - some.mean(axis=0), 0.0) / spread, spread

@@ -35,9 +35,10 @@ from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.parallel.agree import agreement
 from mgresnet.solve.ahead import between
 from mgresnet.solve.gradient import close
+from mgresnet.solve.matching import check_solutions
 from mgresnet.solve.objectives import Objective, check_targets
 from mgresnet.solve.slab import Slab
-from mgresnet.solve.solution import Solution, check_solutions
+from mgresnet.solve.solution import Solution
 from mgresnet.solve.stages import (
     Solutions,
     columns,

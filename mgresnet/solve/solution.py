@@ -8,15 +8,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mgresnet.arrays.checks import Sizes, choose, floats, provides
+from mgresnet.arrays.checks import choose, floats
 from mgresnet.arrays.layout import Array, samples_first, samples_last
 from mgresnet.mgrit.solver import Result, Status
-from mgresnet.network import Network, Params, check_network
 from mgresnet.solve.slab import span
 
 Indices = NDArray[np.intp]
 KEEPS = ("all", "c-points", "auto")
-KNOWN = {"forward": "layers", "adjoint": "forcing"}  # what only this solve knows
 BUDGET = 2**28  # bytes of a rank's states up to which "auto" keeps all
 
 SHOWN = 8  # residuals that are printed at most
@@ -78,6 +76,8 @@ class Solution:
         or, for adjoints, at its start.
     inputs : ndarray, shape (batch, *input_shape), or None
         What a forward solve started from.
+    net : Network, or None
+        Of a forward solve.
     own : Params, or None
         This rank's parameters of a forward solve.
     layers : Forward, or None
@@ -89,6 +89,8 @@ class Solution:
         For the parameters of this rank's layers, of an adjoint solve that was asked.
     d_inputs : ndarray, shape (n_local, 1, *input_shape, batch), or None
         For what these layers take.
+    along : int, or None
+        Checksum of the last forward state, of `solve_adjoint`.
     """
 
     states: Array
@@ -103,11 +105,13 @@ class Solution:
     seconds: dict[tuple[int, str], float]
     defects: Array
     inputs: Any = None
+    net: Any = None
     own: Any = None
     layers: Any = None
     forcing: Any = None
     gradient: Any = None
     d_inputs: Any = None
+    along: int | None = None
 
     @property
     def final(self) -> Array:
@@ -137,54 +141,6 @@ class Solution:
             "steps": ", ".join(f"level {k}: {n}" for k, n in sorted(steps.items())),
         }
         return "\n".join(f"{name:10s}  {value}" for name, value in rows.items())
-
-
-def check_solution(
-    name: str, solution: Any, net: Network, params: Params, slab: range | None = None
-) -> None:
-    """Refuse what is no solution, or one of another network, slab or dtype."""
-    check_network(net)
-    _check_layers(name, solution, net, slab)
-    _check_states(name, solution, net, net.own(params, solution.slab).body.dtype)
-
-
-def _check_layers(name: str, solution: Any, net: Network, slab: range | None) -> None:
-    """Refuse what is no solution, or one of another network or slab."""
-    maker, other = f"solve_{name}", {"forward": "adjoint", "adjoint": "forward"}[name]
-    provides(name, solution, ("states", "kept", "slab"), f"what {maker} returns")
-    if isinstance(solution, Solution) and getattr(solution, KNOWN[name]) is None:
-        raise TypeError(
-            f"{name} is a Solution of solve_{other}, needed one of {maker}; the order "
-            "is forward, adjoint"
-        )
-    provides(f"{name}.states", solution.states, ("shape", "dtype"), "an array")
-    own = solution.slab
-    if own.stop > net.depth or slab not in (own, None):
-        needed = f"this rank has {span(slab or range(net.depth))}"
-        raise ValueError(
-            f"{name} holds layers {span(own)}, {needed}; use one network, one "
-            "communicator and one coarsening for both solves"
-        )
-
-
-def _check_states(name: str, solution: Any, net: Network, dtype: Any) -> None:
-    """Refuse states of another dtype or shape."""
-    shape: Sizes = (len(solution.kept), "batch", *net.layer.state_shape)
-    floats(f"{name}.states", solution.states, shape, dtype)
-
-
-def check_solutions(
-    forward: Any, adjoint: Any, net: Network, params: Params, slab: range | None = None
-) -> None:
-    """Refuse two solutions that do not belong together, either."""
-    check_solution("forward", forward, net, params, slab)
-    _check_layers("adjoint", adjoint, net, slab)
-    _check_states("adjoint", adjoint, net, forward.states.dtype)
-    if forward.slab != adjoint.slab or forward.final.shape != adjoint.final.shape:
-        raise ValueError(
-            f"forward states have shape {forward.states.shape}, adjoints "
-            f"{adjoint.states.shape}; both must come from one batch and one rank"
-        )
 
 
 @lru_cache

@@ -21,9 +21,9 @@ import mgresnet as mg
 from mgresnet.arrays.files import read_json, write_json
 from mgresnet.commands.history import read_history
 from mgresnet.commands.model import _machine, read_rates
+from mgresnet.commands.options import options_of
 from mgresnet.commands.resume import read_config
 from mgresnet.commands.saved import read_table
-from mgresnet.commands.setup import options_of
 from mgresnet.data import load_own, read_idx
 from mgresnet.data.cifar import read_cifar
 from mgresnet.data.numbers import read_numbers

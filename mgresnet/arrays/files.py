@@ -96,7 +96,7 @@ def read_json(path: Path, needed: str) -> dict[str, Any]:
         raise ValueError(f"{path} is no JSON ({error}); needed {needed}") from error
     if not isinstance(found, dict):
         raise ValueError(
-            f"{path} holds a {type(found).__name__}, needed an object: {needed}"
+            f"{path} is a {type(found).__name__}, needed an object: {needed}"
         )
     return found
 

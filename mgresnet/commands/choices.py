@@ -25,4 +25,5 @@ SCHEDULES = {
 IMAGES = {"width": 32, "final_time": 2.0, "epochs": 25, "learning_rate": 0.002}
 CURVES = {"width": 8, "final_time": 5.0, "epochs": 60, "learning_rate": 0.01}
 PICTURES = ("shapes", "fashion-mnist", "mnist", "cifar-10", "cifar-100")
+BATCH = 100  # samples of a step, if there are as many
 PRESETS = {name: IMAGES if name in PICTURES else CURVES for name in PROBLEMS}

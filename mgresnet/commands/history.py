@@ -87,6 +87,8 @@ def _record(fields: dict[str, Any]) -> Record:
     if fields["plans"] is not None:
         plans = [Plan(tuple(factors), *rest) for factors, *rest in fields["plans"]]
         known["plans"] = Both(*plans)
+    if fields.get("relative_residuals") is not None:
+        known["relative_residuals"] = Both(*fields["relative_residuals"])
     return Record(**fields | known)
 
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from mgresnet.arrays.checks import integer, real
 from mgresnet.arrays.files import read_json, replacing, write_json
-from mgresnet.commands.report import say
+from mgresnet.commands.folder import check_folder
+from mgresnet.commands.streams import say
 from mgresnet.control import BSpline, Free
 from mgresnet.layers import Dense
 from mgresnet.layers.coarse import COARSE_OPERATORS
@@ -84,8 +85,8 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
             f"{comm.size} ranks, needed one: the model only computes; start mgresnet "
             "model without mpiexec"
         )
-    if a.output and not a.output.parent.is_dir():
-        raise ValueError(f"--output {a.output}: there is no folder {a.output.parent}")
+    if a.output:
+        check_folder("--output", a.output)
     ranks = _integers("--ranks", a.ranks)
     control = BSpline(a.control) if a.control else Free()
     net = Network(Dense(a.width), a.depth, control=control)
@@ -123,7 +124,7 @@ def run(setup: Setup, comm: TimeComm) -> int:
     where = f"{even} rank(s)" if even else f"not up to the {most} ranks there are for"
     say(comm, f"\nbreak-even  {where}")
     if setup.output:
-        setup.output.mkdir(exist_ok=True)
+        setup.output.mkdir(parents=True, exist_ok=True)
         content = {
             "task": task,
             "machine": machine.name,

@@ -11,7 +11,7 @@ import numpy as np
 import mgresnet.parallel.calibrate as calibrate
 from mgresnet.arrays.checks import integer
 from mgresnet.arrays.files import write_json
-from mgresnet.commands.report import say
+from mgresnet.commands.streams import say
 from mgresnet.layers import Dense
 from mgresnet.network import Network
 from mgresnet.parallel import Machine, TimeComm

@@ -61,6 +61,8 @@ class Solution:
         The same for every C-point, in the order of propagation.
     final_residual : float
         2-norm over the C-points of the residual of the states returned.
+    state_norm : float
+        2-norm over the C-points of these states.
     iterations : int
         Number of coarse-grid corrections.
     status : Status
@@ -99,6 +101,7 @@ class Solution:
     residuals: NDArray[np.float64]
     point_residuals: NDArray[np.float64]
     final_residual: float
+    state_norm: float
     iterations: int
     status: Status
     work: Counter[tuple[int, str]]
@@ -118,6 +121,11 @@ class Solution:
         """Last state of the slab, (batch, *state_shape)."""
         last: Array = self.states[-1]
         return last
+
+    @property
+    def relative_residual(self) -> float:
+        """Residual of the states returned beside them: what a tolerance is for."""
+        return self.final_residual / self.state_norm if self.final_residual else 0.0
 
     @property
     def converged(self) -> bool:
@@ -187,6 +195,7 @@ def as_solution(
         residuals=np.array([measure.residual for measure in result.measures]),
         point_residuals=np.array(histories) if histories else np.empty((0, 0)),
         final_residual=result.final.residual,
+        state_norm=result.final.state,
         iterations=result.iterations,
         status=result.status,
         work=result.work,

@@ -62,6 +62,11 @@ class Solutions:
         return float(np.hypot.reduce([s.final_residual for s in self.stages]))
 
     @property
+    def relative_residual(self) -> float:
+        """The largest of all stages."""
+        return max(s.relative_residual for s in self.stages)
+
+    @property
     def residuals(self) -> Array:
         """2-norm over the stages, before each correction; a stage may stop early."""
         longest = max(len(s.residuals) for s in self.stages)

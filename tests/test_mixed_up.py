@@ -254,3 +254,44 @@ def test_schedules_to_be_joined_are_sequences(given):
 
 def test_a_plan_without_intervals_is_exact():
     assert str(Plan((), "matched", 3)) == "exact"
+
+
+def test_factors_may_be_an_array():
+    given = mg.MGRITOptions(coarsening=np.array([4, 4]), relaxations=np.array([0, 1]))
+    assert given == mg.MGRITOptions((4, 4), (0, 1))
+
+
+@pytest.mark.parametrize("name", [None, 3, ["matched"]])
+def test_a_coarse_operator_is_a_name(name):
+    with pytest.raises(TypeError, match=r"coarse_operator is .*needed a name such as"):
+        mg.MGRITOptions(coarse_operator=name)
+
+
+# What a person did, and what the message has to name.
+MISTAKES = {
+    "inputs is a Solution": lambda s: mg.predict_convergence(NET, s[0], s[1]),
+    "seed is None, needed an array": lambda s: mg.solve_adjoint(NET, *s[:2], None),
+    "params is a ndarray, needed Params": lambda s: mg.predict(NET, s[0].body, X),
+    "options is .*something like MGRITOptions": lambda s: mg.predict(
+        NET, s[0], X, options={"coarsening": (4,)}
+    ),
+    "objective is 'mse'": lambda s: mg.evaluate(NET, s[0], X, X, objective="mse"),
+    "objective is the class": lambda s: mg.evaluate(
+        NET, s[0], X, X, objective=mg.LeastSquares
+    ),
+    "optimiser is 'adam'": lambda s: mg.train(NET, s[0], [], optimiser="adam"),
+    "control is 12": lambda s: mg.Network(mg.Dense(3), 8, control=12),
+    "layer is 'Dense'": lambda s: mg.Network("Dense", 8),
+    "head is a Dense": lambda s: mg.Network(mg.Dense(3), 8, head=mg.Dense(3)),
+    "final_time must be a real": lambda s: mg.Network(mg.Dense(3), 8, "1"),
+    "learning rate must be a real": lambda s: mg.adam("0.1"),
+    "rng is 7": lambda s: mg.check_layer(mg.Dense(2), 7),
+    "targets have dtype <U1": lambda s: mg.batches(Split(X, np.array(["a", "b"])), 1),
+}
+
+
+@pytest.mark.parametrize("said", MISTAKES)
+def test_a_mistake_is_named(said, solved):
+    with pytest.raises(TypeError, match=said) as told:
+        MISTAKES[said](solved)
+    assert len(str(told.value).splitlines()) == 1

@@ -47,7 +47,11 @@ def carry_out(
     with locked(folder), stopping() as stop:
         for record in with_progress(setup, state, comm):
             if record.status is Status.NON_FINITE:
-                say(comm, f"step {record.step} diverged: {record.lost}")
+                say(
+                    comm,
+                    f"step {record.step} diverged: {record.lost}; try a smaller "
+                    "--learning-rate, or --clip 1",
+                )
                 keep(setup, good, comm)
                 return DIVERGED
             good, state = state, record.state

@@ -21,7 +21,10 @@ class Status(Enum):
         "factors, another coarse operator, or a smaller final_time"
     )
     MAX_ITERATIONS = "the allowed number of iterations was used"
-    NON_FINITE = "states are not finite: smaller weights, or a smaller final_time"
+    NON_FINITE = (
+        "states are not finite: smaller weights, a smaller final_time, or in training "
+        "a smaller learning rate"
+    )
 
     @property
     def converged(self) -> bool:

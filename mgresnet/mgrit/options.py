@@ -77,7 +77,7 @@ class MGRITOptions:
             self, "coarsening", _integers(self.coarsening, "coarsening", 2)
         )
         n = len(self.coarsening)
-        if isinstance(self.relaxations, tuple | list):
+        if np.ndim(self.relaxations):
             per_level = _integers(self.relaxations, "relaxations", 0)
             object.__setattr__(self, "relaxations", per_level)
             if len(per_level) != n:
@@ -94,6 +94,11 @@ class MGRITOptions:
             raise ValueError(
                 f"slabs is {self.slabs}, with coarsening {self.coarsening}; needed a "
                 f"multiple of {interval}, or 0 for the coarsest interval"
+            )
+        if not isinstance(self.coarse_operator, str):
+            raise TypeError(
+                f"coarse_operator is {self.coarse_operator!r}, needed a name such as "
+                '"matched"'
             )
         choose("cycle", self.cycle, CYCLES)
         choose("initial_guess", self.initial_guess, INITIAL_GUESSES)
@@ -143,5 +148,6 @@ class MGRITOptions:
 
 def _integers(values: object, name: str, least: int) -> tuple[int, ...]:
     """Tuple of Python integers of at least a value, from a sequence or one integer."""
-    entries = tuple(values) if isinstance(values, tuple | list) else (values,)
+    several = isinstance(values, tuple | list | np.ndarray) and np.ndim(values) == 1
+    entries = tuple(values) if several else (values,)  # type: ignore[arg-type]
     return tuple(integer(name, entry, least) for entry in entries)

@@ -34,6 +34,17 @@ def test_a_linear_problem_is_solved_alike_at_every_scale(exponent):
         assert far.final_residual == scale * near.final_residual > 0.0
 
 
+def test_residuals_beside_states():
+    s = mg.solve_forward(LINEAR, PARAMS, X, options=FEW)
+    size = np.sqrt(np.sum(s.states[4::4] ** 2))
+    assert s.relative_residual == pytest.approx(s.final_residual / size, rel=1e-12)
+    assert mg.solve_forward(LINEAR, PARAMS, X).relative_residual == 0.0
+    nothing = mg.MGRITOptions((4,), max_iterations=0, initial_guess="zero")
+    zero = mg.solve_forward(LINEAR, PARAMS, X, options=nothing)
+    assert zero.state_norm == 0.0
+    assert zero.relative_residual == np.inf
+
+
 def test_states_of_very_different_sizes_count_by_the_largest():
     layers = np.tile([-0.9, 0.0, 0.0, -0.9], (64, 1))  # u shrinks tenfold a layer
     net = mg.Network(mg.Dense(2, "identity", "none"), 64, 64.0)

@@ -71,6 +71,32 @@ def test_blas_is_limited_where_ranks_share_a_node(
     assert limits == ([(1, "blas")] if limited else [])
 
 
+@pytest.mark.parametrize(
+    ("launcher", "quota", "few"),
+    [
+        ({0, 1, 2, 3}, None, False),
+        ({0, 1, 2}, None, True),
+        (set(range(64)), "max 100000", False),
+        (set(range(64)), "400000 100000", False),
+        (set(range(64)), "200000 100000", True),
+        (set(range(64)), "50000 100000", True),
+    ],
+)
+def test_cores_are_those_of_the_job_and_its_container(
+    launcher, quota, few, monkeypatch, tmp_path
+):
+    """A rank that is bound to one core of many is not one of too many."""
+    mine, path = {0}, tmp_path / "cpu.max"
+    if quota is not None:
+        path.write_text(quota)
+    monkeypatch.setattr(oversubscription, "QUOTA", path)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    affinity = {os.getppid(): launcher, os.getpid(): mine, 0: mine}
+    monkeypatch.setattr(os, "sched_getaffinity", affinity.__getitem__, raising=False)
+    monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_SIZE", "4")
+    assert oversubscription.oversubscribed.__wrapped__() is few
+
+
 def test_kernel_threads_of_a_run(tmp_path):
     folder = tmp_path / "run"
     options = ["--threads", "2", "--output", str(folder)]

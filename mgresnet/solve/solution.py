@@ -1,5 +1,6 @@
 """What a solve found, and which points of it are kept."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
@@ -125,7 +126,9 @@ class Solution:
     @property
     def relative_residual(self) -> float:
         """Residual of the states returned beside them: what a tolerance is for."""
-        return self.final_residual / self.state_norm if self.final_residual else 0.0
+        if self.final_residual == 0.0:
+            return 0.0
+        return self.final_residual / self.state_norm if self.state_norm else math.inf
 
     @property
     def converged(self) -> bool:

@@ -22,6 +22,7 @@ from mgresnet.commands import (
 from mgresnet.commands.stopping import ASIDE
 from mgresnet.commands.streams import listen, open_streams, tell
 from mgresnet.parallel import TimeComm, launched_ranks
+from mgresnet.starting import listen_again
 from mgresnet.version import __version__
 
 FAILED, BAD_INPUT = 1, 2  # exit codes
@@ -82,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command; return the exit code."""
+    listen_again()
     open_streams()
     comm = launched_ranks()
     listen(comm)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from launch import ENVIRONMENT
@@ -244,6 +245,19 @@ def test_a_study_that_is_stopped_says_so(told, when, tmp_path, capsys, monkeypat
     some = ["study", "noise", "--quick", "--seeds", "1", "--output", str(tmp_path)]
     assert main(some) == 128 + told
     assert "stopped; what was measured is in" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks into /proc")
+@pytest.mark.parametrize("delay", [0.0, 0.2, 0.5])
+def test_ctrl_c_while_the_program_is_loaded_leaves_no_traceback(delay):
+    with start(*PEAKS, "--epochs", "5000", stdout=PIPE, stderr=PIPE) as run:
+        while b"multiarray" not in Path(f"/proc/{run.pid}/maps").read_bytes():
+            time.sleep(0.01)  # until NumPy is loaded, as the first of what takes long
+        time.sleep(delay)
+        run.send_signal(signal.SIGINT)
+        _, error = run.communicate(timeout=120)
+        assert "Traceback" not in error
+        assert run.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
 
 
 def test_ctrl_c_before_a_run_has_begun_is_a_line(capsys, monkeypatch):

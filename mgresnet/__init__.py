@@ -1,5 +1,6 @@
 """Layer-parallel training of residual networks by multigrid reduction in time."""
 
+import mgresnet.starting  # noqa: F401  what Ctrl-C does while the rest is loaded
 from mgresnet.accuracy.gradient_error import GradientError as GradientError
 from mgresnet.accuracy.gradient_error import (
     estimate_gradient_error as estimate_gradient_error,

@@ -1,6 +1,7 @@
 """Command line: ``mgresnet COMMAND ...``, the same alone and under ``mpiexec -n P``."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,7 +19,11 @@ from mgresnet.commands import (
     train,
     warmup,
 )
+from mgresnet.commands.stopping import ASIDE
+from mgresnet.commands.streams import listen, open_streams, tell
 from mgresnet.parallel import TimeComm, launched_ranks
+from mgresnet.starting import listen_again
+from mgresnet.version import __version__
 
 FAILED, BAD_INPUT = 1, 2  # exit codes
 
@@ -60,21 +65,38 @@ def _refuse(program: str, message: str) -> NoReturn:
 
 def parser() -> argparse.ArgumentParser:
     """Arguments of all commands."""
-    top = argparse.ArgumentParser(prog="mgresnet", description=__doc__)
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    parsers = [top]
+    whole: Any = partial(argparse.ArgumentParser, allow_abbrev=False)
+    top: argparse.ArgumentParser = whole(prog="mgresnet", description=__doc__)
+    top.add_argument("--version", action="version", version=f"mgresnet {__version__}")
+    commands = top.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, parser_class=whole
+    )
+    parsers: list[Any] = [top]
     for name, command in COMMANDS.items():
         about = command.__doc__
         parsers.append(commands.add_parser(name, help=about, description=about))
         command.add_arguments(parsers[-1])
     for each in parsers:
-        each.error = partial(_refuse, each.prog)  # type: ignore[method-assign]
+        each.error = partial(_refuse, each.prog)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command; return the exit code."""
+    listen_again()
+    open_streams()
     comm = launched_ranks()
+    listen(comm)
+    try:
+        return _carry_out(arguments, comm)
+    except KeyboardInterrupt:
+        if comm.size > 1:
+            raise  # ends the job on all ranks
+        tell("mgresnet: stopped")
+        return ASIDE + signal.SIGINT
+
+
+def _carry_out(arguments: Sequence[str] | None, comm: TimeComm) -> int:
     parsed = _attempt(comm, parser().parse_args, arguments)
     if parsed is None:
         return BAD_INPUT
@@ -84,8 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD_INPUT
     try:
         return command.run(setup, comm)
-    except OSError as error:
-        print(f"mgresnet: error: {error}", file=sys.stderr, flush=True)
+    except (OSError, MemoryError) as error:
+        tell(f"mgresnet: error: {error}")
         if comm.size > 1:
             raise  # ends the job on all ranks
         return FAILED
@@ -99,11 +121,11 @@ def _attempt(comm: TimeComm, function: Callable[..., Any], *arguments: Any) -> A
     result, problem = None, ""
     try:
         result = function(*arguments)
-    except (BadInputError, ValueError, TypeError, OSError) as error:
+    except (BadInputError, ValueError, TypeError, OSError, MemoryError) as error:
         problem = " ".join(str(error).split())
     troubled = comm.gather(np.array([bool(problem)]))
     if troubled.any() and comm.rank == int(troubled.argmax()):
-        print(f"mgresnet: error: {problem}", file=sys.stderr, flush=True)
+        tell(f"mgresnet: error: {problem}")
     return None if troubled.any() else result
 
 

@@ -25,6 +25,7 @@ from mgresnet.layers.protocol import Layer, Map
 
 FREE = Free()
 READS = ("last", "every")
+STEPS = 1e-100, 1e100  # whose squares and inverses are numbers
 
 # Parts of a network: what is asked of them, and an example.
 PIECES = (
@@ -105,6 +106,12 @@ class Network:
         if not 0.0 < real("final_time", self.final_time) < math.inf:
             raise ValueError(
                 f"final_time must be a positive number, got {self.final_time}"
+            )
+        least, most = STEPS
+        if not least < self.step < most:
+            raise ValueError(
+                f"the step final_time / depth is {self.step:.0e}, needed one between "
+                f"{least:.0e} and {most:.0e}; choose another final_time"
             )
         self._check_maps()
 

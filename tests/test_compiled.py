@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mgresnet.kernels import compiled
+from mgresnet.kernels.disk import DiskCache
 
 KERNELS = Path(compiled.__file__).parent
 
@@ -71,7 +72,48 @@ def test_parts_are_all_that_kernels_are_made_of():
         found |= {alias.name for n in whole for alias in n.names}
         ours = {m for m in modules if m.startswith("mgresnet.kernels.")}
         found |= {m.removeprefix("mgresnet.kernels.") for m in ours}
-    assert found == parts
+    assert found - {"disk"} == parts  # where code is kept is no part of it
+
+
+@pytest.mark.parametrize(("kind", "length"), [("nbc", 100), ("nbc", 0), ("nbi", 0)])
+def test_a_damaged_cache_is_made_again(kind, length, tmp_path):
+    root = KERNELS.parent.parent
+    assert run(RELU, root, tmp_path) == ["0.0", "2.0", "1"]
+    (damaged,) = tmp_path.rglob(f"*.{kind}")
+    os.truncate(damaged, length)
+    assert run(RELU, root, tmp_path) == ["0.0", "2.0", "1"]
+    assert run(RELU, root, tmp_path) == ["0.0", "2.0", "0"]
+
+
+def test_without_a_folder_kernels_are_compiled_and_that_is_said(tmp_path):
+    nowhere = {"NUMBA_CACHE_LOCATOR_CLASSES": "IPythonCacheLocator"}
+    code = f"import warnings\nwarnings.simplefilter('always')\n{RELU}"
+    told = "import sys; sys.stderr = sys.stdout\n" + code
+    words = run(told, KERNELS.parent.parent, tmp_path, **nowhere)
+    assert words[-3:] == ["0.0", "2.0", "1"]
+    assert "not kept, every process compiles them again" in " ".join(words)
+
+
+def test_a_full_disk_costs_no_result():
+    class Full:
+        cache_path = "somewhere"
+
+        def save_overload(self, sig, data):
+            raise OSError(28, "No space left on device")
+
+    with pytest.warns(RuntimeWarning, match="somewhere cannot be written"):
+        DiskCache(Full()).save_overload(None, None)
+
+
+def test_kernels_cannot_be_interpreted():
+    done = subprocess.run(
+        [sys.executable, "-c", "import mgresnet"],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "unset it" in done.stderr.splitlines()[-1]
 
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")

@@ -57,6 +57,18 @@ def test_a_file_that_is_there_unzipped_and_zipped_counts_once(tmp_path):
     assert len(mg.load_problem("cifar-10", data_dir=tmp_path).train.inputs) == 20
 
 
+@pytest.mark.parametrize("zipped", ["", ".gz"])
+def test_a_missing_batch_is_named(zipped, tmp_path):
+    for name in ("data_batch_1", "data_batch_2", "data_batch_5", "test_batch"):
+        content = rows(20, 1, 10).tobytes()
+        content = gzip.compress(content) if zipped else content
+        (tmp_path / f"{name}.bin{zipped}").write_bytes(content)
+    with pytest.raises(
+        FileNotFoundError, match=r"no data_batch_3\.bin, data_batch_4\.bin"
+    ):
+        mg.load_problem("cifar-10", data_dir=tmp_path)
+
+
 def test_wrong_files_are_refused(tmp_path):
     path = tmp_path / "data_batch_1.bin"
     path.write_bytes(b"\0" * 3074)

@@ -1,6 +1,7 @@
 """Oracles, the space of parameters, and training loops of one's own."""
 
 import pickle
+import re
 from functools import partial
 
 import numpy as np
@@ -339,6 +340,51 @@ def test_optimisers_oracles_and_states_can_be_pickled(optimiser):
     )
     assert bits(tuple(one[-1].state)) == bits(tuple(other[-1].state))
     assert bits(pickle.loads(pickle.dumps(one[-1].state))) == bits(one[-1].state)
+
+
+RNG = np.random.default_rng(80119)
+X, Y = RNG.normal(size=(5, 3)), RNG.normal(size=(5, 3))
+SOLVER = mg.MGRITOptions((2,), max_iterations=2)
+
+
+def pickled():
+    """A record of every public kind."""
+    net = mg.Network(mg.Dense(3), 8)
+    params = net.init(1)
+    forward = mg.solve_forward(net, params, X, options=SOLVER)
+    adjoint = mg.solve_adjoint(net, params, forward, Y, options=SOLVER, gradient=True)
+    oracle = mg.layer_parallel(net, LOSS, forward=SOLVER, adjoint=SOLVER)
+    images = mg.Network(mg.Conv2d((2, 4, 4)), 4)
+    yield from (net, params, forward, adjoint, SOLVER, images, mg.Batch(X, Y))
+    yield mg.Chain((net, net))
+    yield from (mg.Free(), mg.Shared(), mg.BSpline(5), mg.Linear(2, 3), mg.Widen(2, 3))
+    yield from (mg.one_shot(oracle), mg.noise(oracle, forward=0.1), mg.lbfgs())
+    yield from (mg.Machine("m", 1e-6, 1e9, "s"), mg.SerialComm(), mg.Huber())
+    yield from (mg.Weighted(mg.LeastSquares()), mg.Regularisation(1e-3))
+    yield mg.predict_convergence(net, params, X, options=SOLVER)
+    yield mg.load_problem("peaks", n_train=5, n_validation=2)
+    yield next(
+        mg.train(
+            net,
+            params,
+            [(X, Y)],
+            optimiser=mg.adam(0.1),
+            objective=mg.LeastSquares(),
+            gradient_tolerance=0.1,
+        )
+    )
+
+
+def test_all_public_records_can_be_handed_to_other_processes():
+    for record in pickled():
+        again = pickle.loads(pickle.dumps(record))
+        assert type(again) is type(record)
+        assert _plain(again) == _plain(record)
+
+
+def _plain(record):
+    """What a record says, without addresses."""
+    return re.sub(r"0x[0-9a-f]+", "", repr(record))
 
 
 # --- decay, warm-up --------------------------------------------------------

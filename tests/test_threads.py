@@ -71,6 +71,32 @@ def test_blas_is_limited_where_ranks_share_a_node(
     assert limits == ([(1, "blas")] if limited else [])
 
 
+@pytest.mark.parametrize(
+    ("launcher", "quota", "few"),
+    [
+        ({0, 1, 2, 3}, None, False),
+        ({0, 1, 2}, None, True),
+        (set(range(64)), "max 100000", False),
+        (set(range(64)), "400000 100000", False),
+        (set(range(64)), "200000 100000", True),
+        (set(range(64)), "50000 100000", True),
+    ],
+)
+def test_cores_are_those_of_the_job_and_its_container(
+    launcher, quota, few, monkeypatch, tmp_path
+):
+    """A rank that is bound to one core of many is not one of too many."""
+    mine, path = {0}, tmp_path / "cpu.max"
+    if quota is not None:
+        path.write_text(quota)
+    monkeypatch.setattr(oversubscription, "QUOTA", path)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    affinity = {os.getppid(): launcher, os.getpid(): mine, 0: mine}
+    monkeypatch.setattr(os, "sched_getaffinity", affinity.__getitem__, raising=False)
+    monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_SIZE", "4")
+    assert oversubscription.oversubscribed.__wrapped__() is few
+
+
 def test_kernel_threads_of_a_run(tmp_path):
     folder = tmp_path / "run"
     options = ["--threads", "2", "--output", str(folder)]
@@ -79,6 +105,24 @@ def test_kernel_threads_of_a_run(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     assert config["threads"] == 2
     assert config["blas_threads"] >= 1
+
+
+FORKED = """
+import multiprocessing as mp, numpy as np, mgresnet as mg
+net = mg.Network(mg.Dense(4), 8)
+params, x = net.init(3), np.ones((400, 4))
+def solve(_):
+    return float(mg.solve_forward(net, params, x).final.sum())
+mg.set_threads(3)
+here = solve(0)
+with mp.get_context("fork").Pool(1) as pool:
+    assert pool.apply_async(solve, (0,)).get(60) == here
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_process_has_threads_of_its_own():
+    subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=120)
 
 
 def test_one_thread_unless_told_otherwise():

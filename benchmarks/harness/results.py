@@ -1,10 +1,9 @@
 """Results on the disk, whole or absent."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from mgresnet.arrays.files import replacing
+from mgresnet.arrays.files import as_json, from_json, replacing
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -25,15 +24,15 @@ def load(path: Path) -> Any:
     """What has been saved."""
     if not path.exists():
         raise SystemExit(f"no results in {path}; run without --stored first")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return from_json(path.read_bytes())
 
 
 def _in_lines(value: Any, levels: int) -> str:
     """JSON with a line for every row and entry, so that versions can be compared."""
     if isinstance(value, dict) and levels:
         entries = value.items()
-        lines = [f"{json.dumps(k)}: {_in_lines(v, levels - 1)}" for k, v in entries]
+        lines = [f"{as_json(k)}: {_in_lines(v, levels - 1)}" for k, v in entries]
         return "{\n" + ",\n".join(lines) + "\n}"
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        return "[\n" + ",\n".join(map(json.dumps, value)) + "\n]"
-    return json.dumps(value)
+        return "[\n" + ",\n".join(map(as_json, value)) + "\n]"
+    return as_json(value)

@@ -34,10 +34,11 @@ from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.parallel.agree import agreement
 from mgresnet.solve.ahead import between
+from mgresnet.solve.matching import check_solutions
 from mgresnet.solve.objectives import Objective
 from mgresnet.solve.reading import check_goal, close, refuse_every
 from mgresnet.solve.slab import Slab
-from mgresnet.solve.solution import Solution, check_solutions
+from mgresnet.solve.solution import Solution
 from mgresnet.solve.stages import (
     Solutions,
     columns,
@@ -123,7 +124,9 @@ def estimate(
     """Result of `estimate_gradient_error`, from what was checked."""
     if forward.final_residual == 0.0 and adjoint.final_residual == 0.0:
         return GradientError(0.0, 0.0, 0.0)
-    refuse_every(net, "errors of gradients are estimated")
+    refuse_every(
+        net, "errors of gradients are estimated", "compare with an exact gradient"
+    )
     slabs, backs = (slabs_of(net, o, comm) for o in options)
     ways = per_stage(net, forward), per_stage(net, adjoint)
     there: list[Corrected] = []

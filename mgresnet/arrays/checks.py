@@ -211,6 +211,11 @@ def check_finite(values: Array, name: str) -> None:
 
 def as_array(name: str, value: Any, needed: str) -> NDArray[Any]:
     """Array of numbers of any kind, or say what is needed."""
+    if np.ma.is_masked(value):
+        raise TypeError(
+            f"{name} has masked values, needed {needed}; leave these samples out, or "
+            "fill them in by .filled(value)"
+        )
     try:
         values = np.asarray(value)
     except ValueError:

@@ -5,6 +5,7 @@ read.  What is no array lies in it as JSON.
 """
 
 import json
+import math
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ import numpy as np
 from mgresnet.arrays.layout import Array
 
 HEADER = "header.json"
+NO_NUMBERS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # for JSON
 
 
 @contextmanager
@@ -49,11 +51,74 @@ def to_disk(path: Path) -> None:
         os.close(handle)
 
 
+def as_json(content: Any, indent: int | None = None) -> str:
+    """Text of strict JSON, which has no NaN and no infinity: they are written as words.
+
+    `from_json` makes numbers of these again.
+    """
+    return json.dumps(_in_words(content), indent=indent, allow_nan=False)
+
+
+def from_json(text: str | bytes) -> Any:
+    """What `as_json` was given, or else ValueError."""
+    try:
+        return _in_numbers(json.loads(text))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def write_json(path: Path, content: Any, indent: int = 2) -> None:
     """Write a readable JSON file."""
-    text = json.dumps(content, indent=indent) + "\n"
+    text = as_json(content, indent) + "\n"
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path, needed: str) -> dict[str, Any]:
+    """Object that a JSON file holds.
+
+    Parameters
+    ----------
+    path : Path
+    needed : str
+        Which file it should be, for the message.
+
+    Raises
+    ------
+    OSError
+        If there is no file, or it may not be read.
+    ValueError
+        If it holds something else.
+    """
+    try:
+        found = from_json(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}); needed {needed}") from error
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"{path} is a {type(found).__name__}, needed an object: {needed}"
+        )
+    return found
+
+
+def _in_words(value: Any) -> Any:
+    """The same without numbers that JSON lacks."""
+    if isinstance(value, dict):
+        return {key: _in_words(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_words(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return NO_NUMBERS[repr(float(value))]
+    return value
+
+
+def _in_numbers(value: Any) -> Any:
+    """Inverse of `_in_words`."""
+    if isinstance(value, dict):
+        return {key: _in_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_in_numbers(item) for item in value]
+    return float(value) if value in NO_NUMBERS.values() else value
 
 
 def write_arrays(path: Path, header: Any, arrays: Mapping[str, Array]) -> None:

@@ -38,4 +38,5 @@ CURVES = {
 }
 SEQUENCES = {"width": 32, "epochs": 10, "learning_rate": 0.005}
 PICTURES = ("shapes", "fashion-mnist", "mnist", "cifar-10", "cifar-100")
+BATCH = 100  # samples of a step, if there are as many
 PRESETS = {name: IMAGES if name in PICTURES else CURVES for name in PROBLEMS}

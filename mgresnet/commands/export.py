@@ -8,8 +8,8 @@ import numpy as np
 
 from mgresnet.arrays.files import replacing
 from mgresnet.chain import Chain
-from mgresnet.commands.report import say
 from mgresnet.commands.saved import alone, check_output, read_network
+from mgresnet.commands.streams import say
 from mgresnet.network import Network
 from mgresnet.parallel import TimeComm
 from mgresnet.saving.state_dict import state_dict

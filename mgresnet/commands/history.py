@@ -1,16 +1,19 @@
 """What a training run has done so far, in memory and in its folder."""
 
-import json
+import itertools
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from mgresnet.arrays.files import replacing, write_json
+from mgresnet.arrays.files import as_json, from_json, replacing, write_json
 from mgresnet.commands.folder import RECORDS, ROWS
 from mgresnet.learning.evaluation import EpochRow, Evaluation
 from mgresnet.learning.ladder import Plan
 from mgresnet.learning.oracle import Both
 from mgresnet.learning.record import Record
 from mgresnet.mgrit.solver import Status
+
+T = TypeVar("T")
 
 
 class History(NamedTuple):
@@ -40,18 +43,29 @@ def write_rows(folder: Path | None, rows: list[EpochRow]) -> None:
 
 def read_history(folder: Path, step: int) -> History:
     """What a run had done after some steps."""
-    lines = (folder / RECORDS).read_text(encoding="utf-8").splitlines()[:step]
-    records = [_record(json.loads(line)) for line in lines]
+    lines = (folder / RECORDS).read_bytes().splitlines()[:step]
+    records: list[Record] = _read(folder / RECORDS, _record, map(from_json, lines))
     if [record.step for record in records] != list(range(step)):
         raise ValueError(
             f"{folder / RECORDS} does not have the steps 0 to {step - 1} in order; it "
             "was changed, so the run cannot go on in this folder"
         )
     path = folder / ROWS
-    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    known = [_row(fields) for fields in rows]
+    rows = map(from_json, [path.read_bytes()] if path.exists() else [])
+    known: list[EpochRow] = _read(path, _row, itertools.chain.from_iterable(rows))
     last = records[-1].epoch if records else -1
     return History(records, [row for row in known if row.epoch <= last + 1])
+
+
+def _read(path: Path, make: Callable[[Any], T], found: Iterable[Any]) -> list[T]:
+    """Entries of a file, or say that there are others."""
+    try:
+        return [make(fields) for fields in found]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is damaged or was changed ({type(error).__name__}: {error}), so "
+            "the run cannot go on in this folder"
+        ) from error
 
 
 def write_history(folder: Path, history: History) -> None:
@@ -65,7 +79,7 @@ def _line(record: Record) -> str:
     fields = record._asdict()
     del fields["state"]
     fields["status"] = record.status.name
-    return json.dumps(fields) + "\n"
+    return as_json(fields) + "\n"
 
 
 def _record(fields: dict[str, Any]) -> Record:
@@ -73,6 +87,8 @@ def _record(fields: dict[str, Any]) -> Record:
     if fields["plans"] is not None:
         plans = [Plan(tuple(factors), *rest) for factors, *rest in fields["plans"]]
         known["plans"] = Both(*plans)
+    if fields.get("relative_residuals") is not None:
+        known["relative_residuals"] = Both(*fields["relative_residuals"])
     return Record(**fields | known)
 
 

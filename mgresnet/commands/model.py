@@ -1,14 +1,14 @@
 """Predict what a configuration costs on many ranks, and where it breaks even."""
 
 import argparse
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mgresnet.arrays.checks import integer
-from mgresnet.arrays.files import replacing, write_json
-from mgresnet.commands.report import say
+from mgresnet.arrays.checks import integer, real
+from mgresnet.arrays.files import read_json, replacing, write_json
+from mgresnet.commands.folder import check_folder
+from mgresnet.commands.streams import say
 from mgresnet.control import BSpline, Free
 from mgresnet.layers import Dense
 from mgresnet.layers.coarse import COARSE_OPERATORS
@@ -85,8 +85,8 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
             f"{comm.size} ranks, needed one: the model only computes; start mgresnet "
             "model without mpiexec"
         )
-    if a.output and not a.output.parent.is_dir():
-        raise ValueError(f"--output {a.output}: there is no folder {a.output.parent}")
+    if a.output:
+        check_folder("--output", a.output)
     ranks = _integers("--ranks", a.ranks)
     control = BSpline(a.control) if a.control else Free()
     net = Network(Dense(a.width), a.depth, control=control)
@@ -124,7 +124,7 @@ def run(setup: Setup, comm: TimeComm) -> int:
     where = f"{even} rank(s)" if even else f"not up to the {most} ranks there are for"
     say(comm, f"\nbreak-even  {where}")
     if setup.output:
-        setup.output.mkdir(exist_ok=True)
+        setup.output.mkdir(parents=True, exist_ok=True)
         content = {
             "task": task,
             "machine": machine.name,
@@ -144,7 +144,7 @@ def run(setup: Setup, comm: TimeComm) -> int:
 
 def read_rates(path: Path, task: str, config: Configuration) -> Rates:
     """Costs that an earlier run has written, if they fit."""
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = read_json(path, "a model.json")
     if "rates" not in found:
         raise ValueError(
             f"--rates {path} has no costs, needed a model.json that mgresnet model "
@@ -154,8 +154,8 @@ def read_rates(path: Path, task: str, config: Configuration) -> Rates:
         rates, needed = Rates.read(found["rates"]), about(task, config)
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"--rates {path} has costs of another version of mgresnet; leave --rates "
-            "out to measure again"
+            f"--rates {path} has other costs than this mgresnet writes ({error}); "
+            "leave --rates out to measure again"
         ) from error
     wrong = [name for name in needed if rates.about.get(name) != needed[name]]
     if wrong:
@@ -176,14 +176,19 @@ def _machine(name: str) -> Machine:
             f"unknown --machine {name!r}; choose from {', '.join(MACHINES)}, or give a "
             "file that mgresnet scale --calibrate --output has written"
         )
-    found = json.loads(path.read_text(encoding="utf-8"))
-    fields = ("name", "latency", "bandwidth", "source")
-    if not all(field in found for field in fields):
+    found = read_json(path, "a file of mgresnet scale --calibrate --output")
+    words, figures = ("name", "source"), ("latency", "bandwidth")
+    if lacking := [field for field in (*words, *figures) if field not in found]:
         raise ValueError(
-            f"--machine {path} lacks one of {', '.join(fields)}; write it with "
-            "mgresnet scale --calibrate --output FILE"
+            f"--machine {path} lacks {', '.join(lacking)}; write it with mgresnet "
+            "scale --calibrate --output FILE"
         )
-    return Machine(*(found[field] for field in fields))
+    try:
+        given: dict[str, Any] = {f: real(f, found[f], 1e-6) for f in figures}
+        given |= {field: str(found[field]) for field in words}
+        return Machine(**given)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"--machine {path}: {error}") from error
 
 
 def _integers(name: str, text: str) -> tuple[int, ...]:

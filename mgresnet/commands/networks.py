@@ -7,23 +7,8 @@ from typing import Any
 from mgresnet.commands.choices import CURVES, OPENINGS, PRESETS, SEQUENCES
 from mgresnet.control import BSpline, Free, Shared
 from mgresnet.data import Problem
-from mgresnet.kernels.activations import ACTIVATIONS
 from mgresnet.layers import GRU, Dense, Linear
 from mgresnet.network import Network
-
-
-def add_network(parser: argparse.ArgumentParser) -> None:
-    """Declare the options about layers."""
-    add = parser.add_argument
-    add("--depth", type=int, help="number of layers; of sequences that of their steps")
-    add("--width", type=int, help="features of a layer; None is the problem's preset")
-    add("--final-time", type=float, help="T; the step is T / depth; preset")
-    add("--activation", default="tanh", help=", ".join(ACTIVATIONS))
-    add("--opening", default="linear", help=", ".join(OPENINGS))
-    add("--control", type=int, metavar="K", help="weights from a B-spline of K values")
-    add("--smooth", type=int, metavar="K", help="first weights from such a B-spline")
-    add("--cells", type=int, default=1, help="gated units in a step of a sequence")
-    add("--explicit", action="store_true", help="units that are those of PyTorch")
 
 
 def preset(a: argparse.Namespace, problem: Problem) -> None:

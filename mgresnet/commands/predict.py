@@ -10,7 +10,6 @@ import numpy as np
 from mgresnet.arrays.checks import check_finite
 from mgresnet.arrays.layout import Array
 from mgresnet.chain import Chain, networks_of
-from mgresnet.commands.report import say
 from mgresnet.commands.saved import (
     TABLES,
     alone,
@@ -19,6 +18,7 @@ from mgresnet.commands.saved import (
     read_table,
     write_table,
 )
+from mgresnet.commands.streams import say
 from mgresnet.learning.evaluation import predict
 from mgresnet.network import Network
 from mgresnet.parallel import TimeComm

@@ -10,6 +10,7 @@ from mgresnet.arrays.trees import tree_map
 from mgresnet.commands.history import History
 from mgresnet.commands.saved import NETWORK
 from mgresnet.commands.setup import Setup, chooses_plans
+from mgresnet.commands.streams import say
 from mgresnet.control import Free
 from mgresnet.data import peaks_class
 from mgresnet.kernels.threads import threads
@@ -25,14 +26,9 @@ from mgresnet.saving.files import save
 from mgresnet.solve.gradient import Info, value_and_gradient
 from mgresnet.solve.solution import Solution
 from mgresnet.solve.stages import space, whole_params
+from mgresnet.timeline.grid import TimeGrid
 
 COLUMNS = "{:>5}  {:>8} {:>8} {:>8}  {:>8} {:>8} {:>8}  {:>8} {:>8} {:>8}  {:>7}"
-
-
-def say(comm: TimeComm, text: str) -> None:
-    """Print on rank 0."""
-    if comm.rank == 0:
-        print(text, flush=True)
 
 
 def start(setup: Setup, comm: TimeComm) -> None:
@@ -55,7 +51,7 @@ def start(setup: Setup, comm: TimeComm) -> None:
         f"threads   {threads()} for kernels, {blas_threads()} for BLAS, per rank\n",
     )
     name = setup.objective.score_name
-    top = ("", "loss", "", "", name, "", "", "residual", "", "gradient", "")
+    top = ("", "loss", "", "", name, "", "", "relative", "residual", "gradient", "")
     say(comm, COLUMNS.format(*top))
     parts = ("training", "exact", "new data")
     heads = ("epoch", *parts, *parts, "forward", "adjoint", "error", "seconds")
@@ -98,7 +94,8 @@ def finish(
         f"last step: {estimate:.1e}",
     )
     for kind, solution in (("forward", info.forward), ("adjoint", info.adjoint)):
-        say(comm, f"residuals of the last {kind} solve: {_history(solution)}")
+        text = f"relative residuals of the last {kind} solve: {_history(solution)}"
+        say(comm, text)
     seconds: Counter[str] = Counter()
     for record in records:
         seconds.update(record.seconds)
@@ -207,11 +204,18 @@ def _how(setup: Setup) -> str:
                 "pipeline;\n          a spline, --control 12, mostly takes neither"
             )
         return text
+    factors = TimeGrid(setup.net.depth, 1.0, options.coarsening, options.slabs).factors
+    if not options.iterates(factors):
+        return (
+            f"exact propagation: coarsening {options.coarsening} of {setup.net.depth} "
+            f"layers, initial guess {options.initial_guess}"
+        )
+    used = "" if factors == options.coarsening else f", of which {factors} in use"
     bound = f"tolerance {options.tolerance:g}"
     if a.gradient_tolerance is not None:
         bound = f"gradients to {a.gradient_tolerance:g}"
     return (
-        f"coarsening {options.coarsening}, {options.coarse_operator}, {bound},\n"
+        f"coarsening {options.coarsening}{used}, {options.coarse_operator}, {bound},\n"
         f"          at most {a.iterations} forward and {a.adjoint_iterations} adjoint "
         "corrections"
     )
@@ -221,4 +225,5 @@ def _history(solution: Solution) -> str:
     history = list(solution.residuals)
     if len(history) == solution.iterations:  # the last correction is not measured yet
         history.append(solution.final_residual)
-    return " ".join(f"{residual:.1e}" for residual in history)
+    unit = solution.state_norm or 1.0
+    return " ".join(f"{residual / unit:.1e}" for residual in history)

@@ -1,14 +1,16 @@
 """Go on with a training run that was interrupted, on any number of layer ranks."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mgresnet.arrays.files import read_json
 from mgresnet.commands import report, train
-from mgresnet.commands.folder import CHECKPOINTS, CONFIG
+from mgresnet.commands.folder import CHECKPOINTS, CONFIG, digest_of, locked
 from mgresnet.commands.history import History, read_history, write_history
-from mgresnet.commands.setup import Setup, build, options_of
+from mgresnet.commands.options import options_of
+from mgresnet.commands.setup import Setup, build
+from mgresnet.commands.streams import say
 from mgresnet.data import batches
 from mgresnet.learning.checkpoint import load_checkpoint
 from mgresnet.learning.state import TrainState
@@ -37,6 +39,11 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Rest:
     given = read_config(folder / CONFIG)
     options = options_of(given, output=folder, progress=arguments.progress)
     setup = build(options, comm)
+    if given.get("samples") != digest_of(setup.problem):
+        raise ValueError(
+            f"{setup.problem.name} has other samples than the run in {folder} had; "
+            "give it the files as they were, or start another run"
+        )
     state = load_checkpoint(
         folder / CHECKPOINTS,
         setup.net,
@@ -56,18 +63,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"there is no {path}; give the --output folder of mgresnet train"
         )
-    try:
-        given = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is no JSON ({error}); undo what was edited"
-        ) from error
-    if not isinstance(given, dict):
-        raise ValueError(
-            f"{path} is a {type(given).__name__}, needed an object with the options of "
-            "the run; undo what was edited"
-        )
-    return given
+    return read_json(path, "the options of the run; undo what was edited")
 
 
 def run(rest: Rest, comm: TimeComm) -> int:
@@ -75,9 +71,10 @@ def run(rest: Rest, comm: TimeComm) -> int:
     setup, state, history = rest
     folder = setup.arguments.output
     report.start(setup, comm)
-    report.say(comm, f"goes on after {state.step} step(s)")
+    say(comm, f"goes on after {state.step} step(s)")
     if comm.rank == 0:
-        write_history(folder, history)
+        with locked(folder):
+            write_history(folder, history)
     for row in history.rows:
-        report.say(comm, report.table_line(row))
+        say(comm, report.table_line(row))
     return train.carry_out(setup, comm, state, history)

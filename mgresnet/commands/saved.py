@@ -10,6 +10,7 @@ from mgresnet.arrays.checks import as_array
 from mgresnet.arrays.files import replacing
 from mgresnet.arrays.layout import Array
 from mgresnet.chain import Chain
+from mgresnet.data.compressed import check_claims
 from mgresnet.network import Network
 from mgresnet.parallel import TimeComm
 from mgresnet.saving.files import load
@@ -105,6 +106,7 @@ def _from_npz(name: str, path: Path) -> Array:
         raise FileNotFoundError(f"there is no file {path}; check the name")
     try:
         with zipfile.ZipFile(path) as archive:  # else numpy takes it for a pickle
+            check_claims(path, archive)
             names = [Path(member).stem for member in archive.namelist()]
         chosen = names[0] if len(names) == 1 else name
         if chosen in names:

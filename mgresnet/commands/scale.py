@@ -1,7 +1,6 @@
 """Measure what parallel runs are made of: messages between ranks, layers on one."""
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,8 @@ import numpy as np
 
 import mgresnet.parallel.calibrate as calibrate
 from mgresnet.arrays.checks import integer
-from mgresnet.commands.report import say
+from mgresnet.arrays.files import write_json
+from mgresnet.commands.streams import say
 from mgresnet.layers import Dense
 from mgresnet.network import Network
 from mgresnet.parallel import Machine, TimeComm
@@ -82,8 +82,7 @@ def run(setup: argparse.Namespace, comm: TimeComm) -> int:
                 "adjoint": adjoint,
             },
         }
-        text = json.dumps(content, indent=2) + "\n"
-        setup.output.write_text(text, encoding="utf-8")
+        write_json(setup.output, content)
     return 0
 
 

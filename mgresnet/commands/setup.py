@@ -1,29 +1,21 @@
-"""Options of ``mgresnet train``, and the checked objects they stand for."""
+"""Checked objects that the options of ``mgresnet train`` stand for."""
 
 import argparse
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from mgresnet.arrays.checks import integer
 from mgresnet.arrays.trees import tree_map
-from mgresnet.commands.choices import OPTIMISERS, SCHEDULES
-from mgresnet.commands.folder import CONFIG, claim
-from mgresnet.commands.networks import (
-    add_network,
-    build_network,
-    choose,
-    coarse_operator,
-    preset,
-)
-from mgresnet.data import PROBLEMS, Batch, Problem, batches, load_own, load_problem
+from mgresnet.commands.choices import BATCH, OPTIMISERS, SCHEDULES
+from mgresnet.commands.folder import check_folder, claim, digest_of
+from mgresnet.commands.networks import build_network, choose, coarse_operator, preset
+from mgresnet.data import Batch, Problem, batches, load_own, load_problem
 from mgresnet.kernels.threads import set_threads
-from mgresnet.layers.coarse import COARSE_OPERATORS
 from mgresnet.learning.frames import with_frame_features
 from mgresnet.learning.ladder import default_options
 from mgresnet.learning.transforms import Transform, chain, clip_by_global_norm
-from mgresnet.mgrit.options import INITIAL_GUESSES, MGRITOptions
+from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params
 from mgresnet.parallel import ProcessGrid, TimeComm
 from mgresnet.parallel.grid import layer_ranks
@@ -69,67 +61,17 @@ class Setup(NamedTuple):
         return rest == 0 and (last or (every > 0 and epoch % every == 0))
 
 
-def factors(text: str) -> tuple[int, ...]:
-    """Read ``16`` or ``4,4,4``; the empty string is ()."""
-    return tuple(int(part) for part in text.split(",") if part)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
-    add = parser.add_argument
-    add("problem", metavar="PROBLEM", nargs="?", help=", ".join(PROBLEMS))
-    add("--data", metavar="FILE", help="table or .npz of sequences, not PROBLEM")
-    add("--targets", metavar="COLUMNS", help="of --data, as price or x,y")
-    add("--data-dir", metavar="DIR", help="folder of the original files")
-    add("--n-train", type=int, help="training samples; preset")
-    add("--n-validation", type=int, help="validation samples, likewise")
-    add_network(parser)
-    add("--dtype", default="float64", help="float64 or float32")
-    add("--coarsening", type=factors, help="factors, as 16 or 4,4; 16 or by the error")
-    add("--relaxations", type=factors, default=(0,), help="FC-sweeps, one or per level")
-    add("--cycle", default="V", help="V, W or F")
-    add("--iterations", type=int, default=10, help="coarse-grid corrections at most")
-    add("--adjoint-iterations", type=int, default=10, help="the same for the adjoint")
-    add("--tolerance", type=float, default=1e-3, help="relative residual; 0 goes on")
-    add("--coarse-operator", help=f"{', '.join(COARSE_OPERATORS)}; matched or by error")
-    add("--initial-guess", default="coarse", help=", ".join(INITIAL_GUESSES))
-    add("--gradient-tolerance", type=float, help="choose iterations to keep this error")
-    add("--check-every", type=int, help="steps between estimates; 1 or as many as do")
-    add("--for-ranks", type=int, help="ranks for which serial solves would be cheaper")
-    add("--data-ranks", type=int, default=1, help="ranks that share a batch's samples")
-    add("--threads", type=int, default=1, help="threads of a rank, for the samples")
-    add("--epochs", type=int, help="passes over the training data; preset")
-    add("--evaluate-every", type=int, default=1, help="epochs; 0: after the last alone")
-    add("--batch-size", type=int, default=100, help="samples per step")
-    add("--optimiser", default="adam", help=", ".join(OPTIMISERS))
-    add("--learning-rate", type=float, help="of the first step; preset")
-    add("--schedule", default="cosine", help=", ".join(SCHEDULES))
-    add("--clip", type=float, help="largest global norm of a gradient")
-    add("--tikhonov", type=float, default=0.0, help="penalty on the size of parameters")
-    add("--smoothness", type=float, default=0.0, help="penalty on change over depth")
-    add("--head-tikhonov", type=float, default=0.0, help="penalty on the head")
-    _add_folder(parser)
-
-
-def _add_folder(parser: argparse.ArgumentParser) -> None:
-    """Declare what decides which run it is, and where it is kept."""
-    add = parser.add_argument
-    add("--seed", type=int, default=7, help="of data, weights and batches")
-    add("--progress", action="store_true", help="show the bar also under mpiexec")
-    add("--output", type=Path, metavar="DIR", help="write config, records and figures")
-    add("--checkpoint-every", type=int, help="steps; 0: never, None: once an epoch")
-    add("--overwrite", action="store_true", help="of an earlier run in --output")
-
-
 def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
     """Build and check everything, so that bad input shows before any work is done.
 
     All ranks call this together, with the same arguments.
     """
+    if arguments.output:
+        check_folder("--output", arguments.output)
     setup = build(arguments, comm)
     if arguments.output and comm.rank == 0:
-        claim(arguments.output, vars(arguments), comm, arguments.overwrite)
+        options = vars(arguments) | {"samples": digest_of(setup.problem)}
+        claim(arguments.output, options, comm, arguments.overwrite)
     return setup
 
 
@@ -140,6 +82,9 @@ def build(a: argparse.Namespace, comm: TimeComm) -> Setup:
     check_numbers(a)
     problem = build_problem(a)
     preset(a, problem)
+    if a.batch_size is None:
+        a.batch_size = min(BATCH, len(problem.train.inputs))
+    integer("--batch-size", a.batch_size, 1)
     stream = batches(problem.train, a.batch_size, a.epochs, a.seed)
     check_shards(len(problem.train.inputs), a.batch_size, a.data_ranks)
     net = build_network(a, problem)
@@ -182,30 +127,6 @@ def check_numbers(a: argparse.Namespace) -> None:
             f"--gradient-tolerance is {a.gradient_tolerance}, needed a number > 0 such "
             "as 0.01, or inf only to estimate errors"
         )
-
-
-def options_of(
-    config: dict[str, Any], *, output: Path, progress: bool
-) -> argparse.Namespace:
-    """Arguments of the run that has written a configuration.
-
-    Raises
-    ------
-    ValueError
-        If options are missing, as from another version.
-    """
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    names = [*vars(parser.parse_args([]))]
-    if missing := set(names) - set(config):
-        raise ValueError(
-            f"{output / CONFIG} has no {', '.join(sorted(missing))}; needed what "
-            "mgresnet train of this version has written"
-        )
-    given = {name: config[name] for name in names}
-    for name in ("coarsening", "relaxations"):
-        given[name] = given[name] if given[name] is None else tuple(given[name])
-    return argparse.Namespace(**given | {"output": output, "progress": progress})
 
 
 def build_problem(a: argparse.Namespace) -> Problem:

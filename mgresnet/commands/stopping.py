@@ -36,6 +36,23 @@ class Stop:
 
 
 @contextmanager
+def interrupting() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does, while the body runs; it tells its number."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(number)
+
+
+@contextmanager
 def stopping() -> Iterator[Stop]:
     """Note signals while the body runs, instead of ending at once."""
     stop = Stop()

@@ -12,11 +12,12 @@ from tqdm import tqdm
 
 from mgresnet.arrays.checks import integer
 from mgresnet.arrays.files import replacing
+from mgresnet.commands.folder import check_folder, locked
 from mgresnet.commands.networks import choose
-from mgresnet.commands.report import say
+from mgresnet.commands.options import factors
 from mgresnet.commands.saved import alone
-from mgresnet.commands.setup import factors
-from mgresnet.commands.stopping import ASIDE
+from mgresnet.commands.stopping import ASIDE, interrupting
+from mgresnet.commands.streams import say
 from mgresnet.parallel import TimeComm
 from mgresnet.studies.carrying_out import carry_out, read_rows
 from mgresnet.studies.catalogue import STUDIES
@@ -65,8 +66,8 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
         raise ValueError(f"--ranks is {a.ranks}, needed numbers >= 1, such as 1,4,16")
     if a.data_dir is not None and not a.data_dir.is_dir():
         raise ValueError(f"--data-dir {a.data_dir}: there is no such folder")
-    if a.output is not None and a.output.exists() and not a.output.is_dir():
-        raise ValueError(f"--output {a.output} is a file, needed a folder")
+    if a.output is not None:
+        check_folder("--output", a.output)
     request = Request(a.seeds, a.quick, a.ranks, a.data_dir)
     setup = Setup(a.name, study, request, a.output, a.progress)
     study.cases(request)
@@ -80,20 +81,25 @@ def run(setup: Setup, comm: TimeComm) -> int:
     say(comm, f"{setup.name}: {setup.study.about}")
     if setup.output:
         setup.output.mkdir(parents=True, exist_ok=True)
-    watch = partial(_watch, setup)
     try:
-        rows = carry_out(setup.study, setup.request, setup.path, watch)
-    except KeyboardInterrupt:
+        with locked(setup.output), interrupting():
+            _carry_out(setup, comm)
+    except KeyboardInterrupt as told:
         kept = "nothing is kept: there is no --output"
         if setup.path:
             kept = f"what was measured is in {setup.path}; the same command goes on"
         say(comm, f"stopped; {kept}")
-        return ASIDE + signal.SIGINT
+        return ASIDE + (told.args[0] if told.args else signal.SIGINT)
+    return 0
+
+
+def _carry_out(setup: Setup, comm: TimeComm) -> None:
+    watch = partial(_watch, setup)
+    rows = carry_out(setup.study, setup.request, setup.path, watch)
     for line in setup.study.table(rows):
         say(comm, line)
     if setup.output:
         say(comm, f"written to {setup.output}: {', '.join(_write(setup, rows))}")
-    return 0
 
 
 def _watch(setup: Setup, cases: list[Case]) -> Iterable[Case]:

@@ -8,12 +8,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mgresnet.commands import report
-from mgresnet.commands.folder import CHECKPOINTS
+from mgresnet.commands.folder import CHECKPOINTS, locked
 from mgresnet.commands.history import History, append_record, write_rows
+from mgresnet.commands.options import add_arguments as add_arguments
 from mgresnet.commands.setup import Setup, check_every
-from mgresnet.commands.setup import add_arguments as add_arguments
 from mgresnet.commands.setup import prepare as prepare
 from mgresnet.commands.stopping import stopping
+from mgresnet.commands.streams import say
+from mgresnet.commands.warmup import compile_first
 from mgresnet.data import Split
 from mgresnet.learning.checkpoint import save_checkpoint
 from mgresnet.learning.evaluation import EpochRow, Evaluation, evaluate
@@ -39,12 +41,17 @@ def carry_out(
     """Do what is left of a run; return the exit code."""
     folder: Path | None = setup.arguments.output if comm.rank == 0 else None
     every = setup.checkpoint_every
+    compile_first((setup.arguments.dtype,), comm, lambda line: None)
     started = time.perf_counter() - history.seconds
     good: TrainState | None = None  # the last whose objective was finite
-    with stopping() as stop:
+    with locked(folder), stopping() as stop:
         for record in with_progress(setup, state, comm):
             if record.status is Status.NON_FINITE:
-                report.say(comm, f"step {record.step} diverged: {record.lost}")
+                say(
+                    comm,
+                    f"step {record.step} diverged: {record.lost}; try a smaller "
+                    "--learning-rate, or --clip 1",
+                )
                 keep(setup, good, comm)
                 return DIVERGED
             good, state = state, record.state
@@ -54,9 +61,9 @@ def carry_out(
                 seconds = time.perf_counter() - started
                 history.rows.append(epoch_row(setup, record, seconds))
                 write_rows(folder, history.rows)
-                report.say(comm, report.table_line(history.rows[-1]))
+                say(comm, report.table_line(history.rows[-1]))
             if code := stop.agreed(comm):
-                report.say(comm, f"stopped by a signal after step {record.step}")
+                say(comm, f"stopped by a signal after step {record.step}")
                 keep(setup, state, comm)
                 return code
             if every and state.step % every == 0:
@@ -97,12 +104,12 @@ def keep(setup: Setup, state: TrainState | None, comm: TimeComm) -> None:
     """Save the state that a run has stopped at, and say how to go on."""
     folder = setup.arguments.output
     if folder is None:
-        report.say(comm, "nothing is kept: there is no --output")
+        say(comm, "nothing is kept: there is no --output")
     elif state is None:
-        report.say(comm, "nothing new is kept: no step has gone well before")
+        say(comm, "nothing new is kept: no step has gone well before")
     else:
         save(setup, state)
-        report.say(
+        say(
             comm,
             f"kept what was learned in {state.step} step(s); go on by: "
             f"mgresnet resume {folder}",
@@ -133,13 +140,14 @@ def epoch_row(setup: Setup, record: Record, seconds: float) -> EpochRow:
         )
 
     found = score(setup.problem.train, exact)
+    residuals = record.relative_residuals
     return EpochRow(
         epoch=record.epoch + 1,
         training=found if seen == exact else score(setup.problem.train, seen),
         exact=found,
         validation=score(setup.problem.validation, exact),
-        forward_residual=record.forward_residual,
-        adjoint_residual=record.adjoint_residual,
+        forward_residual=residuals.forward,
+        adjoint_residual=residuals.adjoint,
         gradient_error=record.gradient_error,
         seconds=seconds,
         plans=" + ".join(map(str, record.plans or ())),

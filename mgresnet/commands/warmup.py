@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mgresnet.arrays.trees import tree_map
-from mgresnet.commands.report import say
+from mgresnet.commands.streams import say
 from mgresnet.control import BSpline
 from mgresnet.kernels import moments
 from mgresnet.kernels.compiled import Use, cache_folder, cache_use
@@ -52,11 +52,7 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
 def run(setup: Setup, comm: TimeComm) -> int:
     """Compile on rank 0, load on the others; return the exit code."""
     started = time.perf_counter()
-    if comm.rank == 0:
-        compile_all(setup.dtypes, print)
-    comm.gather(np.zeros(1))  # the others wait for what is written to disk
-    if comm.rank > 0:
-        compile_all(setup.dtypes, lambda line: None)
+    compile_first(setup.dtypes, comm, print)
     counts = comm.gather(np.array([cache_use()]))
     total = time.perf_counter() - started
     here, ranks = Use(*counts[0]), f" on {comm.size} ranks" if comm.size > 1 else ""
@@ -66,6 +62,17 @@ def run(setup: Setup, comm: TimeComm) -> int:
     if counts[1:, 1].any():
         say(comm, "other ranks compiled again: they do not see this cache")
     return 0
+
+
+def compile_first(
+    dtypes: tuple[str, ...], comm: TimeComm, show: Callable[[str], object]
+) -> None:
+    """Compile on rank 0, and load on the others what it has written to disk."""
+    if comm.rank == 0:
+        compile_all(dtypes, show)
+    comm.gather(np.zeros(1))
+    if comm.rank > 0:
+        compile_all(dtypes, lambda line: None)
 
 
 def compile_all(dtypes: tuple[str, ...], show: Callable[[str], object]) -> None:

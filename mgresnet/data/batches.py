@@ -98,6 +98,12 @@ def batches(
 
 def _as_arrays(inputs: Any, targets: Any) -> Split:
     """Split of arrays or lists."""
+    for field, values in (("inputs", inputs), ("targets", targets)):
+        if np.ma.is_masked(values):
+            raise TypeError(
+                f"{field} have masked values; expected an array without a mask, drop "
+                "or fill these samples"
+            )
     return Split(np.asarray(inputs), np.asarray(targets))
 
 

@@ -9,18 +9,18 @@ References
 A. Krizhevsky, Learning multiple layers of features from tiny images (2009).
 """
 
-import gzip
-import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mgresnet.data.compressed import content_of
 from mgresnet.data.images import chosen, scaled
 from mgresnet.data.records import Problem, Request, Split
 
 SHAPE = (3, 32, 32)
 PIXELS = 3072
+MOST = 60_000 * (PIXELS + 2)  # bytes of all files together
 CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),
     *("dog", "frog", "horse", "ship", "truck"),
@@ -54,15 +54,7 @@ def read_cifar(
     ValueError
         If the file is damaged, or holds no whole number of rows.
     """
-    content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        try:
-            content = gzip.decompress(content)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise ValueError(
-                f"{str(path)!r}: found damaged gzip data ({error}); download the file "
-                "again"
-            ) from error
+    content = content_of(path, MOST)
     row = n_labels + PIXELS
     if not content or len(content) % row:
         raise ValueError(
@@ -120,6 +112,7 @@ def _read_all(
             f"{str(folder)!r} holds no {pattern} or {pattern}.gz; put the original "
             "binary files there under their names"
         )
+    _refuse_gaps(folder, [path.name for path in paths])
     parts = [read_cifar(path, n_labels) for path in paths]
     for path, (_, labels) in zip(paths, parts, strict=True):
         wrong = np.flatnonzero(labels >= n_classes)
@@ -130,3 +123,16 @@ def _read_all(
             )
     images, labels = map(np.concatenate, zip(*parts, strict=True))
     return images, labels
+
+
+def _refuse_gaps(folder: Path, names: list[str]) -> None:
+    """Refuse training files among which one is missing."""
+    files = [f"data_batch_{number}.bin" for number in range(1, 6)]
+    found = [file for file in files if {file, f"{file}.gz"} & {*names}]
+    last = max(found, default="")
+    missing = [file for file in files if file not in found and file < last]
+    if missing:
+        raise FileNotFoundError(
+            f"{str(folder)!r} holds {', '.join(found)} but no {', '.join(missing)}; "
+            "put the original binary files there under their names"
+        )

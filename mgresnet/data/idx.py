@@ -11,16 +11,15 @@ import gzip
 import math
 import os
 import struct
-import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-GZIP_MAGIC = b"\x1f\x8b"
+from mgresnet.data.compressed import PLENTY, read_at_most, unzipping
+
 UNSIGNED_BYTE = 8
-CHUNK = 1 << 20
 RELOAD = "download the file again"
 
 
@@ -53,20 +52,8 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
             f"{name} does not exist; check the folder, or put the original idx file "
             "there under this name"
         )
-    with path.open("rb") as raw:
-        zipped = raw.read(2) == GZIP_MAGIC
-        raw.seek(0)
-        if not zipped:
-            return _parse(raw, name)
-        try:
-            with gzip.GzipFile(fileobj=raw, mode="rb") as unzipped:
-                return _parse(unzipped, name)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(
-                f"{name}: found damaged gzip data ({reason}), expected a whole gzip "
-                f"file; {RELOAD}"
-            ) from error
+    with unzipping(path) as stream:
+        return _parse(stream, name)
 
 
 def _parse(stream: BinaryIO | gzip.GzipFile, name: str) -> NDArray[np.uint8]:
@@ -92,7 +79,12 @@ def _parse(stream: BinaryIO | gzip.GzipFile, name: str) -> NDArray[np.uint8]:
         )
     shape: tuple[int, ...] = struct.unpack(f">{n_dims}I", header)
     expected = math.prod(shape)
-    values = _read_at_most(stream, expected + 1)
+    if expected > PLENTY:
+        raise ValueError(
+            f"{name}: found a header of {expected} values, expected at most {PLENTY}; "
+            f"it is damaged, {RELOAD}"
+        )
+    values = read_at_most(stream, expected + 1)
     if len(values) != expected:
         found = "more" if len(values) > expected else str(len(values))
         sizes = " x ".join(map(str, shape))
@@ -101,18 +93,3 @@ def _parse(stream: BinaryIO | gzip.GzipFile, name: str) -> NDArray[np.uint8]:
             f"({sizes}); header and content disagree, {RELOAD}"
         )
     return np.frombuffer(values, dtype=np.uint8).reshape(shape)
-
-
-def _read_at_most(stream: BinaryIO | gzip.GzipFile, limit: int) -> bytearray:
-    """Read up to `limit` bytes without trusting `limit` enough to allocate it.
-
-    Asking for one byte more than wanted reaches the end of a gzip stream, where its
-    checksum is compared.
-    """
-    values = bytearray()
-    while len(values) < limit:
-        chunk = stream.read(min(CHUNK, limit - len(values)))
-        if not chunk:
-            break
-        values += chunk
-    return values

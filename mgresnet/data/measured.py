@@ -82,6 +82,13 @@ def _regression(
     features = np.delete(values, places, axis=1)
     train, validation = split_rows(features, request)
     inputs, _ = scaled(features, train)
+    constant = np.ptp(values[train][:, places], axis=0) == 0.0
+    if constant.any():
+        column = table.names[places[int(constant.argmax())]]
+        raise ValueError(
+            f"{source}: target {column!r} is the same in all {len(train)} training "
+            "samples, needed one that varies"
+        )
     outputs, units = scaled(values[:, places], train)
     both = inputs.astype(request.dtype), outputs.astype(request.dtype)
     return Problem(
@@ -127,13 +134,32 @@ def scaled(values: Floats, train: Rows) -> tuple[Floats, Floats]:
     """Columns less their mean over the standard deviation, which is returned, too.
 
     A column that does not vary is zero.
+
+    Raises
+    ------
+    ValueError
+        If squares of a column overflow.
     """
     mean, spread = scale_of(values[train])
-    return (values - mean) / spread, spread
+    varies = np.ptp(values[train], axis=0) > 0.0
+    return np.where(varies, (values - mean) / spread, 0.0), spread
 
 
 def scale_of(values: Floats) -> tuple[Floats, Floats]:
-    """Means of columns and their standard deviations, 1 where these are zero."""
-    spread = values.std(axis=0, dtype=np.float64)
-    mean = values.mean(axis=0, dtype=np.float64)
-    return mean, np.where(spread > 0.0, spread, 1.0)
+    """Means of columns and their standard deviations, 1 where these are zero.
+
+    Raises
+    ------
+    ValueError
+        If squares of a column overflow.
+    """
+    varies = np.ptp(values, axis=0) > 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = np.where(varies, values.std(axis=0, dtype=np.float64), 1.0)
+    if not np.isfinite(spread).all():
+        raise ValueError(
+            f"column {int(np.isfinite(spread).argmin())} reaches "
+            f"{np.abs(values).max():.0e}, whose square overflows; scale it"
+        )
+    mean = np.where(varies, values.mean(axis=0, dtype=np.float64), values[0])
+    return mean, spread

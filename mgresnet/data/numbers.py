@@ -1,12 +1,13 @@
 """Tables of numbers in text files: a line for each sample, perhaps names on top."""
 
-import gzip
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mgresnet.data.compressed import PLENTY, content_of
 
 DELIMITERS = (";", "\t", ",", None)  # None: spaces
 
@@ -52,11 +53,8 @@ def read_numbers(path: Path) -> Numbers:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; check the name")
     try:
-        raw = path.read_bytes()
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode(
-            "utf-8-sig"
-        )
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+        text = content_of(path, PLENTY).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text ({error}); needed a table") from error
     lines = [(i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:

@@ -9,12 +9,14 @@ M. F. Baumgardner, L. L. Biehl, D. A. Landgrebe, 220 band AVIRIS hyperspectral i
 data set: June 12, 1992 Indian Pine test site 3, Purdue University (2015).
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mgresnet.data.compressed import PLENTY, RATIO
 from mgresnet.data.measured import find_file, scaled, split_rows
 from mgresnet.data.records import Floats, Problem, Request, Split
 
@@ -79,9 +81,12 @@ def read_mat(path: Path) -> Floats:
     ValueError
         If it is no such file.
     """
-    from scipy.io import loadmat  # not when the package is imported: few need it
+    from scipy.io import loadmat, whosmat  # not at import: few need it
 
     try:
+        claimed = sum(8 * math.prod(shape) for _, shape, _ in whosmat(path))
+        if claimed > max(PLENTY, RATIO * path.stat().st_size):
+            raise ValueError(f"it claims to hold {claimed} bytes")
         found: dict[str, Any] = loadmat(path)
     except Exception as error:  # whatever other files lead to
         raise ValueError(

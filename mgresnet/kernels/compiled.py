@@ -9,6 +9,13 @@ import numba
 import numba.extending
 
 from mgresnet.arrays.layout import LARGE, LINE
+from mgresnet.kernels.disk import DiskCache
+
+if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+    raise ImportError(
+        "NUMBA_DISABLE_JIT is set, but kernels consist of instructions that only a "
+        "compiler knows; unset it for programs that use mgresnet"
+    )
 
 # Numba's disk cache sees that the file of a kernel changes, and no other.  A digest of
 # these, and of the sizes that they go by, is therefore part of the kernels' names.
@@ -47,7 +54,8 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     Sums have the order that is written down, fused multiply-adds are those that are.
     """
     function.__qualname__ += f"_{DIGEST}"
-    compiled = _compile(function, cache=True)
+    compiled = _compile(function)
+    compiled._cache = DiskCache.of(function)  # type: ignore[attr-defined]
     KERNELS.append(compiled)
     return compiled
 
@@ -70,7 +78,7 @@ def cache_use() -> Use:
 
 def cache_folder() -> str:
     """Folder of the disk cache."""
-    return str(KERNELS[0].stats.cache_path)
+    return KERNELS[0].stats.cache_path or "none, there is no folder that can be written"
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,6 +8,7 @@ only one thread for its gradient.
 """
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -34,14 +35,24 @@ def set_threads(n: int) -> None:
     ValueError, TypeError
         If n is not a positive integer.
     """
-    global _pool, _count
+    global _count
     integer("number of threads", n, 1)
     if n == _count:
         return
     if _pool is not None:
         _pool.shutdown()
     _count = int(n)
+    _start()
+
+
+def _start() -> None:
+    """Threads of this process; a forked one has none of its parent's."""
+    global _pool
     _pool = ThreadPoolExecutor(_count - 1) if _count > 1 else None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start)
 
 
 def threads() -> int:

@@ -36,7 +36,7 @@ def where_lost(
         back = [*zip(slabs, per_stage(net, info.adjoint), strict=True)]
         if found := _first_of_all(back, grid):
             return f"the adjoint, but no state, behind {found}"
-    return "the loss, or a norm of states or adjoints, is not finite"
+    return "the loss, or the gradient's norm, is not finite"
 
 
 def _first_of_all(stages: list[tuple[Slab, Solution]], grid: ProcessGrid) -> str:

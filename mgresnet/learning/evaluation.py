@@ -31,7 +31,7 @@ class EpochRow(NamedTuple):
     training: Evaluation  # as training sees it, through its inexact solves
     exact: Evaluation  # same data and weights under exact inference
     validation: Evaluation  # exact inference
-    forward_residual: float | None
+    forward_residual: float | None  # relative, as tolerances are
     adjoint_residual: float | None
     gradient_error: float | None  # estimated, relative, of the last step
     seconds: float

@@ -69,7 +69,7 @@ class Plan(NamedTuple):
         return float(min(error, 1.0) ** (1.0 / self.power) / self.interval)
 
     def __str__(self) -> str:
-        if self.iterations == SERIAL:
+        if self.iterations == SERIAL or not self.coarsening:
             return "exact"
         m = "x".join(map(str, self.coarsening))
         return f"{self.operator} m={m} k={self.iterations}"

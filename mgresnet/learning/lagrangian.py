@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.arrays.layout import Array
+from mgresnet.arrays.layout import Array, samples_last
 from mgresnet.learning.modules import Ahead, Stretch
 from mgresnet.network import Params
 from mgresnet.solve.ahead import between
-from mgresnet.solve.gradient import GradientProblem, close
+from mgresnet.solve.gradient import GradientProblem
+from mgresnet.solve.reading import close
 
 
 class Lagrangian(NamedTuple):
@@ -60,7 +61,8 @@ def lagrangian(
         x = gone[-1].last
     last, n = stretches[-1], len(x)
     far = last.slab, last.own, x, problem.targets, problem.objective
-    loss, d_head, seed = close(*far)
+    loss, d_head, d_last = close(*far)
+    seed = samples_last(d_last, d_last.ndim - 1)
     pairs = [*zip(multipliers, defects, strict=True)]
     seeds = [
         (m + beta * d).astype(stretch.filter.dtype)

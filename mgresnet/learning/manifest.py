@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.arrays.files import write_json
+from mgresnet.arrays.files import read_json, write_json
 from mgresnet.learning.state import TrainState
 from mgresnet.parallel import ProcessGrid
 
@@ -88,7 +88,7 @@ def advice(folder: Path, path: Path) -> str:
 def read_manifest(path: Path) -> Any:
     """Manifest, checked against its own checksum."""
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = read_json(path, "a manifest of checkpoints")
         content = manifest["checkpoint"]
         whole = manifest["checksum"] == _checksum(content)
     except (ValueError, KeyError, TypeError) as error:

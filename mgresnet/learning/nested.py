@@ -25,7 +25,7 @@ from mgresnet.arrays.checks import choose, integer, provides
 from mgresnet.arrays.layout import Array
 from mgresnet.chain import Chain, networks_of
 from mgresnet.learning.lbfgs import LBFGSState, Pair
-from mgresnet.learning.oracle import Oracle
+from mgresnet.learning.oracle import Oracle, check_oracle
 from mgresnet.learning.record import Record
 from mgresnet.learning.state import TrainState, is_tree, like, map_trees, texts_about
 from mgresnet.learning.trainer import train
@@ -212,6 +212,7 @@ def nested_iteration(
     if len(levels) > 1:
         _finer(net, integer("factor", factor, 1))
     choose("rule", rule, RULES)
+    check_oracle(oracle(net), Oracle)
     finer = partial(_finer_state, factor, rule, comm)
     return _levels(net, params, levels, optimiser, oracle, finer, comm)
 

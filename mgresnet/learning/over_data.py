@@ -190,6 +190,7 @@ def _of_all(solution: Any, data: TimeComm) -> Any:
         solution,
         residuals=together[:-1],
         final_residual=float(together[-1]),
+        state_norm=float(np.hypot.reduce(data.gather(np.array([solution.state_norm])))),
         iterations=iterations,
         status=list(Status)[status],
     )

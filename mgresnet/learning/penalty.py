@@ -22,6 +22,7 @@ from mgresnet.network import Network
 from mgresnet.parallel import TimeComm
 from mgresnet.solve.objectives import Objective
 from mgresnet.solve.penalties import Regularisation
+from mgresnet.solve.reading import refuse_every
 from mgresnet.solve.slab import Slab
 from mgresnet.solve.stages import per_stage
 
@@ -105,6 +106,7 @@ def penalty(
     (4800, 96)
     """
     inner = layer_parallel(net, objective, comm=comm, regularisation=regularisation)
+    refuse_every(net, "there are auxiliary variables", "try layer_parallel")
     points = beginnings(net, modules)
     _check_ranks(net, points, inner.comm)
     if not callable(beta):

@@ -49,6 +49,8 @@ class Record(NamedTuple):
     plans : Both of Plan, or None
         How each solve was done, where that was chosen; prints as coarse operator,
         interval m and iterations k, or "exact".
+    relative_residuals : Both of float, or None
+        The residuals beside the states, or adjoints: what ``tolerance`` is for.
     lost : str
         What is not finite any more if the status is NON_FINITE: layer and rank.
     """
@@ -70,18 +72,21 @@ class Record(NamedTuple):
     state: Any
     plans: Any = None
     lost: str = ""
+    relative_residuals: Any = None
 
     @classmethod
     def of(cls, found: FirstOrder, epoch: int, state: TrainState) -> Self:
         """What an oracle has found, with the norm, and the state after the update."""
-        info, residuals = found.info, Both(None, None)
+        info, residuals, relative = found.info, Both(None, None), None
         error, loss = found.error or NOT_ESTIMATED, found.value
         finite = math.isfinite(found.value) and math.isfinite(found.norm or 0.0)
         status = Status.CONVERGED if finite else Status.NON_FINITE
         if info is not None:
             ways = (info.forward, info.adjoint)
             residuals, loss = Both(*(way.final_residual for way in ways)), info.loss
-            status = max((way.status for way in ways), key=list(Status).index)
+            relative = Both(*(way.relative_residual for way in ways))
+            statuses = (status, *(way.status for way in ways))
+            status = max(statuses, key=list(Status).index)
         return cls(
             step=state.step - 1,
             epoch=epoch,
@@ -99,6 +104,7 @@ class Record(NamedTuple):
             seconds=dict(found.seconds),
             state=state,
             plans=found.plans,
+            relative_residuals=relative,
         )
 
     @property

@@ -113,9 +113,12 @@ def _digest(net: Network, params: Params) -> str | None:
 
 def _as_batch(batch: Any) -> Batch:
     """Inputs and targets, whichever way they come."""
-    if isinstance(batch, tuple | list) and len(batch) in (2, 3, 4):
+    named = getattr(batch, "_fields", ())[:2] == Batch._fields[:2]
+    if named or (isinstance(batch, tuple | list) and len(batch) == 2):
         return Batch(*batch)
+    entries = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
     raise TypeError(
-        f"batches made a {type(batch).__name__}, needed Batch(inputs, targets) each "
-        "time; for one batch of all samples give [(inputs, targets)]"
+        f"batches made a {type(batch).__name__}{entries}, needed (inputs, targets) or "
+        "Batch(inputs, targets, epoch, rows) each time; for one batch of all samples "
+        "give [(inputs, targets)]"
     )

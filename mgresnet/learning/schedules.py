@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeAlias
 
-from mgresnet.arrays.checks import real
+from mgresnet.arrays.checks import provides, real
 
 Schedule: TypeAlias = Callable[[int], float]
 Rate: TypeAlias = float | Schedule
@@ -246,6 +246,11 @@ def joined(rates: Sequence[Rate], ends: Sequence[int]) -> Schedule:
     >>> [schedule(step) for step in range(5)]
     [0.5, 0.5, 1.0, 0.5, 0.1]
     """
+    for name, value, example in (
+        ("rates", rates, "[0.1, cosine(0.1, 90)]"),
+        ("ends", ends, "[10]"),
+    ):
+        provides(name, value, ("__iter__", "__len__"), example)
     if len(rates) != len(ends) + 1:
         raise ValueError(
             f"{len(rates)} rates with {len(ends)} ends: need an end for all rates but "

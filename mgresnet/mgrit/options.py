@@ -2,11 +2,14 @@
 
 import math
 from dataclasses import InitVar, dataclass
-from typing import Self
+from typing import Any, Self
+
+import numpy as np
 
 from mgresnet.arrays.checks import choose, integer, real
 from mgresnet.mgrit.cycle import CYCLES
 
+PRECISION = 4  # residuals that rounding leaves, in units of the last place
 INITIAL_GUESSES = ("coarse", "constant", "zero", "serial")
 
 
@@ -28,7 +31,8 @@ class MGRITOptions:
         sweep, which within a gradient may be part of the adjoint solve.
     tolerance : float
         Stop when the 2-norm over the C-points of the residual is at most this times the
-        2-norm of the C-point states; 0 never stops early.
+        2-norm of the C-point states; 0 never stops early.  Less than the precision of
+        the numbers is taken for that.
     coarse_operator : str
         Step over an interval.  "injection": parameters at its left end, one Euler step;
         "mean": their mean, one Euler step; "matched": their mean and two stages that
@@ -74,7 +78,7 @@ class MGRITOptions:
             self, "coarsening", _integers(self.coarsening, "coarsening", 2)
         )
         n = len(self.coarsening)
-        if isinstance(self.relaxations, tuple | list):
+        if np.ndim(self.relaxations):
             per_level = _integers(self.relaxations, "relaxations", 0)
             object.__setattr__(self, "relaxations", per_level)
             if len(per_level) != n:
@@ -91,6 +95,11 @@ class MGRITOptions:
             raise ValueError(
                 f"slabs is {self.slabs}, with coarsening {self.coarsening}; needed a "
                 f"multiple of {interval}, or 0 for the coarsest interval"
+            )
+        if not isinstance(self.coarse_operator, str):
+            raise TypeError(
+                f"coarse_operator is {self.coarse_operator!r}, needed a name such as "
+                '"matched"'
             )
         choose("cycle", self.cycle, CYCLES)
         choose("initial_guess", self.initial_guess, INITIAL_GUESSES)
@@ -126,6 +135,11 @@ class MGRITOptions:
         """Whether a solve with these factors in use is not a march through all."""
         return bool(factors) and self.initial_guess != "serial"
 
+    def reachable(self, dtype: np.dtype[Any]) -> float:
+        """Tolerance that numbers of a type can meet; 0 stays 0."""
+        least = PRECISION * float(np.finfo(dtype).eps)
+        return max(self.tolerance, least) if self.tolerance > 0.0 else 0.0
+
     def sweeps(self, n_factors: int) -> tuple[int, ...]:
         """FC-sweeps of the first n_factors levels."""
         if isinstance(self.relaxations, tuple):
@@ -135,5 +149,6 @@ class MGRITOptions:
 
 def _integers(values: object, name: str, least: int) -> tuple[int, ...]:
     """Tuple of Python integers of at least a value, from a sequence or one integer."""
-    entries = tuple(values) if isinstance(values, tuple | list) else (values,)
+    several = isinstance(values, tuple | list | np.ndarray) and np.ndim(values) == 1
+    entries = tuple(values) if several else (values,)  # type: ignore[arg-type]
     return tuple(integer(name, entry, least) for entry in entries)

@@ -1,65 +1,24 @@
 """Iterate the cycle from an initial guess until it is accurate enough."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable
-from enum import Enum
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mgresnet.arrays.layout import absent
 from mgresnet.kernels.norms import compare
 from mgresnet.mgrit.cycle import Method, correct, relax, start
 from mgresnet.mgrit.level import Level
 from mgresnet.mgrit.line import Line
+from mgresnet.mgrit.measure import Measure, gathered, measure
+from mgresnet.mgrit.measure import Status as Status
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.propagator import Array, Propagator
 from mgresnet.mgrit.work import Work
 from mgresnet.parallel.comm import TimeComm
 
 T = TypeVar("T")
-
-
-class Status(Enum):
-    """How a solve ended; the value is the message."""
-
-    CONVERGED = "the residual is within the tolerance"
-    MAX_ITERATIONS = "the allowed number of iterations was used"
-    NON_FINITE = "states are not finite: smaller weights, or a smaller final_time"
-
-
-class Measure(NamedTuple):
-    """What every C-point but the first is like, the same on all ranks."""
-
-    about: NDArray[np.float64]
-    """In time order: squared 2-norms of residual and state; whether its rank is lost,
-    as the last point of the rank is not finite."""
-
-    @property
-    def residuals(self) -> NDArray[np.float64]:
-        """2-norm of every residual."""
-        norms: NDArray[np.float64] = np.sqrt(self.about[:, 0])
-        return norms
-
-    @property
-    def residual(self) -> float:
-        """2-norm of the residual over the C-points."""
-        return math.sqrt(self.about[:, 0].sum())
-
-    @property
-    def state(self) -> float:
-        """2-norm of the states over the C-points."""
-        return math.sqrt(self.about[:, 1].sum())
-
-    def status(self, tolerance: float) -> Status:
-        """Compare the residual with the states."""
-        residual, state = self.residual, self.state
-        if not math.isfinite(residual + state) or self.about[:, 2].any():
-            return Status.NON_FINITE
-        close = residual <= tolerance * state
-        return Status.CONVERGED if close else Status.MAX_ITERATIONS
 
 
 class Outputs(NamedTuple):
@@ -101,6 +60,11 @@ class CPoints(NamedTuple):
     work: list[Work]  # of all levels, finest first
     tolerance: float
 
+    @property
+    def lost(self) -> bool:
+        """Whether the last measure found numbers that are not finite."""
+        return self.swept and self.measures[-1].status(0.0) is Status.NON_FINITE
+
     @np.errstate(over="ignore", invalid="ignore")  # shows in the status
     def sweep(self, outputs: Outputs | None, comm: TimeComm) -> Result:
         """Sweep for the last time, unless that is done and nothing else is wanted."""
@@ -120,7 +84,7 @@ class CPoints(NamedTuple):
     def _result(self, points: Array, u: Array, comm: TimeComm) -> Result:
         """Compare C-points with the intervals' ends ``u[:, -1]``, and settle them."""
         finest, defects = self.finest, self.finest.ends
-        final = _measure(finest, u, points[-1], comm, defects)
+        final = measure(finest, u, points[-1], comm, defects)
         return Result(
             points=finest.settle(points),
             defects=defects,
@@ -171,7 +135,20 @@ def iterate(
     if not options.iterates(factors):
         return _serial(propagator, initial, spacing, options, comm, forcing, outputs)
     problem = propagator, initial, factors, options, comm
-    return solve_c_points(*problem, guess, forcing).sweep(outputs, comm)
+    result = solve_c_points(*problem, guess, forcing).sweep(outputs, comm)
+    if result.status is not Status.NON_FINITE:
+        return result
+    exact = _serial(propagator, initial, spacing, options, comm, forcing, outputs)
+    if exact.status is Status.NON_FINITE:
+        return result
+    return result._replace(
+        points=exact.points,
+        defects=np.zeros_like(result.defects),
+        final=result.final._replace(about=np.zeros_like(result.final.about)),
+        status=Status.MARCHED,
+        work=result.work + exact.work,
+        seconds=result.seconds | exact.seconds,
+    )
 
 
 @np.errstate(over="ignore", invalid="ignore")  # shows in the status
@@ -185,7 +162,7 @@ def solve_c_points(
     forcing: Array | None = None,
 ) -> CPoints:
     """Find the C-points of `iterate`; its last sweep is left to the caller."""
-    none = absent(initial.dtype)
+    none, tolerance = absent(initial.dtype), options.reachable(initial.dtype)
     finest = Level.of(
         propagator, factors, initial, none if forcing is None else forcing
     )
@@ -197,17 +174,17 @@ def solve_c_points(
     while len(measures) < options.max_iterations:
         finest.sweep()
         relax(finest, comm, method)
-        measures.append(_measure(finest, finest.ends[:, None], finest.points[-1], comm))
-        status = measures[-1].status(options.tolerance)
+        measures.append(measure(finest, finest.ends[:, None], finest.points[-1], comm))
+        status = measures[-1].status(tolerance)
         swept = status is Status.NON_FINITE or (
-            status is Status.CONVERGED and options.tolerance > 0.0
+            status is Status.CONVERGED and tolerance > 0.0
         )
         if swept:
             break
         correct(finest, comm, method)
     work = [level.work for level in finest.hierarchy()]
     finest = finest._replace(coarser=None)  # its memory is free for the last sweep
-    return CPoints(finest, tuple(measures), swept, work, options.tolerance)
+    return CPoints(finest, tuple(measures), swept, work, tolerance)
 
 
 def _serial(
@@ -237,7 +214,7 @@ def _serial(
     end = line.points[-1:]
     squares = compare(end[:, None], end)
     squares[:, 0] = 0.0  # also where infinity less infinity is not a number
-    final = _gathered(squares, False, comm)
+    final = gathered(squares, False, comm)
     status = final.status(options.tolerance)
     books = Counter(_by_level([work.steps])), _by_level([work.seconds])
     return Result(line.points, np.zeros_like(end), (), final, 0, status, *books)
@@ -265,22 +242,6 @@ def _guess(
         finest.c_points[:] = 0.0
     if comm.rank == 0:
         finest.points[0] = initial
-
-
-def _measure(
-    finest: Level, u: Array, last: Array, comm: TimeComm, defects: Array | None = None
-) -> Measure:
-    """Compare C-points with the intervals' ends ``u[:, -1]``; defects are filled."""
-    squares = compare(u, finest.c_points[1:], defects)
-    has_tail = finest.parts[2].n_steps > 0
-    return _gathered(squares, has_tail and not np.isfinite(last).all(), comm)
-
-
-def _gathered(squares: NDArray[np.float64], lost: bool, comm: TimeComm) -> Measure:
-    """Measure from the squared norms of every rank, and whether its end is lost."""
-    about = np.empty((len(squares), 3))
-    about[:, :2], about[:, 2] = squares, lost
-    return Measure(comm.gather(about))
 
 
 def _by_level(books: Iterable[dict[str, T]]) -> dict[tuple[int, str], T]:

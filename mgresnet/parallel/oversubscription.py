@@ -7,10 +7,13 @@ that takes the core from a rank that computes, and fills its caches with somethi
 import functools
 import os
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 # Set by the launchers of Open MPI and of MPICH and its kin: ranks on this node.
 NEIGHBOURS = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of a container, and in which
 FIRST_NAP, LAST_NAP = 2e-6, 5e-4  # seconds
 
 
@@ -20,10 +23,25 @@ def ranks_here(otherwise: int) -> int:
     return int(next(known, otherwise))
 
 
+def cores() -> int:
+    """Cores that the ranks on this node have together.
+
+    A rank may be bound to one of them, but the launcher, whose child it is, has all
+    that the job may use; and a container may have fewer than there are.
+    """
+    found = [os.cpu_count() or 1]
+    with suppress(AttributeError, OSError):  # of other systems
+        found.append(len(os.sched_getaffinity(os.getppid())))
+    with suppress(OSError, ValueError):  # "max" is no number
+        microseconds, period = map(int, QUOTA.read_text(encoding="utf-8").split())
+        found.append(max(microseconds // period, 1))
+    return min(found)
+
+
 @functools.cache
 def oversubscribed() -> bool:
     """Whether this node is known to have more ranks than cores."""
-    return ranks_here(0) > (os.cpu_count() or 1)
+    return ranks_here(0) > cores()
 
 
 def await_asleep(request: Any) -> None:

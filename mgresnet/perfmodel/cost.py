@@ -1,9 +1,12 @@
 """Seconds that one rank computes: marches, and everything around them."""
 
 import itertools
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
+
+from mgresnet.arrays.checks import real
 
 
 class Cost(NamedTuple):
@@ -20,6 +23,12 @@ class Cost(NamedTuple):
     def rate(cls, each: float, call: float = 0.0) -> Self:
         """So many seconds for each of what is counted, and for the call."""
         return cls((0, 1), (call, call + each))
+
+    @classmethod
+    def read(cls, name: str, found: Any) -> Self:
+        """From JSON, or say what is wrong with it."""
+        sizes, seconds = found
+        return cls(*_table(name, sizes, numbers(name, seconds), least=2))
 
     def at(self, n: float) -> float:
         """Seconds at any size."""
@@ -62,14 +71,20 @@ class Rates(NamedTuple):
 
     @classmethod
     def read(cls, found: Any) -> Self:
-        """From JSON."""
+        """From JSON.
+
+        Raises
+        ------
+        ValueError, TypeError, AttributeError
+            If these are no costs; the message names the field.
+        """
         about, marches, others, event, copy = found
-        costs = {
-            kind: BatchCost(batches, [Cost(*cost) for cost in some])
-            for kind, (batches, some) in marches.items()
-        }
-        around = {task: Cost(*cost) for task, cost in others.items()}
-        return cls(about, costs, around, event, float(copy))
+        costs = {}
+        for kind, (batches, some) in marches.items():
+            read = [Cost.read(kind, cost) for cost in some]
+            costs[kind] = BatchCost(*_table(kind, batches, read, least=1))
+        around = {task: Cost.read(task, cost) for task, cost in others.items()}
+        return cls(dict(about), costs, around, *numbers("event, copy", [event, copy]))
 
     def around(self, task: str, layers: int, events: int) -> float:
         """Seconds of all but marches and messages, on a rank with so many layers."""
@@ -91,6 +106,27 @@ class Rates(NamedTuple):
                 "measured for this configuration"
             )
         return self.marches[best].at(steps, samples)
+
+
+def numbers(name: str, found: Any) -> list[float]:
+    """Numbers that are finite and not negative."""
+    values = [real(name, value) for value in found]
+    if not all(math.isfinite(value) and value >= 0.0 for value in values):
+        raise ValueError(f"{name} has {found}, needed finite numbers >= 0")
+    return values
+
+
+def _table(
+    name: str, sizes: Any, values: list[Any], least: int
+) -> tuple[list[Any], list[Any]]:
+    """Sizes that grow, with a value for each."""
+    grows = all(a < b for a, b in itertools.pairwise(numbers(name, sizes)))
+    if not grows or len(sizes) != len(values) or len(sizes) < least:
+        raise ValueError(
+            f"{name} has sizes {sizes}, needed {least} or more that grow, as many as "
+            "there are costs"
+        )
+    return sizes, values
 
 
 def _common_words(one: str, other: str) -> int:

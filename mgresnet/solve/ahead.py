@@ -33,7 +33,8 @@ class Posed(NamedTuple):
 
     def solution(self, result: Result, spacing: int, layers: Forward) -> Solution:
         """Solution with what a way back wants to know."""
-        known = {"inputs": self.inputs, "own": self.own, "layers": layers}
+        known = {"inputs": self.inputs, "net": self.slab.net, "own": self.own}
+        known["layers"] = layers
         return as_solution(result, self.slab.layers, spacing, backwards=False, **known)
 
 

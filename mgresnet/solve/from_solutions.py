@@ -12,7 +12,8 @@ from mgresnet.network import Network, Params
 from mgresnet.parallel import SerialComm, TimeComm, as_time_comm
 from mgresnet.parallel.agree import agreement
 from mgresnet.solve.back import open_back
-from mgresnet.solve.solution import Solution, check_solutions
+from mgresnet.solve.matching import check_solutions
+from mgresnet.solve.solution import Solution
 from mgresnet.solve.stages import (
     Solutions,
     per_stage,

@@ -5,11 +5,12 @@ stage by stage for a chain of networks.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from mgresnet.arrays.checks import as_array
+from mgresnet.arrays.checks import as_array, check_finite
 from mgresnet.arrays.layout import Array, absent
 from mgresnet.arrays.trees import tree_map
 from mgresnet.chain import Chain
@@ -24,8 +25,9 @@ from mgresnet.solve.ahead import (
     propagate,
 )
 from mgresnet.solve.back import Back, open_back, seeds
+from mgresnet.solve.matching import check_solution, checksum
 from mgresnet.solve.slab import Slab
-from mgresnet.solve.solution import Solution, check_solution
+from mgresnet.solve.solution import Solution
 from mgresnet.solve.stages import (
     Solutions,
     columns,
@@ -69,8 +71,8 @@ def solve_forward(
     first : ndarray, shape (batch, *state_shape), optional
         First state if every layer takes inputs; zero by default.
     keep : {"all", "c-points", "auto"}
-        Which states the solution has: all, those at C-points, or all if they need
-        little memory.  The numbers are the same.
+        Which states the solution has: all, those at C-points, or all if those of
+        this rank's layers take at most 256 MiB.  The numbers are the same.
 
     Returns
     -------
@@ -166,7 +168,8 @@ def solve_adjoint(
     Raises
     ------
     ValueError, TypeError
-        If shapes or dtypes do not fit, or the forward solution has other layers.
+        If shapes or dtypes do not fit, the forward solution is of another network, or
+        the seed is not finite although its states are.
     """
     comm, solutions = as_time_comm(comm), per_stage(net, forward)
     given: dict[str, Any] = {"net": net, "options": options, "keep": keep}
@@ -181,6 +184,7 @@ def solve_adjoint(
         for slab, tree, states in zip(slabs, trees, solutions, strict=True):
             check_solution("forward", states, slab.net, tree, slab.layers)
         facts["states"] = solutions[-1].final
+        _check_seed(slabs[-1], solutions[-1], seed)
     guesses = per_stage(net, guess)
     stages = zip(slabs, solutions, guesses, strict=True)
     found: list[Solution] = []
@@ -189,8 +193,17 @@ def solve_adjoint(
             seed = seed.reshape(states.final.shape)
         last, forcing = seeds(slab, states, seed)
         back, none = Back(slab, states, last, forcing), absent(last.dtype)
-        found.insert(0, back.propagate(start, keep, gradient, none))
+        adjoint = back.propagate(start, keep, gradient, none)
+        found.insert(0, replace(adjoint, along=checksum(states)))
         seed = None  # but where the stage before ends
         if slab.is_first and slab is not slabs[0]:
             _, seed = open_back(slab.net, states.own, states, found[0])
     return together(net, found)
+
+
+def _check_seed(slab: Slab, forward: Solution, seed: Array | None) -> None:
+    """Refuse NaN that does not come from the states, where the seed is used."""
+    if seed is None or not np.isfinite(forward.final).all():
+        return
+    if slab.is_last or np.ndim(seed) == forward.states.ndim:
+        check_finite(np.asarray(seed), "seed")

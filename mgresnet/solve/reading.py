@@ -73,12 +73,12 @@ def _seed(slab: Slab, d_states: Array) -> Array:
     return seeds
 
 
-def refuse_every(net: Network | Chain, what: str) -> None:
+def refuse_every(net: Network | Chain, what: str, instead: str) -> None:
     """Raise ValueError where the head reads every state."""
     if networks_of(net)[-1].read == "every":
         raise ValueError(
             f"{what} where the head reads the last state, that of this network reads "
-            "every state; compare with an exact gradient"
+            f"every state; {instead}"
         )
 
 

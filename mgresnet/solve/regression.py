@@ -26,6 +26,8 @@ from mgresnet.arrays.checks import check_finite, floats, real
 from mgresnet.arrays.layout import Array
 from mgresnet.solve.objectives import column, mean_of
 
+LARGEST = 1e150  # target
+
 
 @dataclass(frozen=True)
 class LeastSquares:
@@ -126,4 +128,10 @@ def check_values(n_outputs: int, targets: Any, n_samples: int) -> None:
     values = floats("targets", targets)
     if n_outputs == 1 and values.ndim == 1:
         values = values[:, None]
-    check_finite(floats("targets", values, (n_samples, n_outputs)), "targets")
+    values = floats("targets", values, (n_samples, n_outputs))
+    check_finite(values, "targets")
+    if (most := float(np.abs(values).max())) > LARGEST:
+        raise ValueError(
+            f"targets reach {most:.0e}, needed at most {LARGEST:.0e}, "
+            "as their squares overflow; scale them"
+        )

@@ -107,6 +107,8 @@ def go_there(
     start = guess_points(guess, slab.layers, grid.spacing, batch.first)
     problem = batch.layers, batch.first, grid.factors, slab.options, slab.comm
     found = solve_c_points(*problem, start)
+    if found.lost:
+        return Swept(batch, propagate(batch, guess, keep))
     if not found.swept:
         found.finest.leave()
     return Unswept(batch, found)

@@ -1,5 +1,6 @@
 """What a solve found, and which points of it are kept."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,15 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mgresnet.arrays.checks import Sizes, choose, floats, provides
+from mgresnet.arrays.checks import choose, floats
 from mgresnet.arrays.layout import Array, samples_first, samples_last
 from mgresnet.mgrit.solver import Result, Status
-from mgresnet.network import Network, Params, check_network
 from mgresnet.solve.slab import span
 
 Indices = NDArray[np.intp]
 KEEPS = ("all", "c-points", "auto")
-KNOWN = {"forward": "layers", "adjoint": "forcing"}  # what only this solve knows
 BUDGET = 2**28  # bytes of a rank's states up to which "auto" keeps all
 
 SHOWN = 8  # residuals that are printed at most
@@ -63,10 +62,12 @@ class Solution:
         The same for every C-point, in the order of propagation.
     final_residual : float
         2-norm over the C-points of the residual of the states returned.
+    state_norm : float
+        2-norm over the C-points of these states.
     iterations : int
         Number of coarse-grid corrections.
     status : Status
-        CONVERGED, MAX_ITERATIONS or NON_FINITE; its value is a message.
+        CONVERGED, MARCHED, MAX_ITERATIONS or NON_FINITE; its value is a message.
     work : Counter
         Steps this rank evaluated, keyed by level and kind ("relax", "restrict",
         "solve").
@@ -78,6 +79,8 @@ class Solution:
         or, for adjoints, at its start.
     inputs : ndarray, shape (batch, *input_shape), or None
         What a forward solve started from.
+    net : Network, or None
+        Of a forward solve.
     own : Params, or None
         This rank's parameters of a forward solve.
     layers : Forward, or None
@@ -89,6 +92,8 @@ class Solution:
         For the parameters of this rank's layers, of an adjoint solve that was asked.
     d_inputs : ndarray, shape (n_local, 1, *input_shape, batch), or None
         For what these layers take.
+    along : int, or None
+        Checksum of the last forward state, of `solve_adjoint`.
     """
 
     states: Array
@@ -97,17 +102,20 @@ class Solution:
     residuals: NDArray[np.float64]
     point_residuals: NDArray[np.float64]
     final_residual: float
+    state_norm: float
     iterations: int
     status: Status
     work: Counter[tuple[int, str]]
     seconds: dict[tuple[int, str], float]
     defects: Array
     inputs: Any = None
+    net: Any = None
     own: Any = None
     layers: Any = None
     forcing: Any = None
     gradient: Any = None
     d_inputs: Any = None
+    along: int | None = None
 
     @property
     def final(self) -> Array:
@@ -116,9 +124,16 @@ class Solution:
         return last
 
     @property
+    def relative_residual(self) -> float:
+        """Residual of the states returned beside them: what a tolerance is for."""
+        if self.final_residual == 0.0:
+            return 0.0
+        return self.final_residual / self.state_norm if self.state_norm else math.inf
+
+    @property
     def converged(self) -> bool:
         """Whether the states returned are within the tolerance."""
-        return self.status is Status.CONVERGED
+        return self.status.converged
 
     def __repr__(self) -> str:
         steps: Counter[int] = Counter()
@@ -137,54 +152,6 @@ class Solution:
             "steps": ", ".join(f"level {k}: {n}" for k, n in sorted(steps.items())),
         }
         return "\n".join(f"{name:10s}  {value}" for name, value in rows.items())
-
-
-def check_solution(
-    name: str, solution: Any, net: Network, params: Params, slab: range | None = None
-) -> None:
-    """Refuse what is no solution, or one of another network, slab or dtype."""
-    check_network(net)
-    _check_layers(name, solution, net, slab)
-    _check_states(name, solution, net, net.own(params, solution.slab).body.dtype)
-
-
-def _check_layers(name: str, solution: Any, net: Network, slab: range | None) -> None:
-    """Refuse what is no solution, or one of another network or slab."""
-    maker, other = f"solve_{name}", {"forward": "adjoint", "adjoint": "forward"}[name]
-    provides(name, solution, ("states", "kept", "slab"), f"what {maker} returns")
-    if isinstance(solution, Solution) and getattr(solution, KNOWN[name]) is None:
-        raise TypeError(
-            f"{name} is a Solution of solve_{other}, needed one of {maker}; the order "
-            "is forward, adjoint"
-        )
-    provides(f"{name}.states", solution.states, ("shape", "dtype"), "an array")
-    own = solution.slab
-    if own.stop > net.depth or slab not in (own, None):
-        needed = f"this rank has {span(slab or range(net.depth))}"
-        raise ValueError(
-            f"{name} holds layers {span(own)}, {needed}; use one network, one "
-            "communicator and one coarsening for both solves"
-        )
-
-
-def _check_states(name: str, solution: Any, net: Network, dtype: Any) -> None:
-    """Refuse states of another dtype or shape."""
-    shape: Sizes = (len(solution.kept), "batch", *net.layer.state_shape)
-    floats(f"{name}.states", solution.states, shape, dtype)
-
-
-def check_solutions(
-    forward: Any, adjoint: Any, net: Network, params: Params, slab: range | None = None
-) -> None:
-    """Refuse two solutions that do not belong together, either."""
-    check_solution("forward", forward, net, params, slab)
-    _check_layers("adjoint", adjoint, net, slab)
-    _check_states("adjoint", adjoint, net, forward.states.dtype)
-    if forward.slab != adjoint.slab or forward.final.shape != adjoint.final.shape:
-        raise ValueError(
-            f"forward states have shape {forward.states.shape}, adjoints "
-            f"{adjoint.states.shape}; both must come from one batch and one rank"
-        )
 
 
 @lru_cache
@@ -231,6 +198,7 @@ def as_solution(
         residuals=np.array([measure.residual for measure in result.measures]),
         point_residuals=np.array(histories) if histories else np.empty((0, 0)),
         final_residual=result.final.residual,
+        state_norm=result.final.state,
         iterations=result.iterations,
         status=result.status,
         work=result.work,

@@ -49,7 +49,7 @@ class Solutions:
     @property
     def converged(self) -> bool:
         """Whether the states of all stages are within the tolerance."""
-        return self.status is Status.CONVERGED
+        return self.status.converged
 
     @property
     def iterations(self) -> int:
@@ -60,6 +60,11 @@ class Solutions:
     def final_residual(self) -> float:
         """2-norm of the residuals of all stages."""
         return float(np.hypot.reduce([s.final_residual for s in self.stages]))
+
+    @property
+    def relative_residual(self) -> float:
+        """The largest of all stages."""
+        return max(s.relative_residual for s in self.stages)
 
     @property
     def residuals(self) -> Array:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from mgresnet.arrays.files import write_json
+from mgresnet.arrays.files import read_json, write_json
 from mgresnet.studies.study import Case, Request, Row, Study
 from mgresnet.version import __version__
 
@@ -48,7 +48,7 @@ def read_rows(path: Path, request: Request) -> dict[str, Row]:
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path, "the rows of a study")
         rows = [Row(**row) for row in content["rows"]]
         was_quick, ranks = content["quick"], tuple(content.get("ranks", request.ranks))
     except (ValueError, KeyError, TypeError) as error:

@@ -38,7 +38,10 @@ def cases(request: Request) -> list[Case]:
     """Both ways for every task and seed, and rivals if they are there."""
     size = {"depth": 32, "steps": 8, "batch": 16} if request.quick else {}
     rest = {"depth": 256, "steps": 600, "batch": 128} | size
-    tasks = [*COMPUTED, *(MEASUREMENTS if request.data_dir else ())]
+    measured = MEASUREMENTS if request.data_dir else ()
+    for task in measured:
+        load_problem(task, data_dir=request.data_dir)  # refuses other files
+    tasks = [*COMPUTED, *measured]
     rivals = RIVALS if find_spec("sklearn") and not request.quick else ()
     return [
         {"task": task, "way": way, "seed": seed, **rest}

@@ -62,7 +62,8 @@ def test_a_change_in_a_part_reaches_a_cached_kernel(tmp_path):
 
 def test_parts_are_all_that_kernels_are_made_of():
     parts, found = set(compiled.PARTS), set()
-    for name in (*parts, "affine", "conv", "dense", "dense_back"):
+    kernels = "affine", "conv", "dense", "dense_back", "gru", "gru_back"
+    for name in (*parts, *kernels):
         tree = ast.parse((KERNELS / f"{name}.py").read_text(encoding="utf-8"))
         imports = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
         modules = {n.module for n in imports if n.module != "mgresnet.kernels"}

@@ -69,6 +69,40 @@ def test_the_explicit_cell_is_that_of_torch(n_layers):
     )
 
 
+def test_whole_networks_go_to_torch_and_back():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    head = mg.Linear(32, 4)
+    net = mg.Network(
+        mg.GRU(9, 16, 2, implicit=False), 5, 5, control=mg.Shared(), head=head
+    )
+    params, x = net.init(), np.random.default_rng(93106).standard_normal((7, 5, 9))
+    theirs = {"layer": torch.nn.GRU(9, 16, 2), "head": torch.nn.Linear(32, 4)}
+    module = torch.nn.ModuleDict(theirs).double()
+    arrays = mg.state_dict(net, params)
+    module.load_state_dict({name: torch.tensor(a) for name, a in arrays.items()})
+    _, last = module["layer"](torch.tensor(x).transpose(0, 1))
+    outputs = module["head"](last.transpose(0, 1).reshape(7, 32))
+    found = mg.predict(net, params, x)
+    np.testing.assert_allclose(found, outputs.detach().numpy(), rtol=0, atol=1e-14)
+    again = mg.from_state_dict(net, module.state_dict())
+    np.testing.assert_array_equal(again.body, params.body)
+
+
+def test_state_dict_has_the_names_of_torch():
+    net = mg.Network(mg.GRU(2, 3, 2), 5, control=mg.Shared())
+    params = net.init(seed=93107)
+    arrays = mg.state_dict(net, params)
+    assert {name: a.shape for name, a in list(arrays.items())[:5]} == {
+        "layer.weight_ih_l0": (9, 2),
+        "layer.weight_hh_l0": (9, 3),
+        "layer.bias_ih_l0": (9,),
+        "layer.bias_hh_l0": (9,),
+        "layer.weight_ih_l1": (9, 3),
+    }
+    again = mg.from_state_dict(net, arrays)
+    np.testing.assert_array_equal(again.body, params.body)
+
+
 @each_cell
 @pytest.mark.parametrize(
     ("n_inputs", "n_hidden", "n_layers", "batch"),

@@ -9,10 +9,10 @@ state, three blocks of rows r, z, n each, and
     n = \tanh(p_n + r \circ q_n), \qquad h' = h + g(s) \circ (n - h).
 
 A step of several stages makes q anew in every stage, from the state that the last one
-came to, and goes through all inputs from h again; every substep has a length
-of its own, in half layers, and :math:`g = 1 - (1 - \Delta s)^k`, or
+came to, and goes through all inputs from h again.  Every substep has a length of its
+own, in half layers, and :math:`g(s) = 1 - (1 - \Delta s)^k`, or
 :math:`1 - (1 + \Delta s)^{-k}` for implicit cells, is what k layers of length
-:math:`\Delta` do with one s.
+:math:`\Delta` do with one s (see `mgresnet.layers.gating`).
 
 What a step notes for the way back is in `cell_records`.
 """

@@ -197,19 +197,16 @@ class GRU:
         none, dtype = _no_columns(starts), starts.dtype
         known = starts, _or(w, none), _or(forcing, none), points, _or(ends, starts[:0])
         arrays = *map(whole_rows, known), *_given(steps)
-        gradients = (
-            _or(d_theta, np.empty((0, 0), dtype)),
-            whole_rows(_or(d_inputs, none)),
-        )
+        first, d_x = _or(d_theta, np.empty((0, 0), dtype)), _or(d_inputs, none)
         k, how = steps.n // len(points), (self._sizes, self._how(steps))
 
         def run(start: int, stop: int) -> Array:
             space = self._space(steps, k, stop - start, dtype)
-            total, d_x = gradients
+            total = first
             for s in range(start, stop, TILE):
-                d = total if s == 0 else np.empty_like(total)
-                some = s, min(s + TILE, stop)
-                gru_back.pull_back(*arrays, d, d_x, *how, *some, space)
+                d = first if s == 0 else np.empty_like(first)
+                found, some = (d, whole_rows(d_x)), (s, min(s + TILE, stop))
+                gru_back.pull_back(*arrays, *found, *how, *some, space)
                 total = d if s == start else np.add(total, d, out=total)
             return total
 

@@ -34,7 +34,8 @@ class MGRITOptions:
         "mean": their mean, one Euler step; "matched": their mean and two stages that
         agree with the fine steps to second order.  For parameters that are smooth in
         depth, from their mean and slope: "two_stage", "third_order", "fourth_order",
-        with two, three and four stages.
+        with two, three and four stages.  A `GRU` has the first three, and "e" and
+        "e2", which see the inputs of every step: "e2" is the one to take.
     initial_guess : {"coarse", "constant", "zero", "serial"}
         Solve on the coarsest level and refine up; the initial value everywhere; zero;
         march through all layers, one rank after the other, which needs no iteration.

@@ -33,6 +33,7 @@ from mgresnet.studies.work import rounded
 CELLS = ("implicit", "explicit")
 CHECKS = 10  # of the gradient, over a run
 RATE = 0.005
+WORST = 1e6  # error of a gradient
 LOSS = SoftmaxCrossEntropy()
 
 
@@ -101,6 +102,7 @@ def measure(problem: Problem, case: Case) -> dict[str, Any]:
     for record in train(net, params, taken, **how, **plan._asdict()):
         if record.status is Status.NON_FINITE:
             found["diverged"] = record.step
+            found["gradient_error"].append(WORST)
             break
         if record.step in looked_at:
             found["step"].append(record.step)
@@ -115,18 +117,18 @@ def measure(problem: Problem, case: Case) -> dict[str, Any]:
         ).score
         for name, way in ways.items()
     }
-    return found | {k: rounded(v) for k, v in found.items() if k == "loss"} | scores
+    return found | scores | {"loss": rounded(found["loss"])}
 
 
 def gradient_error(net: Network, params: Params, batch: Any, plan: Plan) -> float:
-    """Relative error of the gradient by a plan; at most 1e6, also where it is none."""
+    """Relative error of the gradient by a plan; `WORST` where it is none."""
     both = [
         value_and_gradient(net, params, *batch, objective=LOSS, **way._asdict())[1]
         for way in (plan, PLANS[EXACT])
     ]
     norm = space(net).norm
     error = norm(tree_map(np.subtract, *both)) / norm(both[1])
-    return min(float(error), 1e6) if np.isfinite(error) else 1e6
+    return min(float(error), WORST) if np.isfinite(error) else WORST
 
 
 def groups(rows: Sequence[Row]) -> dict[tuple[int, str, str], list[dict[str, Any]]]:
@@ -139,32 +141,27 @@ def groups(rows: Sequence[Row]) -> dict[tuple[int, str, str], list[dict[str, Any
 
 
 def table(rows: list[Row]) -> list[str]:
-    """Accuracy on new data, and the error of gradients at the end."""
+    """Accuracies on new data, and errors of the gradient on the way."""
     lines = [
-        "accuracy on new data by exact propagation, and less that by the plan's own; "
-        "median",
-        "error of the gradient at the start and at the end; mean with 95 % interval",
+        "accuracy on new data by exact propagation; the same less that by the plan; "
+        "means with",
+        "95 % intervals over seeds; median error of the gradient, first and last",
     ]
     for (hidden, cell, plan), runs in groups(rows).items():
         serial, parallel = (
             [run[way] for run in runs] for way in ("serial", "parallel")
         )
-        errors = [
-            np.median([run["gradient_error"][k] for run in _whole(runs)] or [1e6])
+        first, last = (
+            float(np.median([run["gradient_error"][k] for run in runs]))
             for k in (0, -1)
-        ]
-        lost = len(runs) - len(_whole(runs))
-        ended = f", {lost} of {len(runs)} runs diverged" if lost else ""
+        )
+        lost = sum("diverged" in run for run in runs)
+        ended = f", {lost} of {len(runs)} runs ended" if lost else ""
         lines.append(
-            f"  {hidden:4d} {cell} {plan:15s} {estimate(serial)}, "
-            f"{paired(serial, parallel)}; {errors[0]:.1e} to {errors[1]:.1e}{ended}"
+            f"{hidden:3d} {cell} {plan:15s}  {estimate(serial)!s:25s}  "
+            f"{paired(serial, parallel)!s:30s}  {first:.1e} to {last:.1e}{ended}"
         )
     return lines
-
-
-def _whole(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Runs that did not diverge."""
-    return [run for run in runs if "diverged" not in run]
 
 
 def draw(rows: list[Row]) -> dict[str, Any]:
@@ -177,7 +174,8 @@ def draw(rows: list[Row]) -> dict[str, Any]:
         mean = estimate([run["serial"] for run in runs])
         ends = (mean.low, mean.high) if len(runs) > 1 else (mean.mean, mean.mean)
         means[f"{hidden} {cell}, {plan}"] = mean.mean, *ends
-        if plan != EXACT and (whole := _whole(runs)):
+        whole = [run for run in runs if "diverged" not in run]
+        if plan != EXACT and whole:
             curves = [run["gradient_error"] for run in whole]
             panel = panels.setdefault(f"{cell}, {hidden} features", {})
             panel[plan] = whole[0]["step"], curves

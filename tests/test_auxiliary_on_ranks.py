@@ -12,7 +12,9 @@ from test_sequences import Driven
 
 import mgresnet as mg
 from mgresnet.learning.filters import filter_of
+from mgresnet.learning.modules import beginnings
 from mgresnet.studies.rank_costs import Ranks
+from mgresnet.timeline.grid import TimeGrid
 
 RNG = np.random.default_rng(5127)
 DATA = RNG.standard_normal((SAMPLES, 3)), RNG.integers(0, 2, SAMPLES)
@@ -316,6 +318,22 @@ def test_batches_need_the_numbers_of_their_samples(rows, message):
     oracle, params = oracle_of("free"), NETS["free"].init(3)
     with pytest.raises(ValueError, match=message):
         oracle.evaluate(params, BATCH._replace(rows=rows), oracle.init(params))
+
+
+@pytest.mark.parametrize("depth", [5, 12, 37])
+def test_modules_of_a_network_are_slabs_of_as_many_ranks(depth):
+    net = mg.Network(mg.Dense(3), depth)
+    for k in range(1, depth + 1):
+        grid = TimeGrid(depth, 1.0)
+        starts = tuple(grid.slab(rank, k).start for rank in range(1, k))
+        assert beginnings(net, k) == (starts,)
+
+
+def test_modules_of_a_chain_share_its_operations():
+    """Stages of a residual network of images take as long as each other."""
+    chain = mg.resnet((3, 16, 16), 4, channels=(4, 8, 16), depth=8)
+    assert beginnings(chain, 6) == ((4, 8), (4, 8), (4,))
+    assert beginnings(chain, 2) == ((), (4,), ())
 
 
 def test_ranks_have_to_begin_with_modules():

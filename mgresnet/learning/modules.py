@@ -60,7 +60,9 @@ def beginnings(net: Network | Chain, modules: Any) -> tuple[tuple[int, ...], ...
 def _balanced(net: Network | Chain, n: int, total: int) -> list[int]:
     """First layers of modules with about the same number of operations.
 
-    A layer uses every parameter once for every point of an image.
+    A layer uses every parameter once for every point of an image.  In a network modules
+    are what `TimeGrid.slab` would give to as many ranks; in a chain they begin with the
+    layer that is nearest.
     """
     if n > total:
         raise ValueError(
@@ -72,8 +74,10 @@ def _balanced(net: Network | Chain, n: int, total: int) -> list[int]:
         points = math.prod(one.layer.state_shape[1:])
         costs += [max(one.layer.n_params * points, 1)] * one.depth
     done, cuts = np.cumsum(costs), [0]
+    nearest = np.array(costs) if isinstance(net, Chain) else 0
     for k in range(1, n):
-        cut = int(np.searchsorted(done * n, k * done[-1], side="right"))
+        middles = (2 * done - nearest) * n
+        cut = int(np.searchsorted(middles, 2 * k * done[-1], side="right"))
         cuts.append(min(max(cut, cuts[-1] + 1), total - n + k))
     return cuts[1:]
 

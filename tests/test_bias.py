@@ -116,7 +116,7 @@ def test_descent_of_a_linear_network_is_within_its_bound():
     records = mg.train(
         net,
         net.init(seed=6393),
-        [(x, t, epoch) for epoch in range(60)],
+        [mg.Batch(x, t, epoch) for epoch in range(60)],
         optimiser=mg.sgd(rate),
         objective=mg.LeastSquares(),
         check_every=1,

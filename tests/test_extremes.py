@@ -5,6 +5,7 @@ import pytest
 from fakes import run_ranks
 
 import mgresnet as mg
+from mgresnet.mgrit import solver
 from mgresnet.mgrit.solver import Status
 
 RNG = np.random.default_rng(30517)
@@ -89,6 +90,14 @@ def test_layers_are_marched_through_where_a_coarse_level_overflows(keep):
     assert s.final_residual == 0.0
     np.testing.assert_array_equal(s.states, exact.states[s.kept])
     assert not s.defects.any()
+
+
+def test_marching_is_told_once(caplog):
+    solver._say_once.cache_clear()
+    for _ in range(2):
+        mg.solve_forward(STEEP, STEEP_PARAMS, ONES, options=COARSE)
+    assert caplog.messages == [Status.MARCHED.value]
+    assert caplog.records[0].levelname == "WARNING"
 
 
 def gradient(comm, keep="all", options=COARSE):

@@ -213,6 +213,17 @@ def test_a_folder_has_one_run_at_a_time(tmp_path, capsys):
     assert main([*PEAKS, "--overwrite", "--output", str(folder)]) == 0
 
 
+@pytest.mark.parametrize("name", ["records.jsonl", "network.npz"])
+def test_files_of_an_earlier_run_are_neither_added_to_nor_removed(
+    name, tmp_path, capsys
+):
+    (tmp_path / name).write_text("mine")
+    assert main([*PEAKS, "--output", str(tmp_path)]) == 2
+    assert f"holds an earlier run ({name})" in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == "mine"
+    assert main([*PEAKS, "--output", str(tmp_path), "--overwrite"]) == 0
+
+
 def test_a_run_does_not_go_on_with_other_options_or_samples(tmp_path, capsys):
     table, folder = tmp_path / "some.csv", tmp_path / "out"
     rows = [f"{i},{i * i}\n" for i in range(40)]

@@ -49,13 +49,15 @@ def claim(
 def _begin(
     folder: Path, options: Mapping[str, Any], comm: TimeComm, overwrite: bool
 ) -> None:
-    if (folder / CONFIG).exists():
+    names = CONFIG, CHECKPOINTS, *WRITTEN
+    if there := [name for name in names if (folder / name).exists()]:
         if not overwrite:
             raise ValueError(
-                f"{folder} holds an earlier run ({CONFIG}); go on with it by mgresnet "
-                f"resume {folder}, choose another --output, or say --overwrite"
+                f"{folder} holds an earlier run ({there[0]}); go on with it by "
+                f"mgresnet resume {folder}, choose another --output, or say "
+                "--overwrite"
             )
-    clear(folder)
+        clear(folder)
     config = {name: _plain(value) for name, value in options.items()}
     config["ranks"] = comm.size
     config["blas_threads"] = blas_threads()
@@ -67,7 +69,7 @@ def _begin(
 def checksum_of(config: Mapping[str, Any]) -> str:
     """Name for a configuration as JSON has it."""
     rest = {name: value for name, value in config.items() if name != CHECKSUM}
-    text = json.dumps(rest, sort_keys=True, default=list)
+    text = json.dumps(rest, sort_keys=True)
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 

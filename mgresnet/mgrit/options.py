@@ -96,6 +96,10 @@ class MGRITOptions:
                 f"slabs is {self.slabs}, with coarsening {self.coarsening}; needed a "
                 f"multiple of {interval}, or 0 for the coarsest interval"
             )
+        self._check_values()
+
+    def _check_values(self) -> None:
+        """Refuse names that there are not, and numbers out of range."""
         if not isinstance(self.coarse_operator, str):
             raise TypeError(
                 f"coarse_operator is {self.coarse_operator!r}, needed a name such as "

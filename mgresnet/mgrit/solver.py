@@ -1,5 +1,7 @@
 """Iterate the cycle from an initial guess until it is accurate enough."""
 
+import functools
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple, TypeVar
@@ -141,6 +143,8 @@ def iterate(
     exact = _serial(propagator, initial, spacing, options, comm, forcing, outputs)
     if exact.status is Status.NON_FINITE:
         return result
+    if comm.rank == 0:
+        _say_once(Status.MARCHED.value)
     return result._replace(
         points=exact.points,
         defects=np.zeros_like(result.defects),
@@ -149,6 +153,9 @@ def iterate(
         work=result.work + exact.work,
         seconds=result.seconds | exact.seconds,
     )
+
+
+_say_once = functools.cache(logging.getLogger("mgresnet").warning)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # shows in the status

@@ -184,33 +184,32 @@ def groups(rows: list[Row], task: str) -> dict[tuple[str, str], list[Row]]:
     return found
 
 
-def scores(rows: list[Row]) -> list[float]:
-    """Accuracies."""
-    return [row.result["score"] for row in rows]
+def beside(rows: list[Row], exact: list[Row]) -> tuple[list[float], list[float]]:
+    """Accuracies, and those of exact training with the same seeds."""
+    seeds = {row.case["seed"]: row.result["score"] for row in exact}
+    ours = [row.result["score"] for row in rows]
+    return ours, [seeds[row.case["seed"]] for row in rows]
 
 
 def table(rows: list[Row]) -> list[str]:
     """Accuracy, its difference from exact training, bytes, and modelled speed-up."""
+    heads = f"seeds ranks {'accuracy':25s} {'less exact':29s} MB sent MB kept speed-up"
     lines = []
     for task in dict.fromkeys(row.case["task"] for row in rows):
         found = groups(rows, task)
         exact = found[EXACT, "1"]
-        alone = np.mean([row.result["seconds"]["1"] for row in exact])
-        lines.append(
-            f"{task:40s} ranks {'accuracy':27s} {'less exact':27s} MB sent MB kept "
-            "speed-up"
-        )
+        alone = {row.case["seed"]: row.result["seconds"]["1"] for row in exact}
+        lines.append(f"{task:44s} {heads}")
         for (name, k), some in found.items():
-            pairs = min(len(some), len(exact))
-            less = paired(scores(some)[:pairs], scores(exact)[:pairs])
-            sent, seconds = (
-                np.mean([row.result[key][k] for row in some])
-                for key in ("bytes", "seconds")
-            )
+            both = beside(some, exact)
+            sent = np.mean([row.result["bytes"][k] for row in some])
+            seconds = [row.result["seconds"][k] for row in some]
+            once = sum(alone[row.case["seed"]] for row in some)
             kept = some[0].result["kept"]
             lines.append(
-                f"{name:40s} {k:>5s} {estimate(scores(some))!s:27s} {less!s:27s} "
-                f"{sent / 1e6:7.1f} {kept / 1e6:7.2f} {alone / seconds:8.2f}"
+                f"{name:44s} {len(some):5d} {k:>5s} {estimate(both[0])!s:25s} "
+                f"{paired(*both)!s:29s} {sent / 1e6:7.1f} {kept / 1e6:7.2f} "
+                f"{once / sum(seconds):8.2f}"
             )
     return lines
 
@@ -222,10 +221,9 @@ def draw(rows: list[Row]) -> dict[str, Any]:
     figures = {}
     for task in dict.fromkeys(row.case["task"] for row in rows):
         found, drawn = groups(rows, task), {}
-        exact = scores(found[EXACT, "1"])
         for (name, k), some in found.items():
-            if k != "1" and not name.startswith((EXACT, MGRIT)):
-                less = paired(scores(some), exact[: len(some)])
+            less = paired(*beside(some, found[EXACT, "1"]))
+            if k != "1" and not name.startswith((EXACT, MGRIT)) and less.n > 1:
                 drawn[f"{name}, K = {k}"] = less.mean, less.low, less.high
         figures[task] = draw_estimates(drawn, "accuracy less that of exact training")
     return figures

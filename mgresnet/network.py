@@ -24,7 +24,6 @@ from mgresnet.control import BSpline, Control, Free
 from mgresnet.layers.protocol import Layer, Map
 
 FREE = Free()
-READS = ("last", "every")
 STEPS = 1e-100, 1e100  # whose squares and inverses are numbers
 
 # Parts of a network: what is asked of them, and an example.
@@ -69,16 +68,14 @@ class Network:
     final_time : float
         T; the step is h = T / N.
     opening, head : Linear or Widen, optional
-        Map the features to the first state, and the last state to the outputs.
-        Without an opening the inputs are the first state, without a head the features
-        of the last state are the outputs.  Where every layer takes inputs, the opening
-        makes those.
+        Map the features to the first state, or to what every layer reads, and the last
+        state to the outputs.  Without an opening the inputs are the first state,
+        without a head the features of the last state are the outputs.
     control : Free, Shared or BSpline, optional
         How the parameters of the layers are made: every layer has its own (the
         default), all have the same, or they are values of a spline over depth.
     read : {"last", "every"}
-        What the head makes outputs of: the last state, (batch, n_outputs), or the state
-        behind every layer, (batch, depth, n_outputs).
+        State that outputs (batch, n_outputs) are made of, or (batch, depth, n_outputs).
 
     Examples
     --------
@@ -96,7 +93,7 @@ class Network:
     read: str = "last"
 
     def __post_init__(self) -> None:
-        choose("read", self.read, READS)
+        choose("read", self.read, ("last", "every"))
         if getattr(self, "control", None) is None:  # as it was once written
             object.__setattr__(self, "control", FREE)
         for name, needed, example in PIECES:
@@ -254,8 +251,7 @@ class Network:
         rows = states.reshape(-1, math.prod(self.layer.state_shape))
         if self.head is not None:
             rows = _applied("head", self.head, params.head, rows)
-        leading = states.shape[: states.ndim - len(self.layer.state_shape)]
-        outputs: Array = rows.reshape(*leading, -1)
+        outputs: Array = rows.reshape(*states.shape[: -len(self.layer.state_shape)], -1)
         return outputs
 
     def close_back(

@@ -10,7 +10,6 @@ import numpy as np
 from mgresnet.arrays.checks import check_finite
 from mgresnet.arrays.layout import Array
 from mgresnet.chain import Chain, networks_of
-from mgresnet.commands.new_samples import read_inputs, scales_of
 from mgresnet.commands.saved import (
     TABLES,
     alone,
@@ -20,7 +19,6 @@ from mgresnet.commands.saved import (
     write_table,
 )
 from mgresnet.commands.streams import say
-from mgresnet.data.scaling import Scale
 from mgresnet.learning.evaluation import predict
 from mgresnet.network import Network
 from mgresnet.parallel import TimeComm
@@ -39,7 +37,6 @@ class Setup(NamedTuple):
     params: Any
     inputs: Array
     targets: Array | None
-    scale: Scale | None  # of outputs
     output: Path | None
 
 
@@ -62,21 +59,17 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
         check_output(a.output, TABLES)
     net, params = read_network(a.saved)
     own, first = trees_of(net, params)[0], networks_of(net)[0]
-    scales = scales_of(a.saved)
-    inputs = read_inputs(a.inputs, net, scales).astype(own.body.dtype)
+    inputs = read_table("inputs", a.inputs).astype(own.body.dtype)
     inputs = checked_inputs(Slab.of(first, None, comm), own, inputs)
     targets = None
-    scale = scales and scales.targets
     if a.targets:
         targets = as_targets(net, read_table("targets", a.targets), inputs)
-    return Setup(net, params, inputs, targets, scale, a.output)
+    return Setup(net, params, inputs, targets, a.output)
 
 
 def run(setup: Setup, comm: TimeComm) -> int:
     """Propagate, write and print; return the exit code."""
     outputs = predict(setup.net, setup.params, setup.inputs)
-    if setup.scale is not None:
-        outputs = setup.scale.undo(outputs)
     if setup.targets is not None:
         objective = objective_of(setup.targets)
         score = objective.score(outputs, setup.targets)

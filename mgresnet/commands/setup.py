@@ -10,7 +10,6 @@ from mgresnet.arrays.trees import tree_map
 from mgresnet.commands.choices import BATCH, OPTIMISERS, SCHEDULES
 from mgresnet.commands.folder import check_folder, claim, digest_of
 from mgresnet.commands.networks import build_network, choose, coarse_operator, preset
-from mgresnet.commands.new_samples import as_config
 from mgresnet.data import Batch, Problem, batches, load_own, load_problem
 from mgresnet.kernels.threads import set_threads
 from mgresnet.learning.frames import with_frame_features
@@ -71,9 +70,7 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
         check_folder("--output", arguments.output)
     setup = build(arguments, comm)
     if arguments.output and comm.rank == 0:
-        problem = setup.problem
-        known = {"samples": digest_of(problem), "scales": as_config(problem.scales)}
-        options = vars(arguments) | known
+        options = vars(arguments) | {"samples": digest_of(setup.problem)}
         claim(arguments.output, options, comm, arguments.overwrite)
     return setup
 

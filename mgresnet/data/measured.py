@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from mgresnet.data.numbers import Numbers, read_numbers
 from mgresnet.data.records import Floats, Problem, Request, Split
-from mgresnet.data.scaling import Scale, Scales
 
 PART = 0.8  # of all samples, to learn from
 Rows = NDArray[np.intp]
@@ -82,25 +81,24 @@ def _regression(
     values = table.values
     features = np.delete(values, places, axis=1)
     train, validation = split_rows(features, request)
-    scale, goal = Scale.of(features[train]), Scale.of(values[train][:, places])
-    constant = goal.spread == 0.0
+    inputs, _ = scaled(features, train)
+    constant = np.ptp(values[train][:, places], axis=0) == 0.0
     if constant.any():
         column = table.names[places[int(constant.argmax())]]
         raise ValueError(
             f"{source}: target {column!r} is the same in all {len(train)} training "
             "samples, needed one that varies"
         )
-    outputs = goal.apply(values[:, places])
-    both = (x.astype(request.dtype) for x in (scale.apply(features), outputs))
-    inputs, outputs = both
+    outputs, units = scaled(values[:, places], train)
+    both = inputs.astype(request.dtype), outputs.astype(request.dtype)
     return Problem(
         name=name,
         kind="regression",
-        train=Split(inputs[train], outputs[train]),
-        validation=Split(inputs[validation], outputs[validation]),
+        train=Split(*(part[train] for part in both)),
+        validation=Split(*(part[validation] for part in both)),
         n_outputs=len(places),
         source=source,
-        scales=Scales(scale, goal),
+        units=tuple(units.tolist()),
     )
 
 
@@ -130,3 +128,38 @@ def split_rows(inputs: Floats, request: Request) -> tuple[Rows, Rows]:
             f"for the validation, needed {asked} or more; ask for fewer"
         )
     return train, rest[: request.n_validation]
+
+
+def scaled(values: Floats, train: Rows) -> tuple[Floats, Floats]:
+    """Columns less their mean over the standard deviation, which is returned, too.
+
+    A column that does not vary is zero.
+
+    Raises
+    ------
+    ValueError
+        If squares of a column overflow.
+    """
+    mean, spread = scale_of(values[train])
+    varies = np.ptp(values[train], axis=0) > 0.0
+    return np.where(varies, (values - mean) / spread, 0.0), spread
+
+
+def scale_of(values: Floats) -> tuple[Floats, Floats]:
+    """Means of columns and their standard deviations, 1 where these are zero.
+
+    Raises
+    ------
+    ValueError
+        If squares of a column overflow.
+    """
+    varies = np.ptp(values, axis=0) > 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = np.where(varies, values.std(axis=0, dtype=np.float64), 1.0)
+    if not np.isfinite(spread).all():
+        raise ValueError(
+            f"column {int(np.isfinite(spread).argmin())} reaches "
+            f"{np.abs(values).max():.0e}, whose square overflows; scale it"
+        )
+    mean = np.where(varies, values.mean(axis=0, dtype=np.float64), values[0])
+    return mean, spread

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgresnet.data.columns import read_named
-from mgresnet.data.measured import PART
+from mgresnet.data.measured import PART, scale_of, scaled
 from mgresnet.data.records import Floats, Problem, Request, Split
-from mgresnet.data.scaling import Scale, Scales
 from mgresnet.data.sequences import padded
 
 
@@ -40,20 +39,17 @@ def load_sequences(path: Path, request: Request) -> Problem:
     train, validation = _split(
         path, np.arange(n) if groups is None else groups, request
     )
-    lengths = lengths_of(path, found, inputs)
-    counting = _counting(inputs, lengths)
-    scale = Scale.of(np.concatenate([counting[i] for i in train]))
-    sequences = scaled_sequences(scale, inputs, lengths, inputs.shape[1])
-    targets, n_outputs, targets_scale = _targets(path, found, n, train)
+    sequences = _scaled(inputs, _lengths(path, found, inputs), train)
+    targets, n_outputs, units = _targets(path, found, n, train)
     both = sequences.astype(request.dtype), targets
     return Problem(
         name=path.stem,
-        kind="regression" if targets_scale else "classification",
+        kind="regression" if units else "classification",
         train=Split(*(part[train] for part in both)),
         validation=Split(*(part[validation] for part in both)),
         n_outputs=n_outputs,
         source=str(path),
-        scales=Scales(scale, targets_scale),
+        units=units,
         masked="lengths" in found,
     )
 
@@ -78,32 +74,19 @@ def _split(
     return parts[0][: request.n_train], parts[1][: request.n_validation]
 
 
-def scaled_sequences(scale: Scale, inputs: Floats, lengths: Any, steps: int) -> Floats:
-    """Sequences on a scale; those with lengths get a mask and zeros behind their ends.
-
-    Parameters
-    ----------
-    scale : Scale
-        Of features.
-    inputs : ndarray, shape (n, steps, n_features)
-    lengths : ndarray of int, shape (n,), or None
-    steps : int
-        Of sequences with a mask.
-    """
-    some = [scale.apply(x) for x in _counting(inputs, lengths)]
-    return np.stack(some) if lengths is None else padded(some, steps)
-
-
-def _counting(inputs: Floats, lengths: Any) -> list[Floats]:
-    """Steps of every sequence that count."""
+def _scaled(inputs: Floats, lengths: Any, train: NDArray[np.intp]) -> Floats:
+    """Sequences whose features are scaled by all training steps that count."""
     ends = [inputs.shape[1]] * len(inputs) if lengths is None else lengths.tolist()
-    return [x[:end] for x, end in zip(inputs, ends, strict=True)]
+    given = [x[:end] for x, end in zip(inputs, ends, strict=True)]
+    mean, spread = scale_of(np.concatenate([given[i] for i in train]))
+    some = [(x - mean) / spread for x in given]
+    return np.stack(some) if lengths is None else padded(some, inputs.shape[1])
 
 
 def _targets(
     path: Path, found: dict[str, NDArray[Any]], n: int, train: NDArray[np.intp]
-) -> tuple[NDArray[Any], int, Scale | None]:
-    """Class numbers, or scaled values; how many outputs they need, and the scale."""
+) -> tuple[NDArray[Any], int, tuple[float, ...] | None]:
+    """Class numbers, or scaled values; how many outputs they need, and units."""
     targets = found["targets"]
     if targets.shape[:1] != (n,) or targets.ndim > 2 or not np.isfinite(targets).all():
         raise ValueError(
@@ -112,12 +95,11 @@ def _targets(
         )
     if targets.dtype.kind in "iu" and targets.ndim == 1:
         return targets.astype(np.int64), int(targets.max()) + 1, None
-    values = targets.reshape(n, -1).astype(np.float64)
-    scale = Scale.of(values[train])
-    return scale.apply(values), values.shape[1], scale
+    values, units = scaled(targets.reshape(n, -1).astype(np.float64), train)
+    return values, values.shape[1], tuple(units.tolist())
 
 
-def lengths_of(path: Path, found: dict[str, NDArray[Any]], inputs: Floats) -> Any:
+def _lengths(path: Path, found: dict[str, NDArray[Any]], inputs: Floats) -> Any:
     """How many steps of each sequence count, if that is said."""
     lengths, (n, steps) = (
         _one_each(path, "lengths", found, len(inputs)),

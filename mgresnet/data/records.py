@@ -13,8 +13,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mgresnet.data.scaling import Scales
-
 Floats = NDArray[np.floating[Any]]
 Targets = NDArray[np.int64] | NDArray[np.floating[Any]]
 Kind = Literal["classification", "regression"]
@@ -55,8 +53,8 @@ class Problem:
         One line: where the samples come from.
     class_names : tuple of str, optional
         One name per class.
-    scales : Scales, optional
-        Of inputs and targets, by what there is to learn from.
+    units : tuple of float, optional
+        What 1 in each column of scaled targets is in those measured.
     image_shape : tuple of int, optional
         Channels, height and width, where rows of inputs, or steps, are images.
     masked : bool
@@ -75,7 +73,7 @@ class Problem:
     n_outputs: int
     source: str
     class_names: tuple[str, ...] | None = field(default=None, repr=False)
-    scales: Scales | None = field(default=None, repr=False)
+    units: tuple[float, ...] | None = field(default=None, repr=False)
     image_shape: tuple[int, int, int] | None = field(default=None, repr=False)
     masked: bool = field(default=False, repr=False)
 
@@ -101,13 +99,6 @@ class Problem:
     def n_features(self) -> int:
         """Width of one input row, or of one step of a sequence."""
         return int(self.train.inputs.shape[-1])
-
-    @property
-    def units(self) -> tuple[float, ...] | None:
-        """What 1 in each column of scaled targets is in those measured."""
-        if self.scales is None or self.scales.targets is None:
-            return None
-        return tuple(self.scales.targets.spread.tolist())
 
     @property
     def steps(self) -> int | None:

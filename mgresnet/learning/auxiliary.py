@@ -65,6 +65,7 @@ class Gap(NamedTuple):
 
     final_residual: float  # 2-norm over interfaces and samples
     status: Status
+    relative_residual: float | None = None  # there is no tolerance that it is for
     states: Array = np.zeros((0, 0))
     kept: tuple[int, ...] = ()
 

@@ -1,6 +1,7 @@
 """Auxiliary variables on several ranks, in checkpoints, through filters; errors."""
 
 import math
+import re
 import resource
 
 import numpy as np
@@ -310,14 +311,66 @@ def test_a_filter_needs_orthogonal_rows():
     ("rows", "message"),
     [
         (None, r"got a batch without rows; try mg.batches"),
-        (np.arange(6) + 6, r"from 6 to 11, needed 6 numbers of samples below 11"),
-        (np.arange(5), r"rows have shape \(5,\)"),
+        (np.arange(6) + 6, r"from 6 to 11, needed numbers of samples below 11"),
+        (np.arange(5), r"int64, shape \(5,\), needed integers, shape \(6,\)"),
+        (np.arange(6.0), r"float64, shape \(6,\), needed integers, shape \(6,\)"),
+        (np.ones(6, bool), r"dtype bool, shape \(6,\), needed integers"),
+        ([4, 1, 4, 2, 0, 4], r"number 4 3 times, needed another one for each"),
+        (["a"] * 6, r"rows is .*needed integers, shape \(6,\)"),
     ],
 )
 def test_batches_need_the_numbers_of_their_samples(rows, message):
     oracle, params = oracle_of("free"), NETS["free"].init(3)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         oracle.evaluate(params, BATCH._replace(rows=rows), oracle.init(params))
+
+
+def test_numbers_of_samples_may_be_a_list():
+    oracle, params = oracle_of("free"), NETS["free"].init(3)
+    values = [
+        oracle.value(params, BATCH._replace(rows=rows), oracle.init(params))
+        for rows in (BATCH.rows, BATCH.rows.tolist())
+    ]
+    assert values[0] == values[1]
+
+
+def test_ranks_have_the_same_samples():
+    def work(comm):
+        oracle, params = oracle_of("free", comm, modules=4), NETS["free"].init(3)
+        batch = BATCH._replace(rows=np.arange(6) + comm.rank)
+        how = {"optimiser": mg.adam(0.02), "oracle": oracle, "comm": comm}
+        differ = r"rows: \[0, 1, 2\].* on rank 0, \[1, 2"
+        with pytest.raises(ValueError, match=differ):
+            oracle.evaluate(params, batch, oracle.init(params))
+        with pytest.raises(ValueError, match=differ):
+            next(mg.train(NETS["free"], params, [batch], **how))
+
+    run_ranks(work, 2)
+
+
+@pytest.mark.parametrize("through_files", [False, True], ids=["state", "checkpoint"])
+@pytest.mark.parametrize(
+    ("changes", "has"),
+    [
+        ({"modules": (2, 3, 4)}, r"at layers \(2, 3, 4\), kept"),
+        ({"modules": 2}, r"at layers \(6,\), kept"),
+        ({"modules": 8}, r"at layers \(1, 3, 4, "),
+        ({"pace": 0.0}, r"the oracle needs starts of 11 samples"),
+        ({"dtype": np.float32}, r"Whole of 4 float32"),
+        ({"filters": Halves(4)}, r"Halves of 2 float64"),
+    ],
+)
+def test_variables_of_other_modules_are_refused(changes, has, through_files, tmp_path):
+    """Whose numbers would be taken for those of the oracle's own."""
+    state = trained("free", epochs=1)[-1].state
+    if through_files:
+        mg.save_checkpoint(tmp_path, state)
+        state = mg.load_checkpoint(tmp_path, NETS["free"])
+    with pytest.raises(
+        ValueError, match=r"the state has starts and multipliers.*"
+    ) as e:
+        trained("free", state=state, **changes)
+    assert re.search(has, str(e.value))
 
 
 @pytest.mark.parametrize("depth", [5, 12, 37])
@@ -369,8 +422,33 @@ def test_variables_that_diverge_end_the_training_with_the_state_before():
     *_, before, last = mg.train(net, net.init(1), [batch] * 600, **how)
     assert last.status is mg.Status.NON_FINITE
     assert "not finite" in repr(last)
-    assert before.status is mg.Status.CONVERGED
+    assert before.status is mg.Status.MAX_ITERATIONS
     assert np.isfinite(before.state.params.body).all()
+
+
+def test_a_value_that_is_not_finite_has_no_finite_loss():
+    oracle, params = oracle_of("free"), NETS["free"].init(3)
+    memory = somewhere(oracle, params)
+    variables = tuple(p._replace(states=1e200 * p.states) for p in memory.variables)
+    found = oracle.evaluate(params, BATCH, memory._replace(variables=variables))
+    assert found.info.forward.status is mg.Status.NON_FINITE
+    assert not math.isfinite(found.value)
+    assert not math.isfinite(found.info.loss)
+
+
+@pytest.mark.parametrize("in_files", [False, True])
+def test_samples_have_the_same_inputs_whenever_they_come(in_files, tmp_path):
+    """Also after a checkpoint."""
+    options = {"folder": tmp_path / "variables"} if in_files else {}
+    net, batches = NETS["free"], list(mg.batches(DATA, 4, 1, seed=3))
+    mg.save_checkpoint(tmp_path / "c", trained("free", epochs=1, **options)[-1].state)
+    state = mg.load_checkpoint(tmp_path / "c", net)
+    oracle = oracle_of("free", modules=MODULES["free"], **options)
+    moved = batches[1].inputs.copy()
+    moved[2, 1] += 1e-12
+    row = batches[1].rows[2]
+    with pytest.raises(ValueError, match=rf"1 sample\(s\), such as {row}, have other"):
+        oracle.evaluate(state.params, batches[1]._replace(inputs=moved), state.memory)
 
 
 # --- variables in files ----------------------------------------------------
@@ -421,7 +499,9 @@ def test_samples_that_do_not_come_for_three_passes_start_anew(tmp_path):
     net, oracle = NETS["free"], oracle_of("free", folder=tmp_path)
     params = net.init(3)
     memory = oracle.evaluate(params, BATCH, oracle.init(params)).memory
-    other = BATCH._replace(rows=np.array([1, 3, 6, 8, 10, 9]))
+    other = BATCH._replace(
+        inputs=BATCH.inputs[::-1].copy(), rows=np.array([1, 3, 6, 8, 10, 9])
+    )
     for _ in range(6):
         memory = oracle.evaluate(params, other, memory).memory
     for k, row in enumerate(BATCH.rows):  # 9 has come in between

@@ -53,6 +53,9 @@ class Filter(NamedTuple):
         """Numbers that are kept of a state."""
         return int(self.map.n_outputs)
 
+    def __str__(self) -> str:
+        return f"{type(self.map).__name__} of {self.size} {self.dtype}"
+
     @property
     def bytes(self) -> int:
         """Bytes of these."""

@@ -15,14 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mgresnet.arrays.files import replacing
 from mgresnet.arrays.layout import Array
-from mgresnet.learning.interfaces import Rows, at_points, places_of
+from mgresnet.learning.interfaces import Rows, at_points, checksums, places_of
 from mgresnet.learning.modules import Stretch
 from mgresnet.learning.points import Points
 
@@ -36,6 +35,10 @@ class Logged(NamedTuple):
     ----------
     step : int
         Evaluations so far.
+    about : str
+        What variables these are: of which modules, and how they are kept.
+    inputs : ndarray of int, shape (samples,)
+        Checksums of the inputs that variables belong to.
     folder : str
         Of the logs.
     written : int
@@ -47,6 +50,8 @@ class Logged(NamedTuple):
     """
 
     step: int
+    about: str
+    inputs: Rows
     folder: str
     written: int
     entries: Rows
@@ -62,19 +67,22 @@ class InFiles:
     copies = COPIES
     fields = Logged._fields
 
-    def init(self, stretches: Sequence[Stretch], samples: int, n_kinds: int) -> Logged:
+    def init(
+        self, stretches: Sequence[Stretch], samples: int, n_kinds: int, about: str
+    ) -> Logged:
         """No sample has variables; logs are made where there are none."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        checksums = []
+        sums = []
         for i, stretch in enumerate(stretches):
             kept = stretch.filter
             for n in stretch.points:
                 log = self._path(stretch, i, n)
                 _make(log, (COPIES * samples, n_kinds, kept.size), kept.dtype)
             shape = len(stretch.points), samples
-            checksums.append(at_points(stretch, i, np.zeros(shape, np.int64)))
+            sums.append(at_points(stretch, i, np.zeros(shape, np.int64)))
         never = np.full(samples, -COPIES * samples - 1)
-        return Logged(0, str(self.folder), 0, never, tuple(checksums))
+        inputs, where = np.zeros(samples, np.int64), str(self.folder)
+        return Logged(0, about, inputs, where, 0, never, tuple(sums))
 
     def known(self, memory: Logged, rows: Rows) -> NDArray[np.bool_]:
         """Those whose last entry this run has not overwritten."""
@@ -99,7 +107,7 @@ class InFiles:
             logs = [self._log(stretch, i, n) for n in stretch.points]
             values = [log[places] for log in logs]
             for n, part, sums in zip(stretch.points, values, desired, strict=True):
-                wrong = rows[_checksums(part) != sums]
+                wrong = rows[checksums(part) != sums]
                 if len(wrong):
                     path = self._path(stretch, i, n)
                     raise ValueError(_about(path, wrong, memory))
@@ -116,7 +124,7 @@ class InFiles:
         values: Sequence[Array],
     ) -> Logged:
         """What is remembered with other entries behind those there are."""
-        entries, checksums = memory.entries.copy(), []
+        entries, found = memory.entries.copy(), []
         entries[rows] = np.arange(memory.written, memory.written + len(rows))
         places = entries[rows] % (COPIES * len(entries))
         for i, stretch in enumerate(stretches):
@@ -124,10 +132,15 @@ class InFiles:
             sums = held.states[places_of(held, stretch)]  # a copy
             for k, n in enumerate(stretch.points):
                 self._log(stretch, i, n)[places] = values[i][k]
-                sums[k, rows] = _checksums(values[i][k])
-            checksums.append(at_points(stretch, i, sums))
-        known = self.folder, memory.written + len(rows), entries, tuple(checksums)
-        return Logged(memory.step + 1, str(known[0]), *known[1:])
+                sums[k, rows] = checksums(values[i][k])
+            found.append(at_points(stretch, i, sums))
+        return memory._replace(
+            step=memory.step + 1,
+            folder=str(self.folder),
+            written=memory.written + len(rows),
+            entries=entries,
+            checksums=tuple(found),
+        )
 
     def _path(self, stretch: Stretch, stage: int, point: int) -> Path:
         """File of an interface, by the layer of its stage at which a module begins."""
@@ -162,11 +175,6 @@ def _make(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
         np.lib.format.write_array_header_1_0(file, about)
         for _ in range(shape[0]):
             file.write(entry.data)
-
-
-def _checksums(values: Array) -> Rows:
-    """Of every row."""
-    return np.array([crc32(row) for row in np.ascontiguousarray(values)], np.int64)
 
 
 def _about(path: Path, rows: Rows, memory: Logged) -> str:

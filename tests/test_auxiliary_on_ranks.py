@@ -284,12 +284,43 @@ def test_sequences_on_ranks_have_the_same_bits():
         ({"sweeps": 0}, r"sweeps"),
         ({"filters": mg.Linear(4, 2)}, r"10 parameter\(s\), needed one .*without any"),
         ({"filters": Halves(8)}, r"takes 8 features"),
+        ({"filters": 3}, r"filter is 3, .*None, for whole states"),
         ({"dtype": np.int32}, r"dtype is .*int32.*float64 or np.float32"),
+        ({"dtype": "x"}, r"dtype is 'x'; needed np.float64 or np.float32"),
+        ({"folder": ""}, r"folder='' is no name, needed a folder"),
+        ({"folder": __file__}, r"is a file, needed a folder"),
     ],
 )
 def test_bad_arguments(given, message):
     with pytest.raises((ValueError, TypeError), match=message):
         oracle_of("free", **given)
+
+
+def test_modules_may_begin_at_an_array_of_layers():
+    assert beginnings(NETS["free"], np.array([3, 6])) == ((3, 6),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"apply": lambda _, x: x[:, ::2].astype("f4")}, r"apply .*float32 \(2, 2\)"),
+        ({"apply": lambda _, x: x[:1, ::2]}, r"apply .* makes float64 \(1, 2\) of two"),
+        (
+            {"pull_back": lambda _, x, s: (_, np.repeat(s, 3, axis=1))},
+            r"pull_back .* makes float64 \(2, 6\) of .*needed float64 \(2, 4\)",
+        ),
+        (
+            {"pull_back": lambda _, x, s: (_, np.repeat(s, 2, axis=1))},
+            r"pull_back of .* is not the transpose of apply",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_filter_is_said(changes, message):
+    one = Halves(4)
+    for name, function in changes.items():
+        setattr(one, name, function)
+    with pytest.raises(ValueError, match=message):
+        filter_of(one, (4,), np.float64)
 
 
 def test_a_filter_needs_orthogonal_rows():
@@ -528,6 +559,27 @@ def test_the_room_is_taken_before_the_run(tmp_path):
     assert not list((tmp_path / "other").iterdir())
 
 
+def test_a_damaged_file_is_named(tmp_path):
+    records = trained("free", folder=tmp_path, epochs=1)
+    path = sorted(tmp_path.iterdir())[1]
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match=rf"{path.name} is damaged"):
+        trained("free", state=records[-1].state, folder=tmp_path)
+
+
+def test_files_that_were_removed_are_missed(tmp_path):
+    folder = tmp_path / "variables"
+    records = trained("free", folder=folder, epochs=1)
+    for path in folder.iterdir():
+        path.unlink()
+    state, oracle = records[-1].state, oracle_of("free", modules=4, folder=folder)
+    batch = next(mg.batches(DATA, 4, seed=3))
+    with pytest.raises(FileNotFoundError, match=r"there is no .*interface-0-000003"):
+        oracle.evaluate(state.params, batch, state.memory)
+    with pytest.raises(ValueError, match=r"nothing there.* moved or removed; put them"):
+        trained("free", state=state, folder=folder)
+
+
 def test_files_of_something_else_are_refused(tmp_path):
     trained("free", folder=tmp_path, epochs=1)
     with pytest.raises(ValueError, match=r"has float64 \(33, 2, 4\), needed float32"):
@@ -577,7 +629,7 @@ def test_turns_have_the_same_bits_on_ranks_and_go_on(tmp_path):
 def test_oracles_in_turns_have_one_network_and_the_same_layers():
     loss, net = mg.SoftmaxCrossEntropy(), NETS["free"]
     other = mg.layer_parallel(NETS["spline"], loss)
-    with pytest.raises(ValueError, match="needed one network"):
+    with pytest.raises(ValueError, match=r"network: network.depth is 12, not 13"):
         mg.hybrid(oracle_of("free"), other)
     with pytest.raises(TypeError, match="layer_parallel"):
         mg.hybrid(oracle_of("free"), 3)
@@ -586,5 +638,40 @@ def test_oracles_in_turns_have_one_network_and_the_same_layers():
         coarse = mg.layer_parallel(net, loss, forward=mg.MGRITOptions((4,)), comm=comm)
         with pytest.raises(ValueError, match=r"layers \[range.*another coarsening"):
             mg.hybrid(oracle_of("free", comm, modules=4), coarse)
+
+    run_ranks(work, 2)
+
+
+def test_oracles_in_turns_are_one_of_each_kind_for_the_same_objective():
+    net, apart, loss = NETS["free"], oracle_of("free"), mg.SoftmaxCrossEntropy()
+    exact = mg.layer_parallel(net, loss)
+    both = mg.hybrid(apart, exact)
+    for pair in ((exact, apart), (both, exact), (exact, exact)):
+        with pytest.raises(TypeError, match=r"first oracle is a .*needed one of mg"):
+            mg.hybrid(*pair)
+    for other in (apart, both):
+        with pytest.raises(TypeError, match=r"second oracle is a .*mg.layer_parallel"):
+            mg.hybrid(apart, other)
+    squares = mg.accurate(mg.layer_parallel(net, mg.LeastSquares()), 0.1)
+    with pytest.raises(ValueError, match=r"objective .*SoftmaxCross.*LeastSquares"):
+        mg.hybrid(apart, squares)
+    weights = mg.layer_parallel(net, loss, regularisation=mg.Regularisation(0.1))
+    with pytest.raises(ValueError, match=r"regularisation .* is None, of the correct"):
+        mg.hybrid(apart, weights)
+    for epochs in (3, (2,), (1, 1, 1), None):
+        with pytest.raises(ValueError, match=r"needed two numbers; try \(2, 1\)"):
+            mg.hybrid(apart, exact, epochs)
+    with pytest.raises(TypeError, match=r"has no epoch; needed .* mg.Batch"):
+        both.corrects(DATA)
+
+
+def test_an_oracle_needs_the_ranks_of_the_training():
+    def work(comm):
+        how = {"optimiser": mg.adam(0.02)}
+        params = NETS["free"].init(7)
+        for one, other in ((None, comm), (comm, None)):
+            oracle = oracle_of("free", one, modules=4)
+            with pytest.raises(ValueError, match=r"the oracle's comm has .*same comm="):
+                mg.train(NETS["free"], params, [], oracle=oracle, comm=other, **how)
 
     run_ranks(work, 2)

@@ -107,10 +107,10 @@ class InFiles:
             logs = [self._log(stretch, i, n) for n in stretch.points]
             values = [log[places] for log in logs]
             for n, part, sums in zip(stretch.points, values, desired, strict=True):
-                wrong = rows[checksums(part) != sums]
-                if len(wrong):
+                wrong = checksums(part) != sums
+                if wrong.any():
                     path = self._path(stretch, i, n)
-                    raise ValueError(_about(path, wrong, memory))
+                    raise ValueError(_about(path, rows[wrong], part[wrong], memory))
             shape = 0, len(rows), 1, stretch.filter.size
             empty = np.zeros(shape, stretch.filter.dtype)
             found.append(np.array(values) if values else empty)
@@ -148,7 +148,40 @@ class InFiles:
         return self.folder / f"interface-{stage}-{layer:06d}.npy"
 
     def _log(self, stretch: Stretch, stage: int, point: int) -> Any:
-        return np.load(self._path(stretch, stage, point), mmap_mode="r+")
+        return _opened(self._path(stretch, stage, point), "r+")
+
+
+def in_files(folder: str | Path) -> InFiles:
+    """Store in a folder, which is made when it is needed.
+
+    Raises
+    ------
+    ValueError
+        If there is a file of that name, or none is given.
+    """
+    path = Path(folder)
+    if str(folder) == "" or (path.exists() and not path.is_dir()):
+        what = "is a file" if str(folder) else "is no name"
+        raise ValueError(
+            f"folder={str(folder)!r} {what}, needed a folder, new or of the same "
+            'variables; try "variables"'
+        )
+    return InFiles(path)
+
+
+def _opened(path: Path, mode: Any) -> Any:
+    """A log, or what is wrong with its file."""
+    try:
+        return np.load(path, mmap_mode=mode)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"there is no {path} any more; put the folder back, and go on from a state"
+        ) from None
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); put it back, or remove the folder and start "
+            "the variables anew with state._replace(memory=oracle.init(state.params))"
+        ) from error
 
 
 def _make(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
@@ -162,7 +195,7 @@ def _make(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
         If there is a log of something else.
     """
     if path.exists():
-        log = np.load(path, mmap_mode="r")
+        log = _opened(path, "r")
         if (log.shape, log.dtype) != (shape, dtype):
             raise ValueError(
                 f"{path} has {log.dtype} {log.shape}, needed {dtype} {shape}; give "
@@ -177,12 +210,16 @@ def _make(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
             file.write(entry.data)
 
 
-def _about(path: Path, rows: Rows, memory: Logged) -> str:
+def _about(path: Path, rows: Rows, entries: Array, memory: Logged) -> str:
     """What to say of entries that are not those that a state knows."""
+    why = "another run has gone on for more than a pass since, or they were lost with "
+    why += "the power"
+    if not entries.any():
+        why = f"it has nothing there, as the files of {memory.folder} were moved or "
+        why += "removed; put them back"
     return (
         f"{path} does not have the variables of {len(rows)} sample(s), such as "
-        f"{rows[0]}, that this state of evaluation {memory.step} knows: another run "
-        "has gone on for more than a pass since, or they were lost with the power; go "
+        f"{rows[0]}, that this state of evaluation {memory.step} knows: {why}; go "
         "on from a later checkpoint, or start the variables anew with "
         "state._replace(memory=oracle.init(state.params))"
     )

@@ -15,7 +15,7 @@ from mgresnet.learning.auxiliary import Auxiliary
 from mgresnet.learning.filters import filter_of
 from mgresnet.learning.interfaces import InMemory
 from mgresnet.learning.layer_parallel import layer_parallel
-from mgresnet.learning.logged import InFiles
+from mgresnet.learning.logged import in_files
 from mgresnet.learning.modules import beginnings
 from mgresnet.learning.schedules import Rate, check_positive
 from mgresnet.network import Network
@@ -117,7 +117,7 @@ def penalty(
         for one, stage in zip(per_stage(net, filters), networks_of(net), strict=True)
     )
     n, n_sweeps = integer("samples", samples, 1), integer("sweeps", sweeps, 1)
-    store = InMemory() if folder is None else InFiles(Path(folder))
+    store = InMemory() if folder is None else in_files(folder)
     return Auxiliary(inner, points, kept, n, beta, step, 0.0, n_sweeps, store)
 
 

@@ -70,11 +70,12 @@ def penalty(
         In which numbers are kept and sent.
     folder : str or Path, optional
         Keep the variables in memory-mapped files there, for all that do not fit into a
-        state of training; all ranks have to see it.  A run can go on from a checkpoint
-        that is at most a pass over the samples older than the files.
+        state of training; all ranks have to see it, and one run at a time uses it.  A
+        run can go on from a checkpoint that is at most a pass over the samples older
+        than the files.
     comm : mpi4py communicator or TimeComm, optional
-        A rank's layers have to begin with a module: for a network in K modules any
-        number of ranks that divides K.
+        That of the training, without data ranks.  A rank's layers have to begin with a
+        module: for a network in K modules any number of ranks that divides K.
     regularisation : Regularisation, optional
         Of the weights.
 
@@ -91,11 +92,16 @@ def penalty(
 
     Notes
     -----
-    Batches need their `rows`, and samples the same inputs whenever they come: augmented
-    images do not go with variables of the images before.
+    Batches need their `rows`: integers, another one for each sample of a batch, and the
+    same one with the same inputs whenever a sample comes.  Augmented images, which do
+    not go with variables of the images before, are refused; but inputs that layers take
+    at every step are not compared.
+
+    A run goes on from a state with the same modules, samples, filters and dtype.
 
     A record has the 2-norm of the defects as `forward_residual`, that of the gradient
-    for the variables, of all samples, as `adjoint_residual`, and J as `loss`.
+    for the variables, of all samples, as `adjoint_residual`, and J as `loss`.  The
+    status is MAX_ITERATIONS, as no tolerance is to be met, or NON_FINITE.
 
     Examples
     --------

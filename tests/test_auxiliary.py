@@ -7,6 +7,7 @@ from test_oracles import bits
 
 import mgresnet as mg
 from mgresnet.arrays.trees import tree_map
+from mgresnet.learning.interfaces import checksums
 
 N = 6
 RNG = np.random.default_rng(40817)
@@ -96,6 +97,7 @@ def somewhere(oracle, params, seed=71):
         return points._replace(states=rng.standard_normal(points.states.shape))
 
     variables = tuple(map(drawn, memory.variables))
+    memory.inputs[BATCH.rows] = checksums(BATCH.inputs)
     return memory._replace(met=np.ones(SAMPLES, bool), variables=variables)
 
 
@@ -168,7 +170,9 @@ def test_samples_that_are_new_start_from_exact_propagation(name):
     assert found.info.forward.final_residual < 1e-14
     assert found.value == pytest.approx(loss, rel=1e-14)
     assert found.memory.met.tolist() == [i in BATCH.rows for i in range(SAMPLES)]
-    other = BATCH._replace(rows=np.array([1, 3, 6, 8, 10, 9]))
+    other = BATCH._replace(
+        inputs=BATCH.inputs[::-1].copy(), rows=np.array([1, 3, 6, 8, 10, 9])
+    )
     again = oracle.evaluate(params, other, found.memory)
     assert again.info.forward.final_residual > 0.0  # of sample 9, which was met
     assert again.memory.met.sum() == SAMPLES

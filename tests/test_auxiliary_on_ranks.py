@@ -1,6 +1,7 @@
 """Auxiliary variables on several ranks, in checkpoints, through filters; errors."""
 
 import math
+import re
 import resource
 
 import numpy as np
@@ -283,12 +284,43 @@ def test_sequences_on_ranks_have_the_same_bits():
         ({"sweeps": 0}, r"sweeps"),
         ({"filters": mg.Linear(4, 2)}, r"10 parameter\(s\), needed one .*without any"),
         ({"filters": Halves(8)}, r"takes 8 features"),
+        ({"filters": 3}, r"filter is 3, .*None, for whole states"),
         ({"dtype": np.int32}, r"dtype is .*int32.*float64 or np.float32"),
+        ({"dtype": "x"}, r"dtype is 'x'; needed np.float64 or np.float32"),
+        ({"folder": ""}, r"folder='' is no name, needed a folder"),
+        ({"folder": __file__}, r"is a file, needed a folder"),
     ],
 )
 def test_bad_arguments(given, message):
     with pytest.raises((ValueError, TypeError), match=message):
         oracle_of("free", **given)
+
+
+def test_modules_may_begin_at_an_array_of_layers():
+    assert beginnings(NETS["free"], np.array([3, 6])) == ((3, 6),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"apply": lambda _, x: x[:, ::2].astype("f4")}, r"apply .*float32 \(2, 2\)"),
+        ({"apply": lambda _, x: x[:1, ::2]}, r"apply .* makes float64 \(1, 2\) of two"),
+        (
+            {"pull_back": lambda _, x, s: (_, np.repeat(s, 3, axis=1))},
+            r"pull_back .* makes float64 \(2, 6\) of .*needed float64 \(2, 4\)",
+        ),
+        (
+            {"pull_back": lambda _, x, s: (_, np.repeat(s, 2, axis=1))},
+            r"pull_back of .* is not the transpose of apply",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_filter_is_said(changes, message):
+    one = Halves(4)
+    for name, function in changes.items():
+        setattr(one, name, function)
+    with pytest.raises(ValueError, match=message):
+        filter_of(one, (4,), np.float64)
 
 
 def test_a_filter_needs_orthogonal_rows():
@@ -310,14 +342,66 @@ def test_a_filter_needs_orthogonal_rows():
     ("rows", "message"),
     [
         (None, r"got a batch without rows; try mg.batches"),
-        (np.arange(6) + 6, r"from 6 to 11, needed 6 numbers of samples below 11"),
-        (np.arange(5), r"rows have shape \(5,\)"),
+        (np.arange(6) + 6, r"from 6 to 11, needed numbers of samples below 11"),
+        (np.arange(5), r"int64, shape \(5,\), needed integers, shape \(6,\)"),
+        (np.arange(6.0), r"float64, shape \(6,\), needed integers, shape \(6,\)"),
+        (np.ones(6, bool), r"dtype bool, shape \(6,\), needed integers"),
+        ([4, 1, 4, 2, 0, 4], r"number 4 3 times, needed another one for each"),
+        (["a"] * 6, r"rows is .*needed integers, shape \(6,\)"),
     ],
 )
 def test_batches_need_the_numbers_of_their_samples(rows, message):
     oracle, params = oracle_of("free"), NETS["free"].init(3)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         oracle.evaluate(params, BATCH._replace(rows=rows), oracle.init(params))
+
+
+def test_numbers_of_samples_may_be_a_list():
+    oracle, params = oracle_of("free"), NETS["free"].init(3)
+    values = [
+        oracle.value(params, BATCH._replace(rows=rows), oracle.init(params))
+        for rows in (BATCH.rows, BATCH.rows.tolist())
+    ]
+    assert values[0] == values[1]
+
+
+def test_ranks_have_the_same_samples():
+    def work(comm):
+        oracle, params = oracle_of("free", comm, modules=4), NETS["free"].init(3)
+        batch = BATCH._replace(rows=np.arange(6) + comm.rank)
+        how = {"optimiser": mg.adam(0.02), "oracle": oracle, "comm": comm}
+        differ = r"rows: \[0, 1, 2\].* on rank 0, \[1, 2"
+        with pytest.raises(ValueError, match=differ):
+            oracle.evaluate(params, batch, oracle.init(params))
+        with pytest.raises(ValueError, match=differ):
+            next(mg.train(NETS["free"], params, [batch], **how))
+
+    run_ranks(work, 2)
+
+
+@pytest.mark.parametrize("through_files", [False, True], ids=["state", "checkpoint"])
+@pytest.mark.parametrize(
+    ("changes", "has"),
+    [
+        ({"modules": (2, 3, 4)}, r"at layers \(2, 3, 4\), kept"),
+        ({"modules": 2}, r"at layers \(6,\), kept"),
+        ({"modules": 8}, r"at layers \(1, 3, 4, "),
+        ({"pace": 0.0}, r"the oracle needs starts of 11 samples"),
+        ({"dtype": np.float32}, r"Whole of 4 float32"),
+        ({"filters": Halves(4)}, r"Halves of 2 float64"),
+    ],
+)
+def test_variables_of_other_modules_are_refused(changes, has, through_files, tmp_path):
+    """Whose numbers would be taken for those of the oracle's own."""
+    state = trained("free", epochs=1)[-1].state
+    if through_files:
+        mg.save_checkpoint(tmp_path, state)
+        state = mg.load_checkpoint(tmp_path, NETS["free"])
+    with pytest.raises(
+        ValueError, match=r"the state has starts and multipliers.*"
+    ) as e:
+        trained("free", state=state, **changes)
+    assert re.search(has, str(e.value))
 
 
 @pytest.mark.parametrize("depth", [5, 12, 37])
@@ -369,8 +453,33 @@ def test_variables_that_diverge_end_the_training_with_the_state_before():
     *_, before, last = mg.train(net, net.init(1), [batch] * 600, **how)
     assert last.status is mg.Status.NON_FINITE
     assert "not finite" in repr(last)
-    assert before.status is mg.Status.CONVERGED
+    assert before.status is mg.Status.MAX_ITERATIONS
     assert np.isfinite(before.state.params.body).all()
+
+
+def test_a_value_that_is_not_finite_has_no_finite_loss():
+    oracle, params = oracle_of("free"), NETS["free"].init(3)
+    memory = somewhere(oracle, params)
+    variables = tuple(p._replace(states=1e200 * p.states) for p in memory.variables)
+    found = oracle.evaluate(params, BATCH, memory._replace(variables=variables))
+    assert found.info.forward.status is mg.Status.NON_FINITE
+    assert not math.isfinite(found.value)
+    assert not math.isfinite(found.info.loss)
+
+
+@pytest.mark.parametrize("in_files", [False, True])
+def test_samples_have_the_same_inputs_whenever_they_come(in_files, tmp_path):
+    """Also after a checkpoint."""
+    options = {"folder": tmp_path / "variables"} if in_files else {}
+    net, batches = NETS["free"], list(mg.batches(DATA, 4, 1, seed=3))
+    mg.save_checkpoint(tmp_path / "c", trained("free", epochs=1, **options)[-1].state)
+    state = mg.load_checkpoint(tmp_path / "c", net)
+    oracle = oracle_of("free", modules=MODULES["free"], **options)
+    moved = batches[1].inputs.copy()
+    moved[2, 1] += 1e-12
+    row = batches[1].rows[2]
+    with pytest.raises(ValueError, match=rf"1 sample\(s\), such as {row}, have other"):
+        oracle.evaluate(state.params, batches[1]._replace(inputs=moved), state.memory)
 
 
 # --- variables in files ----------------------------------------------------
@@ -421,7 +530,9 @@ def test_samples_that_do_not_come_for_three_passes_start_anew(tmp_path):
     net, oracle = NETS["free"], oracle_of("free", folder=tmp_path)
     params = net.init(3)
     memory = oracle.evaluate(params, BATCH, oracle.init(params)).memory
-    other = BATCH._replace(rows=np.array([1, 3, 6, 8, 10, 9]))
+    other = BATCH._replace(
+        inputs=BATCH.inputs[::-1].copy(), rows=np.array([1, 3, 6, 8, 10, 9])
+    )
     for _ in range(6):
         memory = oracle.evaluate(params, other, memory).memory
     for k, row in enumerate(BATCH.rows):  # 9 has come in between
@@ -446,6 +557,27 @@ def test_the_room_is_taken_before_the_run(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list((tmp_path / "other").iterdir())
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    records = trained("free", folder=tmp_path, epochs=1)
+    path = sorted(tmp_path.iterdir())[1]
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match=rf"{path.name} is damaged"):
+        trained("free", state=records[-1].state, folder=tmp_path)
+
+
+def test_files_that_were_removed_are_missed(tmp_path):
+    folder = tmp_path / "variables"
+    records = trained("free", folder=folder, epochs=1)
+    for path in folder.iterdir():
+        path.unlink()
+    state, oracle = records[-1].state, oracle_of("free", modules=4, folder=folder)
+    batch = next(mg.batches(DATA, 4, seed=3))
+    with pytest.raises(FileNotFoundError, match=r"there is no .*interface-0-000003"):
+        oracle.evaluate(state.params, batch, state.memory)
+    with pytest.raises(ValueError, match=r"nothing there.* moved or removed; put them"):
+        trained("free", state=state, folder=folder)
 
 
 def test_files_of_something_else_are_refused(tmp_path):
@@ -497,7 +629,7 @@ def test_turns_have_the_same_bits_on_ranks_and_go_on(tmp_path):
 def test_oracles_in_turns_have_one_network_and_the_same_layers():
     loss, net = mg.SoftmaxCrossEntropy(), NETS["free"]
     other = mg.layer_parallel(NETS["spline"], loss)
-    with pytest.raises(ValueError, match="needed one network"):
+    with pytest.raises(ValueError, match=r"network: network.depth is 12, not 13"):
         mg.hybrid(oracle_of("free"), other)
     with pytest.raises(TypeError, match="layer_parallel"):
         mg.hybrid(oracle_of("free"), 3)
@@ -506,5 +638,40 @@ def test_oracles_in_turns_have_one_network_and_the_same_layers():
         coarse = mg.layer_parallel(net, loss, forward=mg.MGRITOptions((4,)), comm=comm)
         with pytest.raises(ValueError, match=r"layers \[range.*another coarsening"):
             mg.hybrid(oracle_of("free", comm, modules=4), coarse)
+
+    run_ranks(work, 2)
+
+
+def test_oracles_in_turns_are_one_of_each_kind_for_the_same_objective():
+    net, apart, loss = NETS["free"], oracle_of("free"), mg.SoftmaxCrossEntropy()
+    exact = mg.layer_parallel(net, loss)
+    both = mg.hybrid(apart, exact)
+    for pair in ((exact, apart), (both, exact), (exact, exact)):
+        with pytest.raises(TypeError, match=r"first oracle is a .*needed one of mg"):
+            mg.hybrid(*pair)
+    for other in (apart, both):
+        with pytest.raises(TypeError, match=r"second oracle is a .*mg.layer_parallel"):
+            mg.hybrid(apart, other)
+    squares = mg.accurate(mg.layer_parallel(net, mg.LeastSquares()), 0.1)
+    with pytest.raises(ValueError, match=r"objective .*SoftmaxCross.*LeastSquares"):
+        mg.hybrid(apart, squares)
+    weights = mg.layer_parallel(net, loss, regularisation=mg.Regularisation(0.1))
+    with pytest.raises(ValueError, match=r"regularisation .* is None, of the correct"):
+        mg.hybrid(apart, weights)
+    for epochs in (3, (2,), (1, 1, 1), None):
+        with pytest.raises(ValueError, match=r"needed two numbers; try \(2, 1\)"):
+            mg.hybrid(apart, exact, epochs)
+    with pytest.raises(TypeError, match=r"has no epoch; needed .* mg.Batch"):
+        both.corrects(DATA)
+
+
+def test_an_oracle_needs_the_ranks_of_the_training():
+    def work(comm):
+        how = {"optimiser": mg.adam(0.02)}
+        params = NETS["free"].init(7)
+        for one, other in ((None, comm), (comm, None)):
+            oracle = oracle_of("free", one, modules=4)
+            with pytest.raises(ValueError, match=r"the oracle's comm has .*same comm="):
+                mg.train(NETS["free"], params, [], oracle=oracle, comm=other, **how)
 
     run_ranks(work, 2)

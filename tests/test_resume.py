@@ -207,7 +207,7 @@ def test_an_oracle_of_another_network_is_refused():
     oracle = mg.layer_parallel(replace(NETS["free"], final_time=3.0), LOSS)
     net = NETS["free"]
     with pytest.raises(
-        ValueError, match=r"oracle is one of .*3\.0.*give both the same"
+        ValueError, match=r"network.final_time is 3\.0, not 2\.0; give both the same"
     ):
         mg.train(net, net.init(1), [DATA], optimiser=mg.sgd(0.1), oracle=oracle)
 

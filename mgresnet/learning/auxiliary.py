@@ -39,11 +39,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgresnet.arrays.checks import provides
+from mgresnet.arrays.checks import as_array, provides
 from mgresnet.arrays.layout import Array
-from mgresnet.chain import Chain
+from mgresnet.chain import Chain, networks_of
 from mgresnet.learning.filters import Filter
-from mgresnet.learning.interfaces import Store
+from mgresnet.learning.interfaces import Rows, Store, checksums
 from mgresnet.learning.lagrangian import Lagrangian, lagrangian
 from mgresnet.learning.layer_parallel import LayerParallel
 from mgresnet.learning.modules import Stretch
@@ -65,6 +65,7 @@ class Gap(NamedTuple):
 
     final_residual: float  # 2-norm over interfaces and samples
     status: Status
+    relative_residual: float | None = None  # there is no tolerance that it is for
     states: Array = np.zeros((0, 0))
     kept: tuple[int, ...] = ()
 
@@ -113,11 +114,18 @@ class Auxiliary:
         """Starts, and multipliers if there are any."""
         return 2 if self.pace else 1
 
+    @property
+    def _about(self) -> str:
+        """What variables there are; those of a state have to be the same."""
+        kinds = "starts and multipliers" if self.pace else "starts"
+        layers, kept = (", ".join(map(str, of)) for of in (self.points, self.filters))
+        return f"{kinds} of {self.samples} samples at layers {layers}, kept as {kept}"
+
     def init(self, params: Any) -> Any:
         """Room for the variables of all samples at this rank's interfaces."""
         slabs = slabs_of(self.net, self.options, self.comm)
         stretches = self._stretches(slabs, [params] * len(slabs))
-        return self.store.init(stretches, self.samples, self._n_kinds)
+        return self.store.init(stretches, self.samples, self._n_kinds, self._about)
 
     def check(self, params: Any, batch: Any) -> Any:
         """The batch as arrays, if it fits and has numbers of its samples."""
@@ -127,15 +135,29 @@ class Auxiliary:
                 "auxiliary variables go by the numbers of samples, got a batch without "
                 "rows; try mg.batches, or mg.Batch(inputs, targets, epoch, rows)"
             )
-        rows = np.asarray(batch.rows)
-        fits = rows.shape == (len(batch.inputs),) and rows.dtype.kind in "iu"
-        if not fits or rows.min() < 0 or rows.max() >= self.samples:
+        return batch._replace(rows=self._checked_rows(batch.rows, len(batch.inputs)))
+
+    def _checked_rows(self, given: Any, n: int) -> Rows:
+        """Numbers of n samples, or what is wrong with them."""
+        rows = as_array("rows", given, f"integers, shape ({n},)")
+        if rows.shape != (n,) or rows.dtype.kind not in "iu":
             raise ValueError(
-                f"rows have shape {rows.shape}, from {rows.min()} to {rows.max()}, "
-                f"needed {len(batch.inputs)} numbers of samples below {self.samples}; "
-                "give samples= the number of all samples"
+                f"rows have dtype {rows.dtype}, shape {rows.shape}, needed integers, "
+                f"shape ({n},): a number for each sample of the batch"
             )
-        return batch
+        if rows.min() < 0 or rows.max() >= self.samples:
+            raise ValueError(
+                f"rows go from {rows.min()} to {rows.max()}, needed numbers of samples "
+                f"below {self.samples}; give samples= the number of all samples"
+            )
+        numbers, counts = np.unique(rows, return_counts=True)
+        if len(numbers) < n:
+            raise ValueError(
+                f"rows have the number {numbers[counts.argmax()]} {counts.max()} "
+                "times, needed another one for each sample of a batch, as variables "
+                "are its own; try mg.batches"
+            )
+        return rows
 
     def _numbers(self, variables: int) -> int:
         """Bytes of so many variables of a sample at all interfaces."""
@@ -150,13 +172,13 @@ class Auxiliary:
     def evaluate(self, params: Any, batch: Any, memory: Any) -> FirstOrder:
         """Value and gradient at the variables of the batch, which then take a step."""
         began = time.perf_counter()
-        provides("memory", memory, self.store.fields, "oracle.init(params)")
+        self._check_memory(memory)
         batch = agreed(self, self.comm, params, batch)
         loss = batch.targets, self.inner.objective, self.inner.regularisation
         given = self.net, params, batch.inputs, *loss, None, None
         problem = pose_gradient(*given, comm=self.comm)
         stretches = self._stretches(problem.slabs, problem.owned)
-        beta = self._beta(memory.step)
+        beta, memory = self._beta(memory.step), self._noted(memory, batch)
         variables = self._variables(stretches, batch, memory)
         starts = [each[:, :, 0] for each in variables]
         multipliers = [np.zeros_like(v) for v in starts]
@@ -173,6 +195,32 @@ class Auxiliary:
         spent = {"modules": time.perf_counter() - began}
         info = _info(stretches, found, spent)
         return FirstOrder(found.value, found.gradient, memory, info, seconds=spent)
+
+    def _check_memory(self, memory: Any) -> None:
+        """Refuse variables of other modules, or kept in another way."""
+        provides("memory", memory, self.store.fields, "oracle.init(params)")
+        if memory.about != self._about:
+            raise ValueError(
+                f"the state has {memory.about}, the oracle needs {self._about}; give "
+                "the oracle of the training that the state comes from, or start the "
+                "variables anew with state._replace(memory=oracle.init(state.params))"
+            )
+
+    def _noted(self, memory: Any, batch: Any) -> Any:
+        """Memory with checksums of a batch's inputs, if variables are not of others."""
+        if networks_of(self.net)[0].layer.input_shape is not None:
+            return memory  # a rank may have the inputs of its own layers alone
+        known, inputs = self.store.known(memory, batch.rows), memory.inputs.copy()
+        sums = checksums(batch.inputs)
+        others = batch.rows[known & (inputs[batch.rows] != sums)]
+        if len(others):
+            raise ValueError(
+                f"{len(others)} sample(s), such as {others[0]}, have other inputs than "
+                "those that their variables belong to, needed the same whenever they "
+                "come; augment images in the correction of mg.hybrid alone"
+            )
+        inputs[batch.rows] = sums
+        return memory._replace(inputs=inputs)
 
     def _stretches(self, slabs: list[Slab], owned: list[Params]) -> list[Stretch]:
         """What this rank has of every stage."""
@@ -215,7 +263,7 @@ def _info(
     stretches: list[Stretch], found: Lagrangian, seconds: dict[str, float]
 ) -> Info:
     """Norms over all interfaces and samples: of defects, and of starts' gradients."""
-    gaps = []
+    gaps, loss = [], found.loss if math.isfinite(found.value) else found.value
     for parts in (found.defects, found.pulls):
         rows = [
             stretch.slab.comm.gather(np.array([np.sum(d * d) for d in part], float))
@@ -223,8 +271,8 @@ def _info(
         ]
         norm = math.sqrt(np.sum(np.concatenate(rows)))
         fine = math.isfinite(norm) and math.isfinite(found.value)
-        gaps.append(Gap(norm, Status.CONVERGED if fine else Status.NON_FINITE))
-    return Info(gaps[0], gaps[1], found.loss, seconds)
+        gaps.append(Gap(norm, Status.MAX_ITERATIONS if fine else Status.NON_FINITE))
+    return Info(gaps[0], gaps[1], loss, seconds)
 
 
 def _points_here(slab: Slab, points: tuple[int, ...]) -> tuple[int, ...]:

@@ -53,6 +53,9 @@ class Filter(NamedTuple):
         """Numbers that are kept of a state."""
         return int(self.map.n_outputs)
 
+    def __str__(self) -> str:
+        return f"{type(self.map).__name__} of {self.size} {self.dtype}"
+
     @property
     def bytes(self) -> int:
         """Bytes of these."""
@@ -96,26 +99,54 @@ def filter_of(given: Map | None, shape: tuple[int, ...], dtype: Any) -> Filter:
         If the map is none, takes other states, has parameters, or its rows are not
         orthogonal and of one length.
     """
-    n, kind = math.prod(shape), np.dtype(dtype)
-    if kind not in FLOATS:
-        raise TypeError(f"dtype is {dtype!r}; needed np.float64 or np.float32")
+    n, kind = math.prod(shape), _kept_in(dtype)
     chosen: Any = Whole(n) if given is None else given
     needed = [name for name in members(Map) if name != "init"]
-    provides("filter", chosen, needed, "Pool((16, 32, 32))")
+    example = f"Pool({shape})" if len(shape) == 3 else "None, for whole states"
+    provides("filter", chosen, needed, example)
     if chosen.n_inputs != n or chosen.n_params:
         raise ValueError(
             f"the filter takes {chosen.n_inputs} features and has {chosen.n_params} "
             f"parameter(s), needed one for states of shape {shape} without any; try "
-            "Pool(state_shape), or None"
+            f"{example}"
         )
-    found = Filter(chosen, 1.0, shape, np.dtype(np.float64))
-    z = np.random.default_rng(2).standard_normal((2, found.size))
-    back = found.keep(found.seed(z, found.dtype))
+    return Filter(chosen, _scale(chosen, example), shape, kind)
+
+
+def _kept_in(dtype: Any) -> np.dtype[Any]:
+    """Type in which numbers are kept, or what is wrong with it."""
+    try:
+        kind: np.dtype[Any] = np.dtype(dtype)
+    except TypeError:
+        kind = np.dtype(object)
+    if kind not in FLOATS:
+        raise TypeError(f"dtype is {dtype!r}; needed np.float64 or np.float32")
+    return kind
+
+
+def _scale(chosen: Map, example: str) -> float:
+    """The c of a map, or what is wrong with it, by two samples of random numbers."""
+    rng, none = np.random.default_rng(2), np.zeros(0)
+    u, z = (rng.standard_normal((2, m)) for m in (chosen.n_inputs, chosen.n_outputs))
+    down, up = chosen.apply(none, u), chosen.pull_back(none, u, z)[1]
+    for name, got, like in (("apply", down, z), ("pull_back", up, u)):
+        if (np.shape(got), np.asarray(got).dtype) != (like.shape, like.dtype):
+            raise ValueError(
+                f"{name} of {chosen!r} makes {np.asarray(got).dtype} {np.shape(got)} "
+                f"of two samples in float64, needed float64 {like.shape}"
+            )
+    one, other = float(np.vdot(z, down)), float(np.vdot(up, u))
+    if not abs(one - other) <= 1e-10 * np.linalg.norm(up) * np.linalg.norm(u):
+        raise ValueError(
+            f"pull_back of {chosen!r} is not the transpose of apply: <z, M u> is "
+            f"{one:.6g}, <M^T z, u> {other:.6g}; the second array that it returns has "
+            "to be M^T seed"
+        )
+    back = chosen.apply(none, up)
     scale = float(np.vdot(back, z) / np.vdot(z, z))
     if not scale > 0.0 or np.abs(back - scale * z).max() > 1e-10 * scale:
         raise ValueError(
             f"{chosen!r} times its transpose is no multiple of the identity, needed "
-            "rows that are orthogonal and of one length; try Pool(state_shape), which "
-            "averages"
+            f"rows that are orthogonal and of one length; try {example}"
         )
-    return Filter(chosen, scale, shape, kind)
+    return scale

@@ -16,7 +16,14 @@ from typing import Any, NamedTuple
 from mgresnet.arrays.checks import integer, provides
 from mgresnet.chain import Chain
 from mgresnet.learning.auxiliary import Auxiliary
-from mgresnet.learning.oracle import EXAMPLE, FirstOrder, Oracle, check_oracle
+from mgresnet.learning.layer_parallel import LayerParallel
+from mgresnet.learning.oracle import (
+    EXAMPLE,
+    FirstOrder,
+    Oracle,
+    check_oracle,
+    check_same,
+)
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network
 from mgresnet.parallel import TimeComm
@@ -55,6 +62,7 @@ class Hybrid:
 
     def corrects(self, batch: Any) -> bool:
         """Whether a batch is one of the correction, by its epoch."""
+        provides("batch", batch, ("epoch",), "mg.Batch(inputs, targets, epoch)")
         first, second = self.epochs
         return int(batch.epoch) % (first + second) >= first
 
@@ -113,17 +121,15 @@ def hybrid(
     Raises
     ------
     TypeError, ValueError
-        If the two are of other networks, or divide the layers in another way.
+        If they are not one of each kind, are of other networks or objectives, or divide
+        the layers in another way.
     """
-    for oracle in (parallel, correction):
-        check_oracle(oracle, Oracle)
-        provides("oracle", oracle, ("net", "comm"), EXAMPLE)
+    _check_kinds(parallel, correction)
+    check_same(correction, parallel.net, parallel.comm)
+    _check_goals(parallel.inner, correction)
+    if not isinstance(epochs, tuple | list) or len(epochs) != 2:
+        raise ValueError(f"epochs is {epochs!r}, needed two numbers; try (2, 1)")
     first, second = (integer("epochs", n, 1) for n in epochs)
-    if parallel.net != correction.net:
-        raise ValueError(
-            f"the oracles are of {parallel.net!r} and of {correction.net!r}, needed "
-            "one network; give both the same"
-        )
     layers = [
         [slab.layers for slab in slabs_of(one.net, one.options, one.comm)]
         for one in (parallel, correction)
@@ -135,3 +141,33 @@ def hybrid(
             "MGRITOptions.serial(), or another coarsening"
         )
     return Hybrid(parallel, correction, (first, second))
+
+
+def _check_kinds(parallel: Any, correction: Any) -> None:
+    """Refuse two oracles of a kind, or the one in the place of the other."""
+    if not isinstance(parallel, Auxiliary):
+        raise TypeError(
+            f"the first oracle is a {type(parallel).__name__}, needed one of "
+            "mg.penalty or mg.augmented_lagrangian"
+        )
+    if isinstance(correction, Auxiliary | Hybrid):
+        raise TypeError(
+            f"the second oracle is a {type(correction).__name__}, needed one without "
+            "auxiliary variables; try mg.layer_parallel(net, objective)"
+        )
+    check_oracle(correction, Oracle)
+    provides("oracle", correction, ("net", "comm"), EXAMPLE)
+
+
+def _check_goals(inner: LayerParallel, correction: Any) -> None:
+    """Refuse oracles that do not minimise the same."""
+    while hasattr(correction, "inner"):
+        correction = correction.inner
+    for name in ("objective", "regularisation"):
+        one = getattr(inner, name)
+        other = getattr(correction, name, one)
+        if one != other:
+            raise ValueError(
+                f"the {name} of the parallel oracle is {one!r}, of the correction "
+                f"{other!r}; give both the same"
+            )

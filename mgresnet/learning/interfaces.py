@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,9 @@ class Store(Protocol):
     def fields(self) -> tuple[str, ...]:
         """Names of what is remembered."""
 
-    def init(self, stretches: Sequence[Stretch], samples: int, n_kinds: int) -> Any:
+    def init(
+        self, stretches: Sequence[Stretch], samples: int, n_kinds: int, about: str
+    ) -> Any:
         """What is remembered before the first batch."""
 
     def known(self, memory: Any, rows: Rows) -> NDArray[np.bool_]:
@@ -57,6 +60,10 @@ class Interfaces(NamedTuple):
     ----------
     step : int
         Evaluations so far.
+    about : str
+        What variables these are: of which modules, and how they are kept.
+    inputs : ndarray of int, shape (samples,)
+        Checksums of the inputs that variables belong to.
     met : ndarray of bool, shape (samples,)
         Which samples have variables.
     variables : tuple of Points
@@ -64,6 +71,8 @@ class Interfaces(NamedTuple):
     """
 
     step: int
+    about: str
+    inputs: Rows
     met: NDArray[np.bool_]
     variables: tuple[Points, ...]
 
@@ -76,7 +85,7 @@ class InMemory:
     fields = Interfaces._fields
 
     def init(
-        self, stretches: Sequence[Stretch], samples: int, n_kinds: int
+        self, stretches: Sequence[Stretch], samples: int, n_kinds: int, about: str
     ) -> Interfaces:
         """No sample has variables."""
         variables = []
@@ -84,7 +93,8 @@ class InMemory:
             kept = stretch.filter
             shape = len(stretch.points), samples, n_kinds, kept.size
             variables.append(at_points(stretch, i, np.zeros(shape, kept.dtype)))
-        return Interfaces(0, np.zeros(samples, bool), tuple(variables))
+        inputs, met = np.zeros(samples, np.int64), np.zeros(samples, bool)
+        return Interfaces(0, about, inputs, met, tuple(variables))
 
     def known(self, memory: Interfaces, rows: Rows) -> NDArray[np.bool_]:
         """Those that were written."""
@@ -116,7 +126,13 @@ class InMemory:
             states = held.states[places_of(held, stretch)]  # a copy
             states[:, rows] = values[i]
             found.append(at_points(stretch, i, states))
-        return Interfaces(memory.step + 1, met, tuple(found))
+        step, variables = memory.step + 1, tuple(found)
+        return memory._replace(step=step, met=met, variables=variables)
+
+
+def checksums(values: Array) -> Rows:
+    """Of every row."""
+    return np.array([crc32(row) for row in np.ascontiguousarray(values)], np.int64)
 
 
 def at_points(stretch: Stretch, stage: int, states: Array) -> Points:

@@ -15,14 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mgresnet.arrays.files import replacing
 from mgresnet.arrays.layout import Array
-from mgresnet.learning.interfaces import Rows, at_points, places_of
+from mgresnet.learning.interfaces import Rows, at_points, checksums, places_of
 from mgresnet.learning.modules import Stretch
 from mgresnet.learning.points import Points
 
@@ -36,6 +35,10 @@ class Logged(NamedTuple):
     ----------
     step : int
         Evaluations so far.
+    about : str
+        What variables these are: of which modules, and how they are kept.
+    inputs : ndarray of int, shape (samples,)
+        Checksums of the inputs that variables belong to.
     folder : str
         Of the logs.
     written : int
@@ -47,6 +50,8 @@ class Logged(NamedTuple):
     """
 
     step: int
+    about: str
+    inputs: Rows
     folder: str
     written: int
     entries: Rows
@@ -62,19 +67,22 @@ class InFiles:
     copies = COPIES
     fields = Logged._fields
 
-    def init(self, stretches: Sequence[Stretch], samples: int, n_kinds: int) -> Logged:
+    def init(
+        self, stretches: Sequence[Stretch], samples: int, n_kinds: int, about: str
+    ) -> Logged:
         """No sample has variables; logs are made where there are none."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        checksums = []
+        sums = []
         for i, stretch in enumerate(stretches):
             kept = stretch.filter
             for n in stretch.points:
                 log = self._path(stretch, i, n)
                 _make(log, (COPIES * samples, n_kinds, kept.size), kept.dtype)
             shape = len(stretch.points), samples
-            checksums.append(at_points(stretch, i, np.zeros(shape, np.int64)))
+            sums.append(at_points(stretch, i, np.zeros(shape, np.int64)))
         never = np.full(samples, -COPIES * samples - 1)
-        return Logged(0, str(self.folder), 0, never, tuple(checksums))
+        inputs, where = np.zeros(samples, np.int64), str(self.folder)
+        return Logged(0, about, inputs, where, 0, never, tuple(sums))
 
     def known(self, memory: Logged, rows: Rows) -> NDArray[np.bool_]:
         """Those whose last entry this run has not overwritten."""
@@ -99,10 +107,10 @@ class InFiles:
             logs = [self._log(stretch, i, n) for n in stretch.points]
             values = [log[places] for log in logs]
             for n, part, sums in zip(stretch.points, values, desired, strict=True):
-                wrong = rows[_checksums(part) != sums]
-                if len(wrong):
+                wrong = checksums(part) != sums
+                if wrong.any():
                     path = self._path(stretch, i, n)
-                    raise ValueError(_about(path, wrong, memory))
+                    raise ValueError(_about(path, rows[wrong], part[wrong], memory))
             shape = 0, len(rows), 1, stretch.filter.size
             empty = np.zeros(shape, stretch.filter.dtype)
             found.append(np.array(values) if values else empty)
@@ -116,7 +124,7 @@ class InFiles:
         values: Sequence[Array],
     ) -> Logged:
         """What is remembered with other entries behind those there are."""
-        entries, checksums = memory.entries.copy(), []
+        entries, found = memory.entries.copy(), []
         entries[rows] = np.arange(memory.written, memory.written + len(rows))
         places = entries[rows] % (COPIES * len(entries))
         for i, stretch in enumerate(stretches):
@@ -124,10 +132,15 @@ class InFiles:
             sums = held.states[places_of(held, stretch)]  # a copy
             for k, n in enumerate(stretch.points):
                 self._log(stretch, i, n)[places] = values[i][k]
-                sums[k, rows] = _checksums(values[i][k])
-            checksums.append(at_points(stretch, i, sums))
-        known = self.folder, memory.written + len(rows), entries, tuple(checksums)
-        return Logged(memory.step + 1, str(known[0]), *known[1:])
+                sums[k, rows] = checksums(values[i][k])
+            found.append(at_points(stretch, i, sums))
+        return memory._replace(
+            step=memory.step + 1,
+            folder=str(self.folder),
+            written=memory.written + len(rows),
+            entries=entries,
+            checksums=tuple(found),
+        )
 
     def _path(self, stretch: Stretch, stage: int, point: int) -> Path:
         """File of an interface, by the layer of its stage at which a module begins."""
@@ -135,7 +148,40 @@ class InFiles:
         return self.folder / f"interface-{stage}-{layer:06d}.npy"
 
     def _log(self, stretch: Stretch, stage: int, point: int) -> Any:
-        return np.load(self._path(stretch, stage, point), mmap_mode="r+")
+        return _opened(self._path(stretch, stage, point), "r+")
+
+
+def in_files(folder: str | Path) -> InFiles:
+    """Store in a folder, which is made when it is needed.
+
+    Raises
+    ------
+    ValueError
+        If there is a file of that name, or none is given.
+    """
+    path = Path(folder)
+    if str(folder) == "" or (path.exists() and not path.is_dir()):
+        what = "is a file" if str(folder) else "is no name"
+        raise ValueError(
+            f"folder={str(folder)!r} {what}, needed a folder, new or of the same "
+            'variables; try "variables"'
+        )
+    return InFiles(path)
+
+
+def _opened(path: Path, mode: Any) -> Any:
+    """A log, or what is wrong with its file."""
+    try:
+        return np.load(path, mmap_mode=mode)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"there is no {path} any more; put the folder back, and go on from a state"
+        ) from None
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); put it back, or remove the folder and start "
+            "the variables anew with state._replace(memory=oracle.init(state.params))"
+        ) from error
 
 
 def _make(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
@@ -149,7 +195,7 @@ def _make(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
         If there is a log of something else.
     """
     if path.exists():
-        log = np.load(path, mmap_mode="r")
+        log = _opened(path, "r")
         if (log.shape, log.dtype) != (shape, dtype):
             raise ValueError(
                 f"{path} has {log.dtype} {log.shape}, needed {dtype} {shape}; give "
@@ -164,17 +210,16 @@ def _make(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
             file.write(entry.data)
 
 
-def _checksums(values: Array) -> Rows:
-    """Of every row."""
-    return np.array([crc32(row) for row in np.ascontiguousarray(values)], np.int64)
-
-
-def _about(path: Path, rows: Rows, memory: Logged) -> str:
+def _about(path: Path, rows: Rows, entries: Array, memory: Logged) -> str:
     """What to say of entries that are not those that a state knows."""
+    why = "another run has gone on for more than a pass since, or they were lost with "
+    why += "the power"
+    if not entries.any():
+        why = f"it has nothing there, as the files of {memory.folder} were moved or "
+        why += "removed; put them back"
     return (
         f"{path} does not have the variables of {len(rows)} sample(s), such as "
-        f"{rows[0]}, that this state of evaluation {memory.step} knows: another run "
-        "has gone on for more than a pass since, or they were lost with the power; go "
+        f"{rows[0]}, that this state of evaluation {memory.step} knows: {why}; go "
         "on from a later checkpoint, or start the variables anew with "
         "state._replace(memory=oracle.init(state.params))"
     )

@@ -34,7 +34,7 @@ def beginnings(net: Network | Chain, modules: Any) -> tuple[tuple[int, ...], ...
     Parameters
     ----------
     net : Network or Chain
-    modules : int or sequence of int
+    modules : int, or tuple, list or array of int
         Number of modules of about the same cost, or the first layers of all but the
         first, counted through all stages.
 
@@ -44,7 +44,7 @@ def beginnings(net: Network | Chain, modules: Any) -> tuple[tuple[int, ...], ...
     """
     depths = [one.depth for one in networks_of(net)]
     total = sum(depths)
-    if isinstance(modules, tuple | list):
+    if isinstance(modules, tuple | list | np.ndarray):
         cuts = [integer("modules", cut, 1) for cut in modules]
         if cuts != sorted(set(cuts)) or (cuts and cuts[-1] >= total):
             raise ValueError(

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 from mgresnet.accuracy.gradient_error import GradientError, estimate
 from mgresnet.arrays.checks import members, provides
+from mgresnet.learning.state import difference
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.parallel import TimeComm
 from mgresnet.solve.gradient import GradientProblem, Info
@@ -95,6 +96,22 @@ def check_oracle(oracle: Any, *protocols: type) -> None:
     """Refuse what is no oracle, or not one of the kind that is needed."""
     needed = [name for one in protocols for name in members(one)]
     provides("oracle", oracle, needed, EXAMPLE)
+
+
+def check_same(oracle: Any, net: Any, comm: TimeComm) -> None:
+    """Refuse an oracle of another network, or for another number of ranks."""
+    own = getattr(oracle, "net", net)
+    if own != net:
+        raise ValueError(
+            f"the oracle is of another network: {difference(own, net)}; give both the "
+            "same"
+        )
+    size = getattr(oracle, "comm", comm).size
+    if size != comm.size:
+        raise ValueError(
+            f"the oracle's comm has {size} rank(s), the layers are on {comm.size}; "
+            "give the oracle the same comm="
+        )
 
 
 class Solved(NamedTuple):

@@ -15,7 +15,7 @@ from mgresnet.learning.auxiliary import Auxiliary
 from mgresnet.learning.filters import filter_of
 from mgresnet.learning.interfaces import InMemory
 from mgresnet.learning.layer_parallel import layer_parallel
-from mgresnet.learning.logged import InFiles
+from mgresnet.learning.logged import in_files
 from mgresnet.learning.modules import beginnings
 from mgresnet.learning.schedules import Rate, check_positive
 from mgresnet.network import Network
@@ -70,11 +70,12 @@ def penalty(
         In which numbers are kept and sent.
     folder : str or Path, optional
         Keep the variables in memory-mapped files there, for all that do not fit into a
-        state of training; all ranks have to see it.  A run can go on from a checkpoint
-        that is at most a pass over the samples older than the files.
+        state of training; all ranks have to see it, and one run at a time uses it.  A
+        run can go on from a checkpoint that is at most a pass over the samples older
+        than the files.
     comm : mpi4py communicator or TimeComm, optional
-        A rank's layers have to begin with a module: for a network in K modules any
-        number of ranks that divides K.
+        That of the training, without data ranks.  A rank's layers have to begin with a
+        module: for a network in K modules any number of ranks that divides K.
     regularisation : Regularisation, optional
         Of the weights.
 
@@ -91,11 +92,16 @@ def penalty(
 
     Notes
     -----
-    Batches need their `rows`, and samples the same inputs whenever they come: augmented
-    images do not go with variables of the images before.
+    Batches need their `rows`: integers, another one for each sample of a batch, and the
+    same one with the same inputs whenever a sample comes.  Augmented images, which do
+    not go with variables of the images before, are refused; but inputs that layers take
+    at every step are not compared.
+
+    A run goes on from a state with the same modules, samples, filters and dtype.
 
     A record has the 2-norm of the defects as `forward_residual`, that of the gradient
-    for the variables, of all samples, as `adjoint_residual`, and J as `loss`.
+    for the variables, of all samples, as `adjoint_residual`, and J as `loss`.  The
+    status is MAX_ITERATIONS, as no tolerance is to be met, or NON_FINITE.
 
     Examples
     --------
@@ -117,7 +123,7 @@ def penalty(
         for one, stage in zip(per_stage(net, filters), networks_of(net), strict=True)
     )
     n, n_sweeps = integer("samples", samples, 1), integer("sweeps", sweeps, 1)
-    store = InMemory() if folder is None else InFiles(Path(folder))
+    store = InMemory() if folder is None else in_files(folder)
     return Auxiliary(inner, points, kept, n, beta, step, 0.0, n_sweeps, store)
 
 

@@ -87,7 +87,17 @@ def agreed(oracle: Any, comm: Roll, params: Any, batch: Any) -> AgreedBatch:
 
 def _facts(net: Network | Chain, batch: Batch) -> dict[str, Any]:
     """What all ranks have in common of a batch."""
-    return {"inputs": common_inputs(net, batch.inputs), "targets": batch.targets}
+    inputs = common_inputs(net, batch.inputs)
+    return {"inputs": inputs, "targets": batch.targets, "rows": _short(batch.rows)}
+
+
+def _short(rows: Any) -> str:
+    """Text for the numbers of samples: the first of them, and a digest of all."""
+    if rows is None:
+        return "none"
+    numbers = np.asarray(rows).ravel()
+    digest = blake2b(numbers.tobytes(), digest_size=4).hexdigest()
+    return f"{numbers[:3].tolist()} and on ({digest})"
 
 
 def known_facts(net: Network | Chain, params: Any, batches: Any) -> dict[str, Any]:

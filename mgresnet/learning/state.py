@@ -99,6 +99,16 @@ def texts_about(net: Network | Chain) -> dict[str, str]:
     return dict(texts_of("network", net))
 
 
+def difference(one: Network | Chain, other: Network | Chain) -> str:
+    """First thing in which two networks differ."""
+    texts, others = texts_about(one), texts_about(other)
+    for name in {**texts, **others}:
+        pair = texts.get(name, "absent"), others.get(name, "absent")
+        if pair[0] != pair[1]:
+            return f"{name} is {pair[0]}, not {pair[1]}"
+    return f"{one!r}, not {other!r}"
+
+
 def check_same_network(net: Network | Chain, network: dict[str, str]) -> None:
     """Refuse a state of another network.
 

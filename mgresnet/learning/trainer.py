@@ -16,7 +16,7 @@ from mgresnet.learning.accurate import accurate
 from mgresnet.learning.divergence import where_lost
 from mgresnet.learning.ladder import default_options
 from mgresnet.learning.layer_parallel import layer_parallel
-from mgresnet.learning.oracle import FirstOrder, Oracle, check_oracle
+from mgresnet.learning.oracle import FirstOrder, Oracle, check_oracle, check_same
 from mgresnet.learning.over_data import over_data
 from mgresnet.learning.record import Record
 from mgresnet.learning.rounds import AgreedBatch, common_batches, known_facts
@@ -25,7 +25,7 @@ from mgresnet.learning.transforms import Transform, apply_updates
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Status
 from mgresnet.network import Network
-from mgresnet.parallel import ProcessGrid
+from mgresnet.parallel import ProcessGrid, TimeComm
 from mgresnet.parallel.agree import agreement
 from mgresnet.parallel.grid import as_process_grid
 from mgresnet.solve.objectives import Objective
@@ -149,7 +149,7 @@ def train(
             plans = gradient_tolerance, check_every, ranks
             oracle = _plain_oracle(net, grid, how, *plans)
         else:
-            _check_given(net, oracle, how | bound)
+            _check_given(net, oracle, how | bound, grid.layer)
         slabs = slabs_of(net, oracle.options, grid.layer, "forward")
         if state is None:
             facts["params"] = columns(net, params)
@@ -197,13 +197,10 @@ def _check_optimiser(optimiser: Any) -> None:
         ) from error
 
 
-def _check_given(net: Any, oracle: Any, others: dict[str, Any]) -> None:
-    """Refuse what is no oracle, or one of another network or other arguments."""
+def _check_given(net: Any, oracle: Any, others: dict[str, Any], comm: TimeComm) -> None:
+    """Refuse what is no oracle, or one of another network, ranks or arguments."""
     check_oracle(oracle, Oracle)
-    if getattr(oracle, "net", net) != net:
-        raise ValueError(
-            f"the oracle is one of {oracle.net!r}, net is {net!r}; give both the same"
-        )
+    check_same(oracle, net, comm)
     defaults = {"keep": "auto"}
     for name, value in others.items():
         if value is not None and value != defaults.get(name):

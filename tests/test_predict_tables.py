@@ -121,10 +121,18 @@ def test_a_column_that_did_not_vary_is_left_out():
 @pytest.mark.parametrize(
     ("names", "values", "message"),
     [
-        (("x", "y"), X, "there is no column 'a' among x, y; needed a, b"),
+        (
+            ("x", "y"),
+            X,
+            "inputs in new.csv: there is no column 'a' among x, y; needed a, b",
+        ),
         (("a",), X[:, :1], "there is no column 'b' among a"),
-        ((), np.hstack([X, Y]), "inputs in new.csv: 3 columns, needed the 2 of"),
-        ((), X[:, :1], "1 columns, needed the 2 of the run (a, b)"),
+        (
+            (),
+            np.hstack([X, Y]),
+            "inputs in new.csv: 3 columns, needed 2 as in training, a, b",
+        ),
+        ((), X[:, :1], "1 columns, needed 2 as in training, a, b, in this order"),
     ],
 )
 def test_other_columns_are_refused(names, values, message, capsys):

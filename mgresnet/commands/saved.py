@@ -72,14 +72,16 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
 
 def read_table(name: str, path: Path, scale: Scale | None = None) -> Array:
     """Scaled columns of a text file, or those of the array of this name in an .npz."""
+    values: Array
+    names: tuple[str, ...] = ()
     if path.suffix == ".npz":
         values = _from_npz(name, path)
     else:
-        values = read_numbers(path).in_order(() if scale is None else scale.names)
+        values, names = read_numbers(path).given
     if scale is None:
         return values
     try:
-        return scale.apply(values if values.ndim > 1 else values[:, None])
+        return scale.apply(values if values.ndim > 1 else values[:, None], names)
     except ValueError as error:
         raise ValueError(f"{name} in {path}: {error}") from error
 

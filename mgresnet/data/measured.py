@@ -105,8 +105,8 @@ def _regression(
 
 def _scale(table: Numbers, places: list[int], train: Rows) -> Scale:
     """Scale of some columns by their training part."""
-    names = [table.names[i] for i in places] if table.named else ()
-    return Scale.of(table.values[train][:, places], names)
+    values, names = table.given
+    return Scale.of(values[train][:, places], [names[i] for i in places if names])
 
 
 def split_rows(inputs: Floats, request: Request) -> tuple[Rows, Rows]:

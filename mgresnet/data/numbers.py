@@ -21,6 +21,11 @@ class Numbers(NamedTuple):
     values: NDArray[np.float64]  # (n_rows, n_columns)
     named: bool
 
+    @property
+    def given(self) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+        """Values, and the names on top of them; () if there are none."""
+        return self.values, self.names if self.named else ()
+
     def places(self, wanted: Sequence[str]) -> list[int]:
         """Numbers of some columns.
 
@@ -41,24 +46,6 @@ class Numbers(NamedTuple):
                 "needed one or more, each once, and others for the inputs"
             )
         return found
-
-    def in_order(self, wanted: Sequence[str]) -> NDArray[np.float64]:
-        """Some columns by name; all as they are if there are no names to go by.
-
-        Raises
-        ------
-        ValueError
-            If a column is missing.
-        """
-        if not (self.named and wanted):
-            return self.values
-        if missing := [name for name in wanted if name not in self.names]:
-            raise ValueError(
-                f"there is no column {missing[0]!r} among {', '.join(self.names)}; "
-                f"needed {', '.join(wanted)}, as in training; rename columns, or leave "
-                "all names out"
-            )
-        return self.values[:, [self.names.index(name) for name in wanted]]
 
 
 def read_numbers(path: Path) -> Numbers:

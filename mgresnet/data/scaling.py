@@ -52,29 +52,49 @@ class Scale(NamedTuple):
         lists = self.mean.tolist(), self.spread.tolist()
         return {"names": [*self.names], "mean": lists[0], "spread": lists[1]}
 
-    def apply(self, values: Array) -> Array:
+    def apply(self, values: Array, names: Sequence[str] = ()) -> Array:
         """Scaled values.
 
         Parameters
         ----------
         values : ndarray, shape (.., n_columns)
+            These columns in their order, or with names others among them.
+        names : sequence of str
+            Of the columns given; () if they have none.
+
+        Returns
+        -------
+        ndarray, shape (.., n_columns)
 
         Raises
         ------
         ValueError
-            If there are other columns.
+            If columns are missing, or without names there are others.
         """
+        if self.names and names:
+            values = values[..., self._places(names)]
         n = len(self.mean)
         if values.shape[-1:] != (n,):
-            names = f" ({', '.join(self.names)})" if self.names else ""
+            order = f", {', '.join(self.names)}, in this order" if self.names else ""
+            hint = ", or give names on top of all columns" if self.names else ""
             raise ValueError(
-                f"{values.shape[-1]} columns, needed the {n} of the run{names} in "
-                "this order; leave others out, or give names on top of all columns"
+                f"{values.shape[-1]} columns, needed {n} as in training{order}; leave "
+                f"others out{hint}"
             )
         centred = values - self.mean
         still = np.zeros_like(centred)
         scaled: Array = np.divide(centred, self.spread, still, where=self.spread > 0.0)
         return scaled
+
+    def _places(self, names: Sequence[str]) -> list[int]:
+        """Where the columns are among others."""
+        if missing := [name for name in self.names if name not in names]:
+            raise ValueError(
+                f"there is no column {missing[0]!r} among {', '.join(names)}; needed "
+                f"{', '.join(self.names)}, as in training; rename columns, or leave "
+                "all names out"
+            )
+        return [names.index(name) for name in self.names]
 
     def undo(self, values: Array) -> Array:
         """Values as they were measured, of the type of those given."""

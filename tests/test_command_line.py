@@ -12,6 +12,7 @@ from launch import ENVIRONMENT, mpiexec
 import mgresnet as mg
 from mgresnet.__main__ import main
 
+FILMS = ["--n-train", "12", "--n-validation", "6"]
 QUICK = ["--depth", "20", "--coarsening", "4", "--epochs", "2", "--width", "4"]
 
 
@@ -157,6 +158,14 @@ def test_diverged_run_says_so(capsys):
     assert "not finite" in capsys.readouterr().out
 
 
+def test_a_large_loss_fits_in_its_column(capsys):
+    options = ["--learning-rate", "1e300", "--n-train", "50", "--epochs", "1"]
+    assert main(["train", "peaks", *QUICK, *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("epoch"))
+    assert len(lines[first + 1]) == len(lines[first])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -188,7 +197,27 @@ def test_diverged_run_says_so(capsys):
         (["train", "peaks", "--data-ranks", "0"], "needed a divisor of 1"),
         (["train", "peaks", "--evaluate-every", "-1"], "must be at least 0, got -1"),
         (["train", "peaks", "--threads", "0"], "number of threads must be at least 1"),
-        (["export", "/no/such/run", "--output", "x.npz"], "/no/such/run"),
+        (["train", "peaks", "--cells", "2"], "--cells is 2, but it is of units for"),
+        (["train", "peaks", "--explicit"], "--explicit is True, but it is of units"),
+        (
+            ["train", "moving-images", "--opening", "zeros", *FILMS],
+            "of layers for rows",
+        ),
+        (["train", "peaks", "--depth", "16", "--control", "100"], "at most as many"),
+        (["train", "peaks", "--output", "/proc/x"], "--output /proc/x cannot be made"),
+        (["train", "--data", "/", "--targets", "a"], "/ is a folder; give the file"),
+        (
+            ["model", "--depth", "4"],
+            "--coarsening 16 leaves --depth 4 without a coarse",
+        ),
+        (["model", "--coarsening", "100000"], "needed two layers or more, and a first"),
+        (
+            ["model", "--depth", "4", "--rates", "nope"],
+            "--coarsening 16 leaves --depth",
+        ),
+        (["model", "--rates", "nope"], "there is no file --rates nope"),
+        (["export", "/no/such/run", "--output", "x.npz"], "there is no /no/such/run"),
+        (["export", ".", "--output", "x.npz"], "there is no network.npz; give the"),
         (["export", "x.npz"], "--output"),
         (["export", "x.npz", "--output", "x.pt"], "needed a file that ends in .npz"),
         (["export", "x.npz", "--output", "/no/such/x.npz"], "no folder /no/such"),

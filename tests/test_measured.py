@@ -95,6 +95,16 @@ def test_separators_names_and_gzip_make_no_difference(tmp_path, mark):
         np.testing.assert_array_equal(found.targets, wanted.targets)
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t", " "])
+def test_names_in_quotes_may_have_what_separates(tmp_path, mark):
+    values = RNG.standard_normal((10, 3))
+    name = f"price{mark}in{mark}kEUR"
+    path = write(tmp_path / "own.csv", values, ['"x"', f'"{name}"', "z"], mark)
+    problem = load_own(path, [name])
+    assert problem.scaling.outputs.names == (name,)
+    assert problem.scaling.inputs.names == ("x", "z")
+
+
 @pytest.mark.parametrize(
     ("text", "targets", "message"),
     [
@@ -106,9 +116,10 @@ def test_separators_names_and_gzip_make_no_difference(tmp_path, mark):
         ("a,b\n1,2\n3,4\n", ["a", "b"], r"and others for the inputs"),
         ("a,b\n1,2\n3,4\n", [], r"needed one or more"),
         ("a,b\n1,2\n3,4\n", "b", r"targets is 'b', needed names"),
+        ("a,b\n1,2\n1,3\n1,4\n", ["b"], r"all 3 samples have the same inputs"),
         ("a,b\n1,2\n", ["b"], r"1 row\(s\) of numbers, needed 2"),
         ("\n\n", ["b"], r"is empty"),
-        ("\x00\xff", ["b"], r"no column 'b'|row\(s\) of numbers"),
+        ("\x00\xff", ["b"], r"has no row of numbers"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_said(tmp_path, text, targets, message):

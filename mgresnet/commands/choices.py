@@ -36,6 +36,8 @@ CURVES = {
     "epochs": 60,
     "learning_rate": 0.01,
 }
+OF_ROWS = {"activation": "tanh", "opening": "linear", "control": None, "smooth": None}
+OF_SEQUENCES = {"cells": 1, "explicit": False}
 SEQUENCES = {"width": 32, "epochs": 10, "learning_rate": 0.005}
 PICTURES = ("shapes", "fashion-mnist", "mnist", "cifar-10", "cifar-100")
 BATCH = 100  # samples of a step, if there are as many

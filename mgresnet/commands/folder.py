@@ -37,11 +37,17 @@ def claim(
     Raises
     ------
     ValueError
-        If the folder holds an earlier run that is not to be overwritten.
+        If the folder cannot be made, or holds an earlier run that is not to be
+        overwritten.
     OSError
         If a run is at work there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"--output {folder} cannot be made ({error.strerror}); choose another"
+        ) from error
     with locked(folder):
         _begin(folder, options, comm, overwrite)
 

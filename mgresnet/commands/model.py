@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from mgresnet.arrays.checks import integer, real
 from mgresnet.arrays.files import read_json, replacing, write_json
 from mgresnet.commands.folder import check_folder
+from mgresnet.commands.networks import control_of
 from mgresnet.commands.streams import say
-from mgresnet.control import BSpline, Free
 from mgresnet.layers import Dense
 from mgresnet.layers.coarse import COARSE_OPERATORS
 from mgresnet.mgrit.cycle import CYCLES
@@ -88,8 +88,9 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
     if a.output:
         check_folder("--output", a.output)
     ranks = _integers("--ranks", a.ranks)
-    control = BSpline(a.control) if a.control else Free()
-    net = Network(Dense(a.width), a.depth, control=control)
+    net = Network(
+        Dense(a.width), a.depth, control=control_of(a.control or None, a.depth)
+    )
     net.layer.coarse(a.coarse_operator)  # refuses names that there are not
     back = a.iterations if a.adjoint_iterations is None else a.adjoint_iterations
     forward, adjoint = (
@@ -106,6 +107,11 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
     )
     itemsize = {"float64": 8, "float32": 4}[a.dtype]
     config = Configuration(net, a.batch_size, itemsize, forward, adjoint, a.keep)
+    if not config.grid.factors:
+        raise ValueError(
+            f"--coarsening {a.coarsening} leaves --depth {a.depth} without a coarse "
+            f"level; needed two layers or more, and a first factor of at most as many"
+        )
     rates = read_rates(a.rates, a.task, config) if a.rates else None
     return Setup(a.task, config, _machine(a.machine), ranks, rates, a.output)
 
@@ -144,6 +150,11 @@ def run(setup: Setup, comm: TimeComm) -> int:
 
 def read_rates(path: Path, task: str, config: Configuration) -> Rates:
     """Costs that an earlier run has written, if they fit."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no file --rates {path}; leave it out to measure, or check the "
+            "name"
+        )
     found = read_json(path, "a model.json")
     if "rates" not in found:
         raise ValueError(

@@ -4,7 +4,14 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from mgresnet.commands.choices import CURVES, OPENINGS, PRESETS, SEQUENCES
+from mgresnet.commands.choices import (
+    CURVES,
+    OF_ROWS,
+    OF_SEQUENCES,
+    OPENINGS,
+    PRESETS,
+    SEQUENCES,
+)
 from mgresnet.control import BSpline, Free, Shared
 from mgresnet.data import Problem
 from mgresnet.layers import GRU, Dense, Linear
@@ -36,7 +43,9 @@ def preset(a: argparse.Namespace, problem: Problem) -> None:
 def build_network(a: argparse.Namespace, problem: Problem) -> Network:
     """Opening, dense layers and a linear head; or gated units and a head."""
     if problem.steps is not None:
+        _refuse(a, OF_ROWS, f"layers for rows, and {problem.name} has sequences")
         return _recurrent(a, problem)
+    _refuse(a, OF_SEQUENCES, f"units for sequences, and {problem.name} has rows")
     opening = choose("opening", a.opening, OPENINGS)
     return Network(
         Dense(a.width, a.activation),
@@ -44,8 +53,33 @@ def build_network(a: argparse.Namespace, problem: Problem) -> Network:
         a.final_time,
         opening=opening(problem.n_features, a.width, a.activation),
         head=Linear(a.width, problem.n_outputs),
-        control=Free() if a.control is None else BSpline(a.control),
+        control=control_of(a.control, a.depth),
     )
+
+
+def _refuse(a: argparse.Namespace, defaults: Mapping[str, Any], others: str) -> None:
+    """Refuse options that only networks of another kind have."""
+    for name, default in defaults.items():
+        if (given := getattr(a, name)) != default:
+            raise ValueError(
+                f"--{name} is {given}, but it is of {others}; leave it out"
+            )
+
+
+def control_of(n: int | None, depth: int) -> BSpline | Free:
+    """Weights of all layers from n values, or each layer's own if that is None.
+
+    Raises
+    ------
+    ValueError
+        If there are more values than layers.
+    """
+    if n is not None and n > depth:
+        raise ValueError(
+            f"--control {n}, but there are {depth} layers; needed at most as many "
+            "values, or no --control for weights of their own"
+        )
+    return Free() if n is None else BSpline(n)
 
 
 def _recurrent(a: argparse.Namespace, problem: Problem) -> Network:

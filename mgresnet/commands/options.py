@@ -8,6 +8,8 @@ from mgresnet.commands.choices import (
     BATCH,
     CURVES,
     IMAGES,
+    OF_ROWS,
+    OF_SEQUENCES,
     OPENINGS,
     OPTIMISERS,
     SCHEDULES,
@@ -63,11 +65,16 @@ def _add_network(group: Group) -> None:
     add("--depth", type=int, help=f"layers; {_preset('depth')}, or steps of sequences")
     add("--width", type=int, help=f"features of a layer; {_preset('width')}")
     add("--final-time", type=float, help=f"T = depth x step; {_preset('final_time')}")
-    add("--activation", default="tanh", help=", ".join(ACTIVATIONS))
-    add("--opening", default="linear", help=", ".join(OPENINGS))
+    add("--activation", default=OF_ROWS["activation"], help=", ".join(ACTIVATIONS))
+    add("--opening", default=OF_ROWS["opening"], help=", ".join(OPENINGS))
     add("--control", type=int, metavar="K", help="weights from a B-spline of K values")
     add("--smooth", type=int, metavar="K", help="first weights from such a B-spline")
-    add("--cells", type=int, default=1, help="gated units in a step of a sequence")
+    add(
+        "--cells",
+        type=int,
+        default=OF_SEQUENCES["cells"],
+        help="gated units in a step of a sequence",
+    )
     add("--explicit", action="store_true", help="units that are those of PyTorch")
     add("--dtype", default="float64", help="float64 or float32")
 

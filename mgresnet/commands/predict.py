@@ -15,10 +15,13 @@ from mgresnet.commands.saved import (
     alone,
     check_output,
     read_network,
+    read_scaling,
     read_table,
     write_table,
 )
 from mgresnet.commands.streams import say
+from mgresnet.data.own_sequences import read_sequences
+from mgresnet.data.scaling import Scale
 from mgresnet.learning.evaluation import predict
 from mgresnet.network import Network
 from mgresnet.parallel import TimeComm
@@ -37,6 +40,7 @@ class Setup(NamedTuple):
     params: Any
     inputs: Array
     targets: Array | None
+    scale: Scale | None  # of outputs
     output: Path | None
 
 
@@ -44,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
     add("saved", type=Path, metavar="RUN_OR_FILE", help="of train --output, or mg.save")
-    add("inputs", type=Path, metavar="INPUTS", help="a sample a line: .csv or .npz")
-    add("--targets", type=Path, metavar="FILE", help="print a score: .csv or .npz")
+    add("inputs", type=Path, metavar="INPUTS", help="a sample a line, or an .npz")
+    add("--targets", type=Path, metavar="FILE", help="print a score")
     add("--output", type=Path, metavar="FILE", help="write the outputs: .csv or .npz")
 
 
@@ -59,12 +63,15 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
         check_output(a.output, TABLES)
     net, params = read_network(a.saved)
     own, first = trees_of(net, params)[0], networks_of(net)[0]
-    inputs = read_table("inputs", a.inputs).astype(own.body.dtype)
+    scaling = read_scaling(a.saved)
+    inputs = read_inputs(first, a.inputs, scaling.inputs).astype(own.body.dtype)
     inputs = checked_inputs(Slab.of(first, None, comm), own, inputs)
     targets = None
     if a.targets:
-        targets = as_targets(net, read_table("targets", a.targets), inputs)
-    return Setup(net, params, inputs, targets, a.output)
+        targets = as_targets(
+            net, read_table("targets", a.targets, scaling.outputs), inputs
+        )
+    return Setup(net, params, inputs, targets, scaling.outputs, a.output)
 
 
 def run(setup: Setup, comm: TimeComm) -> int:
@@ -75,9 +82,19 @@ def run(setup: Setup, comm: TimeComm) -> int:
         score = objective.score(outputs, setup.targets)
         say(comm, f"{objective.score_name} {score:.4f} on {len(outputs)} samples")
     if setup.output:
-        write_table(setup.output, "outputs", outputs)
+        names: tuple[str, ...] = ()
+        if setup.scale is not None:
+            outputs, names = setup.scale.undo(outputs), setup.scale.names
+        write_table(setup.output, "outputs", outputs, names)
         say(comm, f"wrote outputs of {len(outputs)} samples to {setup.output}")
     return 0
+
+
+def read_inputs(net: Network, path: Path, scale: Scale | None) -> Array:
+    """Samples as the first network takes them, which may be sequences."""
+    if scale is not None and net.layer.input_shape is not None:
+        return read_sequences(path, scale)
+    return read_table("inputs", path, scale)
 
 
 def as_targets(net: Network | Chain, targets: Array, inputs: Array) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 from mgresnet.arrays.files import replacing
 from mgresnet.arrays.trees import tree_map
 from mgresnet.commands.history import History
-from mgresnet.commands.saved import NETWORK
+from mgresnet.commands.saved import write_saved
 from mgresnet.commands.setup import Setup, chooses_plans
 from mgresnet.commands.streams import say
 from mgresnet.control import Free
@@ -22,7 +22,6 @@ from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Params
 from mgresnet.parallel import ProcessGrid, TimeComm
 from mgresnet.parallel.blas import blas_threads
-from mgresnet.saving.files import save
 from mgresnet.solve.gradient import Info, value_and_gradient
 from mgresnet.solve.solution import Solution
 from mgresnet.solve.stages import space, whole_params
@@ -62,12 +61,17 @@ def start(setup: Setup, comm: TimeComm) -> None:
 def table_line(row: EpochRow) -> str:
     """Losses, scores and residuals after an epoch."""
     evaluations = (row.training, row.exact, row.validation)
-    cells = [f"{e.loss:.4f}" for e in evaluations]
-    cells += [f"{e.score:.4f}" for e in evaluations]
+    cells = [_short(e.loss) for e in evaluations]
+    cells += [_short(e.score) for e in evaluations]
     errors = (row.forward_residual, row.adjoint_residual, row.gradient_error)
     cells += [f"{error:.1e}" for error in errors]
     line = COLUMNS.format(row.epoch, *cells, f"{row.seconds:.1f}")
     return f"{line}  {row.plans}".rstrip()
+
+
+def _short(number: float) -> str:
+    """A number that fits in a column."""
+    return f"{number:.4f}" if abs(number) < 1e3 else f"{number:.1e}"
 
 
 def finish(
@@ -80,11 +84,13 @@ def finish(
     """Compare with exact propagation, say where the time went, draw figures."""
     records, last = history.records, history.rows[-1]
     name = setup.objective.score_name
+    seen, exact, new = (
+        _short(e.score) for e in (last.training, last.exact, last.validation)
+    )
     say(
         comm,
-        f"\n{name} on the training data: {last.training.score:.4f} as training saw it, "
-        f"{last.exact.score:.4f} by exact inference; on new data "
-        f"{last.validation.score:.4f} by exact inference",
+        f"\n{name} on the training data: {seen} as training saw it, {exact} by exact "
+        f"inference; on new data {new} by exact inference",
     )
     error, info = gradient_error(setup, params, records[-1])
     estimate = records[-1].gradient_error
@@ -166,7 +172,7 @@ def _write_results(
         outputs = predict(setup.net, params, grid, options=options, comm=layer)
     if not folder:
         return
-    save(folder / NETWORK, setup.net, whole)
+    write_saved(folder, setup.net, whole, setup.problem.scaling)
     try:
         from mgresnet import plotting
     except ModuleNotFoundError as error:

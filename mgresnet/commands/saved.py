@@ -1,19 +1,22 @@
 """Files that commands read and write: saved networks, tables of numbers."""
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mgresnet.arrays.checks import as_array
-from mgresnet.arrays.files import replacing
+from mgresnet.arrays.files import read_arrays, replacing
 from mgresnet.arrays.layout import Array
 from mgresnet.chain import Chain
 from mgresnet.data.compressed import check_claims
+from mgresnet.data.numbers import read_numbers
+from mgresnet.data.scaling import Scale, Scaling
 from mgresnet.network import Network
 from mgresnet.parallel import TimeComm
-from mgresnet.saving.files import load
+from mgresnet.saving.files import load, write_network
 
 NETWORK = "network.npz"  # in the folder of a run
 TABLES = (".npz", ".csv")
@@ -29,7 +32,31 @@ def alone(comm: TimeComm, command: str) -> None:
 
 def read_network(path: Path) -> tuple[Network | Chain, Any]:
     """Network and parameters of a file, or of the folder of a run."""
-    return load(path / NETWORK if path.is_dir() else path)
+    return load(_network_file(path))
+
+
+def _network_file(path: Path) -> Path:
+    """File of a network, perhaps in the folder of a run."""
+    file = path / NETWORK if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"there is no {file}; give the --output folder of a mgresnet train that "
+            "has come to its end, or a file of mg.save"
+        )
+    return file
+
+
+def write_saved(folder: Path, net: Network, params: Any, scaling: Scaling) -> None:
+    """Write the network of a run, and how it takes and gives what was measured."""
+    scales = [None if scale is None else scale.fields for scale in scaling]
+    write_network(folder / NETWORK, net, params, scaling=scales)
+
+
+def read_scaling(path: Path) -> Scaling:
+    """How the network of a file takes and gives what was measured."""
+    header, _ = read_arrays(_network_file(path))
+    scales = header.get("scaling", ())
+    return Scaling(*(fields and Scale.read(fields) for fields in scales))
 
 
 def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
@@ -43,10 +70,25 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
         raise ValueError(f"--output {path}: there is no folder {path.parent}")
 
 
-def read_table(name: str, path: Path) -> Array:
-    """Numbers of a .csv file, or of the array of this name in an .npz file."""
-    _check_suffix(name, path, TABLES)
-    found = _from_csv(path) if path.suffix == ".csv" else _from_npz(name, path)
+def read_table(name: str, path: Path, scale: Scale | None = None) -> Array:
+    """Scaled columns of a text file, or those of the array of this name in an .npz."""
+    values: Array
+    names: tuple[str, ...] = ()
+    if path.suffix == ".npz":
+        values = _from_npz(name, path)
+    else:
+        values, names = read_numbers(path).given
+    if scale is None:
+        return values
+    try:
+        return scale.apply(values if values.ndim > 1 else values[:, None], names)
+    except ValueError as error:
+        raise ValueError(f"{name} in {path}: {error}") from error
+
+
+def _from_npz(name: str, path: Path) -> Array:
+    """Real numbers of the array of this name, or of the only one."""
+    found = _array_of(name, path)
     values = as_array(name, found, "real numbers, one sample a row")
     if values.dtype.kind == "c" or values.ndim == 0:
         raise ValueError(
@@ -56,15 +98,24 @@ def read_table(name: str, path: Path) -> Array:
     return values
 
 
-def write_table(path: Path, name: str, values: Array) -> None:
-    """Write the rows of an array, with all digits."""
+def write_table(path: Path, name: str, values: Array, names: Sequence[str]) -> None:
+    """Write the rows of an array, with all digits; columns may have names."""
     with replacing(path) as partial, partial.open("wb") as file:
         if path.suffix == ".npz":
             np.savez(file, allow_pickle=False, **{name: values})
             return
         digits = {"float64": 17, "float32": 9}[values.dtype.name]
-        header = ",".join(f"{name}_{i}" for i in range(values.shape[1]))
-        np.savetxt(file, values, f"%.{digits}g", ",", header=header, comments="")
+        heads = names or [f"{name}_{i}" for i in range(values.shape[1])]
+        header = ",".join(f'"{head}"' if "," in head else head for head in heads)
+        np.savetxt(
+            file,
+            values,
+            f"%.{digits}g",
+            ",",
+            header=header,
+            comments="",
+            encoding="utf-8",
+        )
 
 
 def _check_suffix(name: str, path: Path, suffixes: tuple[str, ...]) -> None:
@@ -74,33 +125,7 @@ def _check_suffix(name: str, path: Path, suffixes: tuple[str, ...]) -> None:
         )
 
 
-def _from_csv(path: Path) -> Array:
-    """Rows of numbers; a first line that is none is taken for their names."""
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    lines = [line for line in lines if line.strip()]
-    if lines and not _is_row(lines[0]):
-        del lines[0]
-    if not lines:
-        raise ValueError(f"{path} has no row of numbers; needed one for each sample")
-    try:
-        return np.loadtxt(lines, delimiter=",", ndmin=2)
-    except ValueError as error:
-        raise ValueError(
-            f"{path} cannot be read ({str(error).partition(';')[0]}); needed a line "
-            "for each sample, as many numbers in each, and commas in between"
-        ) from error
-
-
-def _is_row(line: str) -> bool:
-    try:
-        for cell in line.split(","):
-            float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _from_npz(name: str, path: Path) -> Array:
+def _array_of(name: str, path: Path) -> Array:
     """The array of this name, or the only one."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; check the name")

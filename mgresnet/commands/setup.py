@@ -11,6 +11,7 @@ from mgresnet.commands.choices import BATCH, OPTIMISERS, SCHEDULES
 from mgresnet.commands.folder import check_folder, claim, digest_of
 from mgresnet.commands.networks import build_network, choose, coarse_operator, preset
 from mgresnet.data import Batch, Problem, batches, load_own, load_problem
+from mgresnet.data.numbers import cells
 from mgresnet.kernels.threads import set_threads
 from mgresnet.learning.frames import with_frame_features
 from mgresnet.learning.ladder import default_options
@@ -141,7 +142,7 @@ def build_problem(a: argparse.Namespace) -> Problem:
             "--data FILE.npz"
         )
     if a.data is not None:
-        return load_own(a.data, a.targets.split(",") if table else (), **how)
+        return load_own(a.data, cells(a.targets, ",") if table else (), **how)
     problem = load_problem(a.problem, data_dir=a.data_dir, **how)
     moving = problem.steps is not None and problem.image_shape is not None
     return with_frame_features(problem, a.seed) if moving else problem

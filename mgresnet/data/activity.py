@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgresnet.data.images import chosen
-from mgresnet.data.measured import scale_of
 from mgresnet.data.records import Floats, Problem, Request, Split
+from mgresnet.data.scaling import Scale
 
 ACTIVITIES = ("walking", "upstairs", "downstairs", "sitting", "standing", "laying")
 STEPS, STRIDE = 128, 64
@@ -69,10 +69,9 @@ def activity_problem(
         some = chosen(request, field, part.labels, source)
         splits.append(Split(part.signals[some], part.labels[some]))
     seen = splits[0].inputs
-    mean, spread = scale_of(seen.reshape(-1, seen.shape[2]))
+    scale = Scale.of(seen.reshape(-1, seen.shape[2]))
     fitted = [
-        Split(((x - mean) / spread).astype(request.dtype), labels)
-        for x, labels in splits
+        Split(scale.apply(x).astype(request.dtype), labels) for x, labels in splits
     ]
     return Problem(
         name=name,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mgresnet.data.numbers import Numbers, read_numbers
 from mgresnet.data.records import Floats, Problem, Request, Split
+from mgresnet.data.scaling import Scale, Scaling
 
 PART = 0.8  # of all samples, to learn from
 Rows = NDArray[np.intp]
@@ -77,29 +78,35 @@ def find_file(name: str, files: tuple[str, ...], request: Request) -> Path:
 def _regression(
     name: str, source: str, table: Numbers, targets: Any, request: Request
 ) -> Problem:
-    places = table.places(targets)
-    values = table.values
-    features = np.delete(values, places, axis=1)
-    train, validation = split_rows(features, request)
-    inputs, _ = scaled(features, train)
-    constant = np.ptp(values[train][:, places], axis=0) == 0.0
-    if constant.any():
-        column = table.names[places[int(constant.argmax())]]
+    values, places = table.values, table.places(targets)
+    if len(values) < 2:
+        raise ValueError(f"{source} has 1 row(s) of numbers, needed 2 or more")
+    rest = [i for i in range(len(table.names)) if i not in places]
+    train, validation = split_rows(values[:, rest], request)
+    ins, outs = (_scale(table, some, train) for some in (rest, places))
+    if not outs.spread.all():
+        column = table.names[places[int(outs.spread.argmin())]]
         raise ValueError(
             f"{source}: target {column!r} is the same in all {len(train)} training "
             "samples, needed one that varies"
         )
-    outputs, units = scaled(values[:, places], train)
-    both = inputs.astype(request.dtype), outputs.astype(request.dtype)
+    inputs = ins.apply(values[:, rest]).astype(request.dtype)
+    outputs = outs.apply(values[:, places]).astype(request.dtype)
     return Problem(
         name=name,
         kind="regression",
-        train=Split(*(part[train] for part in both)),
-        validation=Split(*(part[validation] for part in both)),
+        train=Split(inputs[train], outputs[train]),
+        validation=Split(inputs[validation], outputs[validation]),
         n_outputs=len(places),
         source=source,
-        units=tuple(units.tolist()),
+        scaling=Scaling(ins, outs),
     )
+
+
+def _scale(table: Numbers, places: list[int], train: Rows) -> Scale:
+    """Scale of some columns by their training part."""
+    values, names = table.given
+    return Scale.of(values[train][:, places], [names[i] for i in places if names])
 
 
 def split_rows(inputs: Floats, request: Request) -> tuple[Rows, Rows]:
@@ -110,10 +117,15 @@ def split_rows(inputs: Floats, request: Request) -> tuple[Rows, Rows]:
     Raises
     ------
     ValueError
-        If there are not as many samples as were asked for.
+        If all inputs are the same, or there are fewer samples than were asked for.
     """
     n = len(inputs)
     same = np.unique(inputs, axis=0, return_inverse=True)[1].reshape(-1)
+    if not same.any():
+        raise ValueError(
+            f"all {n} samples have the same inputs, needed others for the validation; "
+            "choose other columns for the targets, or check the file"
+        )
     places = request.generator(1).permutation(same.max() + 1)
     order = np.argsort(places[same], kind="stable")
     n_train = request.n_train
@@ -128,38 +140,3 @@ def split_rows(inputs: Floats, request: Request) -> tuple[Rows, Rows]:
             f"for the validation, needed {asked} or more; ask for fewer"
         )
     return train, rest[: request.n_validation]
-
-
-def scaled(values: Floats, train: Rows) -> tuple[Floats, Floats]:
-    """Columns less their mean over the standard deviation, which is returned, too.
-
-    A column that does not vary is zero.
-
-    Raises
-    ------
-    ValueError
-        If squares of a column overflow.
-    """
-    mean, spread = scale_of(values[train])
-    varies = np.ptp(values[train], axis=0) > 0.0
-    return np.where(varies, (values - mean) / spread, 0.0), spread
-
-
-def scale_of(values: Floats) -> tuple[Floats, Floats]:
-    """Means of columns and their standard deviations, 1 where these are zero.
-
-    Raises
-    ------
-    ValueError
-        If squares of a column overflow.
-    """
-    varies = np.ptp(values, axis=0) > 0.0
-    with np.errstate(over="ignore", invalid="ignore"):
-        spread = np.where(varies, values.std(axis=0, dtype=np.float64), 1.0)
-    if not np.isfinite(spread).all():
-        raise ValueError(
-            f"column {int(np.isfinite(spread).argmin())} reaches "
-            f"{np.abs(values).max():.0e}, whose square overflows; scale it"
-        )
-    mean = np.where(varies, values.mean(axis=0, dtype=np.float64), values[0])
-    return mean, spread

@@ -1,5 +1,6 @@
 """Tables of numbers in text files: a line for each sample, perhaps names on top."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 
 from mgresnet.data.compressed import PLENTY, content_of
 
-DELIMITERS = (";", "\t", ",", None)  # None: spaces
+SPACES = r"\s+"
+DELIMITERS = (";", "\t", ",")
 
 
 class Numbers(NamedTuple):
@@ -17,6 +19,12 @@ class Numbers(NamedTuple):
 
     names: tuple[str, ...]
     values: NDArray[np.float64]  # (n_rows, n_columns)
+    named: bool
+
+    @property
+    def given(self) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+        """Values, and the names on top of them; () if there are none."""
+        return self.values, self.names if self.named else ()
 
     def places(self, wanted: Sequence[str]) -> list[int]:
         """Numbers of some columns.
@@ -50,6 +58,8 @@ def read_numbers(path: Path) -> Numbers:
     ValueError
         If it is no table of finite numbers; the message names the line.
     """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the file in it")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; check the name")
     try:
@@ -60,18 +70,26 @@ def read_numbers(path: Path) -> Numbers:
     if not lines:
         raise ValueError(f"{path} is empty; needed a line for each sample")
     first = lines[0][1]
-    mark = next(d for d in DELIMITERS if d is None or d in first)
-    names = tuple(cell.strip().strip('"') for cell in first.split(mark))
-    if all(map(_is_number, names)):
-        names = tuple(map(str, range(len(names))))
-    else:
+    mark = next((d for d in DELIMITERS if d in "".join(first.split('"')[::2])), SPACES)
+    names = cells(first, mark)
+    named = not all(map(_is_number, names))
+    if named:
         del lines[0]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"{path} has two columns {twice[0]!r}; rename one")
-    rows = [_row(path, i, line.split(mark), len(names)) for i, line in lines]
-    if len(rows) < 2:
-        raise ValueError(f"{path} has {len(rows)} row(s) of numbers, needed 2 or more")
-    return Numbers(names, np.array(rows))
+    rows = [_row(path, i, cells(line, mark), len(names)) for i, line in lines]
+    if not rows:
+        raise ValueError(f"{path} has no row of numbers; needed one for each sample")
+    return Numbers(
+        tuple(names if named else map(str, range(len(names)))), np.array(rows), named
+    )
+
+
+def cells(line: str, mark: str) -> list[str]:
+    """Parts of a line; what separates them does not do so in quotes."""
+    parts = (line.strip() if mark == SPACES else line).split('"')
+    parts[::2] = [re.sub(mark, "\n", part) for part in parts[::2]]
+    return [cell.strip() for cell in "".join(parts).split("\n")]
 
 
 def _row(path: Path, i: int, cells: list[str], n: int) -> list[float]:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgresnet.data.columns import read_named
-from mgresnet.data.measured import PART, scale_of, scaled
+from mgresnet.data.measured import PART
 from mgresnet.data.records import Floats, Problem, Request, Split
+from mgresnet.data.scaling import Scale, Scaling
 from mgresnet.data.sequences import padded
 
 
@@ -29,29 +30,39 @@ def load_sequences(path: Path, request: Request) -> Problem:
         If the arrays do not fit together.
     """
     found = read_named(path, ("inputs", "targets"))
-    inputs, n = found["inputs"], len(found["inputs"])
-    if inputs.ndim != 3 or inputs.dtype.kind != "f" or not np.isfinite(inputs).all():
-        raise ValueError(
-            f"{path}: inputs have shape {inputs.shape} and dtype {inputs.dtype}, "
-            "needed finite floats (n, steps, n_features)"
-        )
+    given, n = _given(path, found), len(found["inputs"])
     groups = _one_each(path, "groups", found, n)
     train, validation = _split(
         path, np.arange(n) if groups is None else groups, request
     )
-    sequences = _scaled(inputs, _lengths(path, found, inputs), train)
-    targets, n_outputs, units = _targets(path, found, n, train)
-    both = sequences.astype(request.dtype), targets
+    scale = Scale.of(np.concatenate([given[i] for i in train]))
+    inputs = _scaled(given, found, scale).astype(request.dtype)
+    targets, n_outputs, outputs = _targets(path, found, n, train)
+    both = inputs, targets
     return Problem(
         name=path.stem,
-        kind="regression" if units else "classification",
+        kind="regression" if outputs else "classification",
         train=Split(*(part[train] for part in both)),
         validation=Split(*(part[validation] for part in both)),
         n_outputs=n_outputs,
         source=str(path),
-        units=units,
+        scaling=Scaling(scale, outputs),
         masked="lengths" in found,
     )
+
+
+def read_sequences(path: Path, scale: Scale) -> Floats:
+    """Inputs of such a file, scaled as those of the training were.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the arrays do not fit together.
+    """
+    found = read_named(path, ("inputs",))
+    return _scaled(_given(path, found), found, scale)
 
 
 def _split(
@@ -74,19 +85,32 @@ def _split(
     return parts[0][: request.n_train], parts[1][: request.n_validation]
 
 
-def _scaled(inputs: Floats, lengths: Any, train: NDArray[np.intp]) -> Floats:
-    """Sequences whose features are scaled by all training steps that count."""
+def _given(path: Path, found: dict[str, NDArray[Any]]) -> list[Floats]:
+    """Steps that count, of every sequence."""
+    inputs = found["inputs"]
+    if inputs.ndim != 3 or inputs.dtype.kind != "f" or not np.isfinite(inputs).all():
+        raise ValueError(
+            f"{path}: inputs have shape {inputs.shape} and dtype {inputs.dtype}, "
+            "needed finite floats (n, steps, n_features)"
+        )
+    lengths = _lengths(path, found, inputs)
     ends = [inputs.shape[1]] * len(inputs) if lengths is None else lengths.tolist()
-    given = [x[:end] for x, end in zip(inputs, ends, strict=True)]
-    mean, spread = scale_of(np.concatenate([given[i] for i in train]))
-    some = [(x - mean) / spread for x in given]
-    return np.stack(some) if lengths is None else padded(some, inputs.shape[1])
+    return [x[:end] for x, end in zip(inputs, ends, strict=True)]
+
+
+def _scaled(
+    given: list[Floats], found: dict[str, NDArray[Any]], scale: Scale
+) -> Floats:
+    """Scaled sequences in one array, with a mask if there are lengths."""
+    some = [scale.apply(x) for x in given]
+    steps = found["inputs"].shape[1]
+    return padded(some, steps) if "lengths" in found else np.stack(some)
 
 
 def _targets(
     path: Path, found: dict[str, NDArray[Any]], n: int, train: NDArray[np.intp]
-) -> tuple[NDArray[Any], int, tuple[float, ...] | None]:
-    """Class numbers, or scaled values; how many outputs they need, and units."""
+) -> tuple[NDArray[Any], int, Scale | None]:
+    """Class numbers, or scaled values; how many outputs they need, and their scale."""
     targets = found["targets"]
     if targets.shape[:1] != (n,) or targets.ndim > 2 or not np.isfinite(targets).all():
         raise ValueError(
@@ -95,8 +119,9 @@ def _targets(
         )
     if targets.dtype.kind in "iu" and targets.ndim == 1:
         return targets.astype(np.int64), int(targets.max()) + 1, None
-    values, units = scaled(targets.reshape(n, -1).astype(np.float64), train)
-    return values, values.shape[1], tuple(units.tolist())
+    values = targets.reshape(n, -1).astype(np.float64)
+    scale = Scale.of(values[train])
+    return scale.apply(values), values.shape[1], scale
 
 
 def _lengths(path: Path, found: dict[str, NDArray[Any]], inputs: Floats) -> Any:

@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mgresnet.data.scaling import Scaling
+
 Floats = NDArray[np.floating[Any]]
 Targets = NDArray[np.int64] | NDArray[np.floating[Any]]
 Kind = Literal["classification", "regression"]
@@ -53,8 +55,8 @@ class Problem:
         One line: where the samples come from.
     class_names : tuple of str, optional
         One name per class.
-    units : tuple of float, optional
-        What 1 in each column of scaled targets is in those measured.
+    scaling : Scaling
+        How columns that were measured have become inputs and targets.
     image_shape : tuple of int, optional
         Channels, height and width, where rows of inputs, or steps, are images.
     masked : bool
@@ -73,7 +75,7 @@ class Problem:
     n_outputs: int
     source: str
     class_names: tuple[str, ...] | None = field(default=None, repr=False)
-    units: tuple[float, ...] | None = field(default=None, repr=False)
+    scaling: Scaling = field(default=Scaling(), repr=False)
     image_shape: tuple[int, int, int] | None = field(default=None, repr=False)
     masked: bool = field(default=False, repr=False)
 
@@ -99,6 +101,12 @@ class Problem:
     def n_features(self) -> int:
         """Width of one input row, or of one step of a sequence."""
         return int(self.train.inputs.shape[-1])
+
+    @property
+    def units(self) -> tuple[float, ...] | None:
+        """What 1 in each column of scaled targets is in those measured."""
+        scale = self.scaling.outputs
+        return None if scale is None else tuple(scale.spread.tolist())
 
     @property
     def steps(self) -> int | None:

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgresnet.data.compressed import PLENTY, RATIO
-from mgresnet.data.measured import find_file, scaled, split_rows
+from mgresnet.data.measured import find_file, split_rows
 from mgresnet.data.records import Floats, Problem, Request, Split
+from mgresnet.data.scaling import Scale
 
 SCENES = {
     "indian-pines": (
@@ -37,7 +38,7 @@ def load_scene(name: str, request: Request) -> Problem:
     label_path = find_file(name, TABLES.get(path.name, maps), request)
     spectra, labels = labelled(read_mat(path), read_mat(label_path), path)
     train, validation = split_rows(spectra, request)
-    inputs = scaled(spectra, train)[0].astype(request.dtype)
+    inputs = Scale.of(spectra[train]).apply(spectra).astype(request.dtype)
     return Problem(
         name=name,
         kind="classification",

@@ -12,7 +12,7 @@ from mgresnet.arrays.checks import floats
 from mgresnet.arrays.layout import Array
 from mgresnet.chain import Chain
 from mgresnet.data import Problem, Split
-from mgresnet.data.measured import scale_of
+from mgresnet.data.scaling import Scale
 from mgresnet.layers import Conv2d, Convolve, Pool
 from mgresnet.learning.evaluation import predict
 from mgresnet.network import Network
@@ -70,11 +70,11 @@ def with_frame_features(problem: Problem, seed: int) -> Problem:
         frame_features(net, params, split.inputs)
         for split in (problem.train, problem.validation)
     )
-    mean, spread = scale_of(train.reshape(-1, train.shape[2]))
+    scale = Scale.of(train.reshape(-1, train.shape[2]))
     dtype = train.dtype
 
     def scaled(features: Array, split: Split) -> Split:
-        return Split(((features - mean) / spread).astype(dtype), split.targets)
+        return Split(scale.apply(features).astype(dtype), split.targets)
 
     return replace(
         problem,

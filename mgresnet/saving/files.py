@@ -37,7 +37,11 @@ def save(path: str | Path, net: Network | Chain, params: Any) -> None:
         If the parameters do not fit, or a part of the network is code of the user's
         own, which no file holds.
     """
-    path = Path(path)
+    write_network(Path(path), net, params)
+
+
+def write_network(path: Path, net: Network | Chain, params: Any, **about: Any) -> None:
+    """Write what `save` writes, and what else JSON can hold."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent}; make it first")
     header = {
@@ -45,6 +49,7 @@ def save(path: str | Path, net: Network | Chain, params: Any) -> None:
         "version": VERSION,
         "mgresnet": __version__,
         "network": describe_network(net),
+        **about,
     }
     arrays = {
         f"{prefix}{name}": part

@@ -93,7 +93,8 @@ def run(setup: Setup, comm: TimeComm) -> int:
 def read_inputs(net: Network, path: Path, scale: Scale | None) -> Array:
     """Samples as the first network takes them, which may be sequences."""
     if scale is not None and net.layer.input_shape is not None:
-        return read_sequences(path, scale)
+        masked = getattr(net.layer, "masked", False)
+        return read_sequences(path, scale, net.depth if masked else None)
     return read_table("inputs", path, scale)
 
 

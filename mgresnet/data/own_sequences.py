@@ -36,7 +36,8 @@ def load_sequences(path: Path, request: Request) -> Problem:
         path, np.arange(n) if groups is None else groups, request
     )
     scale = Scale.of(np.concatenate([given[i] for i in train]))
-    inputs = _scaled(given, found, scale).astype(request.dtype)
+    steps = found["inputs"].shape[1] if "lengths" in found else None
+    inputs = _on_scale(given, scale, steps).astype(request.dtype)
     targets, n_outputs, outputs = _targets(path, found, n, train)
     both = inputs, targets
     return Problem(
@@ -51,8 +52,15 @@ def load_sequences(path: Path, request: Request) -> Problem:
     )
 
 
-def read_sequences(path: Path, scale: Scale) -> Floats:
+def read_sequences(path: Path, scale: Scale, steps: int | None) -> Floats:
     """Inputs of such a file, scaled as those of the training were.
+
+    Parameters
+    ----------
+    path, scale
+    steps : int, or None
+        Of a network that reads a mask: shorter sequences are filled up, and where there
+        are no lengths all steps of the file count.
 
     Raises
     ------
@@ -62,7 +70,13 @@ def read_sequences(path: Path, scale: Scale) -> Floats:
         If the arrays do not fit together.
     """
     found = read_named(path, ("inputs",))
-    return _scaled(_given(path, found), found, scale)
+    return _on_scale(_given(path, found), scale, steps)
+
+
+def _on_scale(given: list[Floats], scale: Scale, steps: int | None) -> Floats:
+    """Scaled sequences in one array; with a mask and so many steps, if these are."""
+    some = [scale.apply(x) for x in given]
+    return np.stack(some) if steps is None else padded(some, steps)
 
 
 def _split(
@@ -96,15 +110,6 @@ def _given(path: Path, found: dict[str, NDArray[Any]]) -> list[Floats]:
     lengths = _lengths(path, found, inputs)
     ends = [inputs.shape[1]] * len(inputs) if lengths is None else lengths.tolist()
     return [x[:end] for x, end in zip(inputs, ends, strict=True)]
-
-
-def _scaled(
-    given: list[Floats], found: dict[str, NDArray[Any]], scale: Scale
-) -> Floats:
-    """Scaled sequences in one array, with a mask if there are lengths."""
-    some = [scale.apply(x) for x in given]
-    steps = found["inputs"].shape[1]
-    return padded(some, steps) if "lengths" in found else np.stack(some)
 
 
 def _targets(

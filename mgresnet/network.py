@@ -105,7 +105,7 @@ class Network:
                 f"final_time must be a positive number, got {self.final_time}"
             )
         least, most = STEPS
-        if not least < self.step < most:
+        if not least < float(self.step) < most:
             raise ValueError(
                 f"the step final_time / depth is {self.step:.0e}, needed one between "
                 f"{least:.0e} and {most:.0e}; choose another final_time"

@@ -27,7 +27,7 @@ SECOND = mg.Network(
     head=mg.Linear(4, 2),
     control=mg.BSpline(5, degree=2),
 )
-SHARED = mg.Network(mg.Dense(2), np.int64(4), 1e-300, control=mg.Shared())
+SHARED = mg.Network(mg.Dense(2), np.int64(4), 1e-90, control=mg.Shared())
 IMAGES = mg.resnet((2, 4, 4), 3, channels=(2, 3), depth=4, bridge="pool", norm="group")
 CHAIN = mg.Chain([FIRST, SECOND])
 NETWORKS = {"opening": FIRST, "spline": SECOND, "shared": SHARED, "chain": CHAIN}

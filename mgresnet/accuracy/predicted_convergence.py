@@ -21,7 +21,7 @@ from mgresnet.accuracy.theory import coarse_factor, is_stable
 from mgresnet.arrays.checks import check_finite, check_states, integer
 from mgresnet.arrays.layout import Array, samples_last
 from mgresnet.mgrit.options import MGRITOptions
-from mgresnet.mgrit.solver import Result, iterate
+from mgresnet.mgrit.solver import Result, solve_c_points
 from mgresnet.network import Network, Params, check_network
 from mgresnet.parallel import SerialComm
 from mgresnet.solve.slab import Slab
@@ -193,10 +193,10 @@ def _run(
 ) -> tuple[Result, Result]:
     """Solve forward and adjoint on the model, whose finest level is its intervals."""
     options = replace(options, max_iterations=max(options.max_iterations, 2))
-    factors, comm = (1, *factors[1:]), SerialComm()
-    forward = iterate(model, first, factors, options, comm)
-    adjoint = transpose(model, forward.points)
-    return forward, iterate(adjoint, last, factors, options, comm)
+    how = (1, *factors[1:]), options, SerialComm()
+    forward = solve_c_points(model, first, *how).sweep(None, SerialComm())
+    adjoint = solve_c_points(transpose(model, forward.points), last, *how)
+    return forward, adjoint.sweep(None, SerialComm())
 
 
 def _reduction(result: Result) -> tuple[float, tuple[float, ...]]:

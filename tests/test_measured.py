@@ -101,8 +101,8 @@ def test_names_in_quotes_may_have_what_separates(tmp_path, mark):
     name = f"price{mark}in{mark}kEUR"
     path = write(tmp_path / "own.csv", values, ['"x"', f'"{name}"', "z"], mark)
     problem = load_own(path, [name])
-    assert problem.scaling.outputs.names == (name,)
-    assert problem.scaling.inputs.names == ("x", "z")
+    assert problem.scales.targets.names == (name,)
+    assert problem.scales.inputs.names == ("x", "z")
 
 
 @pytest.mark.parametrize(

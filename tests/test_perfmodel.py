@@ -466,11 +466,11 @@ def test_command_prints_writes_and_reads_again(tmp_path, capsys):
     table = capsys.readouterr().out
     assert table in out
     assert main([*again, "--machine", str(folder / "model.json")]) == 2
-    assert "lacks name, source, latency, bandwidth" in capsys.readouterr().err
+    assert "lacks name, source" in capsys.readouterr().err
     found["rates"].pop()
     (folder / "older.json").write_text(json.dumps(found))
     assert main([*asked, "--rates", str(folder / "older.json")]) == 2
-    assert "older.json has other costs than this mgresnet" in capsys.readouterr().err
+    assert "older.json has other costs" in capsys.readouterr().err
     assert main([*again, "--width", "4"]) == 2
     assert "measured for width 3, needed 4" in capsys.readouterr().err
 

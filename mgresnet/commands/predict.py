@@ -10,17 +10,17 @@ import numpy as np
 from mgresnet.arrays.checks import check_finite
 from mgresnet.arrays.layout import Array
 from mgresnet.chain import Chain, networks_of
+from mgresnet.commands.new_samples import read_inputs
 from mgresnet.commands.saved import (
     TABLES,
     alone,
     check_output,
     read_network,
-    read_scaling,
+    read_scales,
     read_table,
     write_table,
 )
 from mgresnet.commands.streams import say
-from mgresnet.data.own_sequences import read_sequences
 from mgresnet.data.scaling import Scale
 from mgresnet.learning.evaluation import predict
 from mgresnet.network import Network
@@ -63,15 +63,15 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
         check_output(a.output, TABLES)
     net, params = read_network(a.saved)
     own, first = trees_of(net, params)[0], networks_of(net)[0]
-    scaling = read_scaling(a.saved)
-    inputs = read_inputs(first, a.inputs, scaling.inputs).astype(own.body.dtype)
+    scales = read_scales(a.saved)
+    inputs = read_inputs(a.inputs, first, scales.inputs).astype(own.body.dtype)
     inputs = checked_inputs(Slab.of(first, None, comm), own, inputs)
     targets = None
     if a.targets:
         targets = as_targets(
-            net, read_table("targets", a.targets, scaling.outputs), inputs
+            net, read_table("targets", a.targets, scales.targets), inputs
         )
-    return Setup(net, params, inputs, targets, scaling.outputs, a.output)
+    return Setup(net, params, inputs, targets, scales.targets, a.output)
 
 
 def run(setup: Setup, comm: TimeComm) -> int:
@@ -88,14 +88,6 @@ def run(setup: Setup, comm: TimeComm) -> int:
         write_table(setup.output, "outputs", outputs, names)
         say(comm, f"wrote outputs of {len(outputs)} samples to {setup.output}")
     return 0
-
-
-def read_inputs(net: Network, path: Path, scale: Scale | None) -> Array:
-    """Samples as the first network takes them, which may be sequences."""
-    if scale is not None and net.layer.input_shape is not None:
-        masked = getattr(net.layer, "masked", False)
-        return read_sequences(path, scale, net.depth if masked else None)
-    return read_table("inputs", path, scale)
 
 
 def as_targets(net: Network | Chain, targets: Array, inputs: Array) -> Array:

@@ -172,7 +172,7 @@ def _write_results(
         outputs = predict(setup.net, params, grid, options=options, comm=layer)
     if not folder:
         return
-    write_saved(folder, setup.net, whole, setup.problem.scaling)
+    write_saved(folder, setup.net, whole, setup.problem.scales)
     try:
         from mgresnet import plotting
     except ModuleNotFoundError as error:

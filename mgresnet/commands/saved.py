@@ -13,7 +13,7 @@ from mgresnet.arrays.layout import Array
 from mgresnet.chain import Chain
 from mgresnet.data.compressed import check_claims
 from mgresnet.data.numbers import read_numbers
-from mgresnet.data.scaling import Scale, Scaling
+from mgresnet.data.scaling import Scale, Scales
 from mgresnet.network import Network
 from mgresnet.parallel import TimeComm
 from mgresnet.saving.files import load, write_network
@@ -46,17 +46,17 @@ def _network_file(path: Path) -> Path:
     return file
 
 
-def write_saved(folder: Path, net: Network, params: Any, scaling: Scaling) -> None:
+def write_saved(folder: Path, net: Network, params: Any, scales: Scales | None) -> None:
     """Write the network of a run, and how it takes and gives what was measured."""
-    scales = [None if scale is None else scale.fields for scale in scaling]
-    write_network(folder / NETWORK, net, params, scaling=scales)
+    known = [scale and scale.as_lists() for scale in scales or ()]
+    write_network(folder / NETWORK, net, params, scales=known)
 
 
-def read_scaling(path: Path) -> Scaling:
+def read_scales(path: Path) -> Scales:
     """How the network of a file takes and gives what was measured."""
     header, _ = read_arrays(_network_file(path))
-    scales = header.get("scaling", ())
-    return Scaling(*(fields and Scale.read(fields) for fields in scales))
+    known = header.get("scales", ())
+    return Scales(*(fields and Scale.read(fields) for fields in known))
 
 
 def check_output(path: Path, suffixes: tuple[str, ...]) -> None:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from mgresnet.data.images import chosen
 from mgresnet.data.records import Floats, Problem, Request, Split
-from mgresnet.data.scaling import Scale
+from mgresnet.data.scaling import Scale, Scales
 
 ACTIVITIES = ("walking", "upstairs", "downstairs", "sitting", "standing", "laying")
 STEPS, STRIDE = 128, 64
@@ -81,6 +81,7 @@ def activity_problem(
         n_outputs=len(ACTIVITIES),
         source=f"{name} from {str(source)!r}",
         class_names=ACTIVITIES,
+        scales=Scales(scale),
     )
 
 

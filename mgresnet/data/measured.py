@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mgresnet.data.numbers import Numbers, read_numbers
 from mgresnet.data.records import Floats, Problem, Request, Split
-from mgresnet.data.scaling import Scale, Scaling
+from mgresnet.data.scaling import Scale, Scales
 
 PART = 0.8  # of all samples, to learn from
 Rows = NDArray[np.intp]
@@ -99,7 +99,7 @@ def _regression(
         validation=Split(inputs[validation], outputs[validation]),
         n_outputs=len(places),
         source=source,
-        scaling=Scaling(ins, outs),
+        scales=Scales(ins, outs),
     )
 
 

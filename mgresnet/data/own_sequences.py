@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mgresnet.data.columns import read_named
 from mgresnet.data.measured import PART
 from mgresnet.data.records import Floats, Problem, Request, Split
-from mgresnet.data.scaling import Scale, Scaling
+from mgresnet.data.scaling import Scale, Scales
 from mgresnet.data.sequences import padded
 
 
@@ -30,53 +30,32 @@ def load_sequences(path: Path, request: Request) -> Problem:
         If the arrays do not fit together.
     """
     found = read_named(path, ("inputs", "targets"))
-    given, n = _given(path, found), len(found["inputs"])
+    inputs, n = found["inputs"], len(found["inputs"])
+    if inputs.ndim != 3 or inputs.dtype.kind != "f" or not np.isfinite(inputs).all():
+        raise ValueError(
+            f"{path}: inputs have shape {inputs.shape} and dtype {inputs.dtype}, "
+            "needed finite floats (n, steps, n_features)"
+        )
     groups = _one_each(path, "groups", found, n)
     train, validation = _split(
         path, np.arange(n) if groups is None else groups, request
     )
-    scale = Scale.of(np.concatenate([given[i] for i in train]))
-    steps = found["inputs"].shape[1] if "lengths" in found else None
-    inputs = _on_scale(given, scale, steps).astype(request.dtype)
-    targets, n_outputs, outputs = _targets(path, found, n, train)
-    both = inputs, targets
+    lengths = lengths_of(path, found, inputs)
+    counting = _counting(inputs, lengths)
+    scale = Scale.of(np.concatenate([counting[i] for i in train]))
+    sequences = scaled_sequences(scale, inputs, lengths, inputs.shape[1])
+    targets, n_outputs, targets_scale = _targets(path, found, n, train)
+    both = sequences.astype(request.dtype), targets
     return Problem(
         name=path.stem,
-        kind="regression" if outputs else "classification",
+        kind="regression" if targets_scale else "classification",
         train=Split(*(part[train] for part in both)),
         validation=Split(*(part[validation] for part in both)),
         n_outputs=n_outputs,
         source=str(path),
-        scaling=Scaling(scale, outputs),
+        scales=Scales(scale, targets_scale),
         masked="lengths" in found,
     )
-
-
-def read_sequences(path: Path, scale: Scale, steps: int | None) -> Floats:
-    """Inputs of such a file, scaled as those of the training were.
-
-    Parameters
-    ----------
-    path, scale
-    steps : int, or None
-        Of a network that reads a mask: shorter sequences are filled up, and where there
-        are no lengths all steps of the file count.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the arrays do not fit together.
-    """
-    found = read_named(path, ("inputs",))
-    return _on_scale(_given(path, found), scale, steps)
-
-
-def _on_scale(given: list[Floats], scale: Scale, steps: int | None) -> Floats:
-    """Scaled sequences in one array; with a mask and so many steps, if these are."""
-    some = [scale.apply(x) for x in given]
-    return np.stack(some) if steps is None else padded(some, steps)
 
 
 def _split(
@@ -99,15 +78,24 @@ def _split(
     return parts[0][: request.n_train], parts[1][: request.n_validation]
 
 
-def _given(path: Path, found: dict[str, NDArray[Any]]) -> list[Floats]:
-    """Steps that count, of every sequence."""
-    inputs = found["inputs"]
-    if inputs.ndim != 3 or inputs.dtype.kind != "f" or not np.isfinite(inputs).all():
-        raise ValueError(
-            f"{path}: inputs have shape {inputs.shape} and dtype {inputs.dtype}, "
-            "needed finite floats (n, steps, n_features)"
-        )
-    lengths = _lengths(path, found, inputs)
+def scaled_sequences(scale: Scale, inputs: Floats, lengths: Any, steps: int) -> Floats:
+    """Sequences on a scale; those with lengths get a mask and zeros behind their ends.
+
+    Parameters
+    ----------
+    scale : Scale
+        Of features.
+    inputs : ndarray, shape (n, steps, n_features)
+    lengths : ndarray of int, shape (n,), or None
+    steps : int
+        Of sequences with a mask.
+    """
+    some = [scale.apply(x) for x in _counting(inputs, lengths)]
+    return np.stack(some) if lengths is None else padded(some, steps)
+
+
+def _counting(inputs: Floats, lengths: Any) -> list[Floats]:
+    """Steps of every sequence that count."""
     ends = [inputs.shape[1]] * len(inputs) if lengths is None else lengths.tolist()
     return [x[:end] for x, end in zip(inputs, ends, strict=True)]
 
@@ -115,7 +103,7 @@ def _given(path: Path, found: dict[str, NDArray[Any]]) -> list[Floats]:
 def _targets(
     path: Path, found: dict[str, NDArray[Any]], n: int, train: NDArray[np.intp]
 ) -> tuple[NDArray[Any], int, Scale | None]:
-    """Class numbers, or scaled values; how many outputs they need, and their scale."""
+    """Class numbers, or scaled values; how many outputs they need, and the scale."""
     targets = found["targets"]
     if targets.shape[:1] != (n,) or targets.ndim > 2 or not np.isfinite(targets).all():
         raise ValueError(
@@ -129,7 +117,7 @@ def _targets(
     return scale.apply(values), values.shape[1], scale
 
 
-def _lengths(path: Path, found: dict[str, NDArray[Any]], inputs: Floats) -> Any:
+def lengths_of(path: Path, found: dict[str, NDArray[Any]], inputs: Floats) -> Any:
     """How many steps of each sequence count, if that is said."""
     lengths, (n, steps) = (
         _one_each(path, "lengths", found, len(inputs)),

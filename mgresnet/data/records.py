@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mgresnet.data.scaling import Scaling
+from mgresnet.data.scaling import Scales
 
 Floats = NDArray[np.floating[Any]]
 Targets = NDArray[np.int64] | NDArray[np.floating[Any]]
@@ -55,8 +55,8 @@ class Problem:
         One line: where the samples come from.
     class_names : tuple of str, optional
         One name per class.
-    scaling : Scaling
-        How columns that were measured have become inputs and targets.
+    scales : Scales, optional
+        Of inputs and targets, by what there is to learn from.
     image_shape : tuple of int, optional
         Channels, height and width, where rows of inputs, or steps, are images.
     masked : bool
@@ -75,7 +75,7 @@ class Problem:
     n_outputs: int
     source: str
     class_names: tuple[str, ...] | None = field(default=None, repr=False)
-    scaling: Scaling = field(default=Scaling(), repr=False)
+    scales: Scales | None = field(default=None, repr=False)
     image_shape: tuple[int, int, int] | None = field(default=None, repr=False)
     masked: bool = field(default=False, repr=False)
 
@@ -105,8 +105,9 @@ class Problem:
     @property
     def units(self) -> tuple[float, ...] | None:
         """What 1 in each column of scaled targets is in those measured."""
-        scale = self.scaling.outputs
-        return None if scale is None else tuple(scale.spread.tolist())
+        if self.scales is None or self.scales.targets is None:
+            return None
+        return tuple(self.scales.targets.spread.tolist())
 
     @property
     def steps(self) -> int | None:

@@ -16,9 +16,9 @@ from mgresnet.arrays.layout import Array
 class Scale(NamedTuple):
     """Means and standard deviations of columns."""
 
-    names: tuple[str, ...]  # () if the columns have none
     mean: Array  # (n_columns,)
     spread: Array  # (n_columns,); 0: the column does not vary, and becomes zero
+    names: tuple[str, ...] = ()  # none if the columns have none
 
     @classmethod
     def of(cls, values: Array, names: Sequence[str] = ()) -> Self:
@@ -38,16 +38,15 @@ class Scale(NamedTuple):
                 f"{np.abs(values).max():.0e}, whose square overflows; scale it"
             )
         mean = np.where(varies, values.mean(axis=0, dtype=np.float64), values[0])
-        return cls(tuple(names), mean, spread)
+        return cls(mean, spread, tuple(names))
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Self:
         """The scale that `fields` was made from."""
         mean, spread = np.array(fields["mean"]), np.array(fields["spread"])
-        return cls(tuple(fields["names"]), mean, spread)
+        return cls(mean, spread, tuple(fields["names"]))
 
-    @property
-    def fields(self) -> dict[str, list[Any]]:
+    def as_lists(self) -> dict[str, list[Any]]:
         """The same for a JSON file."""
         lists = self.mean.tolist(), self.spread.tolist()
         return {"names": [*self.names], "mean": lists[0], "spread": lists[1]}
@@ -102,8 +101,8 @@ class Scale(NamedTuple):
         return measured
 
 
-class Scaling(NamedTuple):
-    """Scales of what goes in and comes out; None: it is taken as it is."""
+class Scales(NamedTuple):
+    """Scales of inputs and of targets; None where these are as they were given."""
 
     inputs: Scale | None = None
-    outputs: Scale | None = None
+    targets: Scale | None = None

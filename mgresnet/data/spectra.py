@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mgresnet.data.compressed import PLENTY, RATIO
 from mgresnet.data.measured import find_file, split_rows
 from mgresnet.data.records import Floats, Problem, Request, Split
-from mgresnet.data.scaling import Scale
+from mgresnet.data.scaling import Scale, Scales
 
 SCENES = {
     "indian-pines": (
@@ -38,7 +38,8 @@ def load_scene(name: str, request: Request) -> Problem:
     label_path = find_file(name, TABLES.get(path.name, maps), request)
     spectra, labels = labelled(read_mat(path), read_mat(label_path), path)
     train, validation = split_rows(spectra, request)
-    inputs = Scale.of(spectra[train]).apply(spectra).astype(request.dtype)
+    scale = Scale.of(spectra[train])
+    inputs = scale.apply(spectra).astype(request.dtype)
     return Problem(
         name=name,
         kind="classification",
@@ -46,6 +47,7 @@ def load_scene(name: str, request: Request) -> Problem:
         validation=Split(inputs[validation], labels[validation]),
         n_outputs=int(labels.max()) + 1,
         source=f"{len(labels)} labelled spectra of {path.name}",
+        scales=Scales(scale),
     )
 
 

@@ -12,7 +12,7 @@ from mgresnet.arrays.checks import floats
 from mgresnet.arrays.layout import Array
 from mgresnet.chain import Chain
 from mgresnet.data import Problem, Split
-from mgresnet.data.scaling import Scale
+from mgresnet.data.scaling import Scale, Scales
 from mgresnet.layers import Conv2d, Convolve, Pool
 from mgresnet.learning.evaluation import predict
 from mgresnet.network import Network
@@ -81,4 +81,5 @@ def with_frame_features(problem: Problem, seed: int) -> Problem:
         train=scaled(train, problem.train),
         validation=scaled(validation, problem.validation),
         image_shape=None,
+        scales=Scales(scale),
     )

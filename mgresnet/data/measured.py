@@ -130,22 +130,22 @@ def split_rows(inputs: Floats, request: Request) -> tuple[Rows, Rows]:
     return train, rest[: request.n_validation]
 
 
-def scaled(values: Floats, train: Rows) -> tuple[Floats, Floats]:
+def scaled(values: Floats, train: Rows, name: str = "column") -> tuple[Floats, Floats]:
     """Columns less their mean over the standard deviation, which is returned, too.
 
-    A column that does not vary is zero.
+    A column that does not vary is zero.  For messages it has a name.
 
     Raises
     ------
     ValueError
         If squares of a column overflow.
     """
-    mean, spread = scale_of(values[train])
+    mean, spread = scale_of(values[train], name)
     varies = np.ptp(values[train], axis=0) > 0.0
     return np.where(varies, (values - mean) / spread, 0.0), spread
 
 
-def scale_of(values: Floats) -> tuple[Floats, Floats]:
+def scale_of(values: Floats, name: str = "column") -> tuple[Floats, Floats]:
     """Means of columns and their standard deviations, 1 where these are zero.
 
     Raises
@@ -158,7 +158,7 @@ def scale_of(values: Floats) -> tuple[Floats, Floats]:
         spread = np.where(varies, values.std(axis=0, dtype=np.float64), 1.0)
     if not np.isfinite(spread).all():
         raise ValueError(
-            f"column {int(np.isfinite(spread).argmin())} reaches "
+            f"{name} {int(np.isfinite(spread).argmin())} reaches "
             f"{np.abs(values).max():.0e}, whose square overflows; scale it"
         )
     mean = np.where(varies, values.mean(axis=0, dtype=np.float64), values[0])

@@ -1,9 +1,12 @@
 """Images that move, and sequences of one's own."""
 
+import re
+
 import numpy as np
 import pytest
 
 import mgresnet as mg
+from mgresnet.__main__ import main
 from mgresnet.data import load_own
 from mgresnet.data.moving import MOTIONS, moved
 
@@ -149,7 +152,45 @@ def test_what_is_no_archive_is_told_as_such(tmp_path):
             load_own(tmp_path / name)
 
 
+def test_steps_too_long_for_explicit_units_are_told_at_once(tmp_path, capsys):
+    write(tmp_path / "own.npz")
+    given = [
+        "train",
+        "--data",
+        str(tmp_path / "own.npz"),
+        "--explicit",
+        "--epochs",
+        "1",
+    ]
+    long = [*given, "--final-time", "60", "--coarsening", "2"]
+    assert main(long) == 2
+    out, error = capsys.readouterr()
+    assert not out
+    assert len(error.splitlines()) == 1
+    assert "the step of the layers is 12" in error
+    assert main([*long, "--initial-guess", "serial"]) == 0
+
+
+def test_a_problem_and_a_file_are_one_too_many(tmp_path, capsys):
+    write(tmp_path / "own.npz")
+    assert main(["train", "peaks", "--data", str(tmp_path / "own.npz")]) == 2
+    assert "own.npz are both given; leave one out" in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_there_is_named_with_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("none.npz", "none.csv"):
+        with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path / name))):
+            load_own(name, [] if name.endswith("npz") else ["y"])
+
+
 def test_sequences_have_their_targets_with_them(tmp_path):
     write(tmp_path / "own.npz")
     with pytest.raises(ValueError, match="has an array of them"):
         load_own(tmp_path / "own.npz", ["targets"])
+
+
+def test_targets_are_none_by_leaving_them_out(tmp_path):
+    write(tmp_path / "own.npz")
+    with pytest.raises(TypeError, match="targets is None, needed names"):
+        load_own(tmp_path / "own.npz", None)

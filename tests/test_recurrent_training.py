@@ -108,7 +108,7 @@ def test_features_are_those_of_single_frames():
     for i, t in ((0, 0), (1, 4), (2, 2)):
         alone = mg.predict(net, params, sequences[i, t][None])
         np.testing.assert_allclose(found[i, t], alone[0], rtol=0, atol=1e-13)
-    with pytest.raises(ValueError, match="sequences"):
+    with pytest.raises(ValueError, match=r"frames has shape .* \(n, steps, pixels\)"):
         mg.frame_features(net, params, sequences[0])
 
 

@@ -54,7 +54,7 @@ def read_named(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         If it is no such file, or lacks one of them.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}; check the name")
+        raise FileNotFoundError(f"there is no file {path.absolute()}; check the name")
     try:
         if not is_zipfile(path):
             raise ValueError("it is no archive of arrays")

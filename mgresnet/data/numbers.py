@@ -51,7 +51,7 @@ def read_numbers(path: Path) -> Numbers:
         If it is no table of finite numbers; the message names the line.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}; check the name")
+        raise FileNotFoundError(f"there is no file {path.absolute()}; check the name")
     try:
         text = content_of(path, PLENTY).decode("utf-8-sig")
     except UnicodeDecodeError as error:

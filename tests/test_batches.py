@@ -92,7 +92,7 @@ def test_batches_refuses_at_the_call(split, arguments, message):
 
 
 def test_numbers_must_be_integers():
-    with pytest.raises(TypeError, match=r"^size must be an integer, got 2\.5; try 1$"):
+    with pytest.raises(TypeError, match=r"^size must be an integer, got 2\.5; try 3$"):
         batches(plain_split(5), 2.5)
     with pytest.raises(TypeError, match=r"^seed must be an integer, got None"):
         batches(plain_split(5), 5, seed=None)

@@ -174,14 +174,36 @@ def refusals():
     short = mg.EveryStep(mg.Weighted(mg.LeastSquares()), 5)
     yield net, short, targets[:, :5], "for 5 steps, the network has 26"
     yield net, WEIGHTED, targets[:, :5], r"targets have shape \(5, 5, 3\)"
+    hole = targets.copy()
+    hole[2, 5, 0] = np.nan
+    yield net, WEIGHTED, hole, "targets has NaN .* first in sample 2, step 5"
+    halves = targets[:, :, 0]
+    labels = mg.EveryStep(mg.SoftmaxCrossEntropy(), DEPTH - 1)
+    yield net, labels, halves, "for 25 steps, the network has 26"
+    labels = mg.EveryStep(mg.SoftmaxCrossEntropy(), DEPTH)
+    yield last, labels, halves, "reads 'last'"
 
 
-@pytest.mark.parametrize("k", range(4))
+@pytest.mark.parametrize("k", range(7))
 def test_networks_and_objectives_fit(k):
     net, objective, targets, match = next(itertools.islice(refusals(), k, None))
     _, params, x, _ = problem()
     with pytest.raises(ValueError, match=match):
         mg.value_and_gradient(net, params, x, targets, objective=objective)
+
+
+def test_steps_are_not_nested():
+    with pytest.raises(ValueError, match=r"give SoftmaxCrossEntropy\(\.\.\) itself"):
+        mg.EveryStep(mg.EveryStep(mg.SoftmaxCrossEntropy(), DEPTH), DEPTH)
+
+
+@pytest.mark.parametrize("ranks", [None, 4, 64])
+@pytest.mark.parametrize("tolerance", [0.1, np.inf])
+def test_errors_of_gradients_are_refused_before_a_step(ranks, tolerance):
+    net, params, x, targets = problem()
+    how = {"gradient_tolerance": tolerance, "ranks": ranks, "optimiser": mg.adam(0.1)}
+    with pytest.raises(ValueError, match="leave gradient_tolerance and check_every"):
+        mg.train(net, params, [(x, targets)], objective=WEIGHTED, **how)
 
 
 def test_what_there_is_not():

@@ -1,5 +1,7 @@
 """`GRU`: what torch computes, steps that do not count, sizes, mistakes."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from fakes import run_ranks
@@ -23,6 +25,8 @@ def draw(layer, batch, depth=DEPTH, dtype=np.float64, seed=93101):
     rng = np.random.default_rng(seed)
     params = network(layer, depth).init(seed, dtype=dtype)
     x = rng.standard_normal((batch, depth, *layer.input_shape))
+    if layer.masked:
+        x[..., -1] = x[..., -1] > 0.0
     first, w = rng.uniform(-1, 1, (2, batch, *layer.state_shape))
     return params, *(values.astype(dtype) for values in (x, first, w))
 
@@ -275,6 +279,26 @@ def test_wrong_sizes_are_told(arguments, message):
         mg.GRU(**{"n_inputs": 2, "n_hidden": 3, **arguments})
 
 
+SQUARES = {"objective": mg.LeastSquares()}
+
+
+@pytest.mark.parametrize("value", [0.5, 2.0, -1.0])
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_mask_is_0_or_1(value, size):
+    layer = mg.GRU(3, 4, masked=True)
+    params, x, _, _ = draw(layer, 5)
+    x[2, 9, -1] = value
+    net = network(layer)
+    match = f"last feature of inputs is {value:g} in sample 2, step 9, needed 1"
+
+    def run(comm):
+        with pytest.raises(ValueError, match=r"fails on some|last feature") as told:
+            mg.predict(net, params, x, comm=comm)
+        return str(told.value)
+
+    assert match in " ".join(run_ranks(run, size))
+
+
 def test_wrong_inputs_are_told():
     layer = mg.GRU(3, 4)
     params, x, first, _ = draw(layer, 5)
@@ -283,6 +307,15 @@ def test_wrong_inputs_are_told():
         mg.solve_forward(net, params, x[..., :2])
     with pytest.raises(ValueError, match=r"first has shape \(5, 3\), needed"):
         mg.solve_forward(net, params, x, first=first[:, :3])
+    first[2] = np.inf
+    for call in (
+        mg.solve_forward,
+        partial(
+            mg.value_and_gradient, targets=0.0 * x[:, 0, :1] * np.ones(4), **SQUARES
+        ),
+    ):
+        with pytest.raises(ValueError, match=r"first has NaN .* sample 2"):
+            call(net, params, x, first=first)
     x[3, 2, 1] = np.nan
     with pytest.raises(ValueError, match="NaN or infinity, first in sample 3"):
         mg.solve_forward(net, params, x)

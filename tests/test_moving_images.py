@@ -1,9 +1,12 @@
 """Images that move, and sequences of one's own."""
 
+import re
+
 import numpy as np
 import pytest
 
 import mgresnet as mg
+from mgresnet.__main__ import main
 from mgresnet.data import load_own
 from mgresnet.data.moving import MOTIONS, moved
 
@@ -94,13 +97,38 @@ def test_sequences_of_one_length_have_no_mask_and_values_are_scaled(tmp_path):
     np.testing.assert_allclose(np.diff(measured), 2.0, rtol=1e-12)
 
 
+def test_booleans_are_classes(tmp_path):
+    write(tmp_path / "own.npz", targets=np.arange(12) % 2 == 1)
+    problem = load_own(tmp_path / "own.npz")
+    write(tmp_path / "own.npz")
+    needed = load_own(tmp_path / "own.npz")
+    assert (problem.kind, problem.n_outputs) == ("classification", 2)
+    np.testing.assert_array_equal(problem.train.targets, needed.train.targets)
+
+
+NOISE = np.random.default_rng(61605).standard_normal((12, 5, 2))
+HOLE = NOISE.copy()
+HOLE[3, 2:, 1] = np.nan
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"inputs": np.zeros((12, 5))}, "needed finite floats"),
-        ({"inputs": np.full((12, 5, 2), np.nan)}, "needed finite floats"),
+        ({"inputs": np.zeros((12, 5))}, "needed floats"),
+        ({"inputs": np.zeros((12, 5, 2), int)}, "dtype int64, needed floats"),
+        ({"inputs": HOLE}, r"own.npz: inputs has NaN .* first in sequence 3, step 2"),
+        ({"inputs": 1e200 * NOISE}, r"own.npz: feature 0 reaches .*; scale it"),
+        ({"length": np.ones(12, int)}, "has an array 'length', needed inputs, .*group"),
+        ({"group": np.ones(12, int)}, "has an array 'group', needed inputs"),
         ({"targets": None}, "no targets"),
-        ({"targets": np.zeros(11)}, r"shape \(11,\) for 12 sequences"),
+        ({"targets": np.zeros((12, 5), int)}, "that are floats; a label for each step"),
+        ({"targets": np.zeros((12, 5, 2))}, "needed class numbers"),
+        ({"targets": np.array(["a", "b"] * 6)}, "own.npz: targets .* dtype <U1"),
+        ({"targets": np.full(12, np.inf)}, "own.npz: targets has .* sequence 0"),
+        ({"targets": 1e200 * NOISE[:, 0]}, "own.npz: target 0 reaches"),
+        ({"targets": np.zeros(12, int)}, "targets run from 0 to 0, .* 0 to 1 or more"),
+        ({"targets": np.arange(12) % 2 - 1}, "targets run from -1 to 0, .*; renumber"),
+        ({"targets": np.zeros(11)}, r"shape \(11,\) and .* for 12 sequences"),
         ({"lengths": np.zeros(12, int)}, "lengths run from 0 to 0, needed 1 to 5"),
         ({"lengths": np.full(12, 6)}, "lengths run from 6 to 6"),
         ({"groups": np.zeros((12, 2), int)}, "groups have shape"),
@@ -113,7 +141,56 @@ def test_faulty_files_of_sequences(tmp_path, changes, match):
         load_own(tmp_path / "own.npz")
 
 
+def test_what_is_no_archive_is_told_as_such(tmp_path):
+    np.save(tmp_path / "array.npy", NOISE)
+    (tmp_path / "array.npy").rename(tmp_path / "own.npz")
+    (tmp_path / "other.npz").write_bytes(b"PK and no more")
+    for name in ("own.npz", "other.npz"):
+        with pytest.raises(
+            ValueError, match=r"it is no archive.*needed .* numpy\.savez"
+        ):
+            load_own(tmp_path / name)
+
+
+def test_steps_too_long_for_explicit_units_are_told_at_once(tmp_path, capsys):
+    write(tmp_path / "own.npz")
+    given = [
+        "train",
+        "--data",
+        str(tmp_path / "own.npz"),
+        "--explicit",
+        "--epochs",
+        "1",
+    ]
+    long = [*given, "--final-time", "60", "--coarsening", "2"]
+    assert main(long) == 2
+    out, error = capsys.readouterr()
+    assert not out
+    assert len(error.splitlines()) == 1
+    assert "the step of the layers is 12" in error
+    assert main([*long, "--initial-guess", "serial"]) == 0
+
+
+def test_a_problem_and_a_file_are_one_too_many(tmp_path, capsys):
+    write(tmp_path / "own.npz")
+    assert main(["train", "peaks", "--data", str(tmp_path / "own.npz")]) == 2
+    assert "own.npz are both given; leave one out" in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_there_is_named_with_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("none.npz", "none.csv"):
+        with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path / name))):
+            load_own(name, [] if name.endswith("npz") else ["y"])
+
+
 def test_sequences_have_their_targets_with_them(tmp_path):
     write(tmp_path / "own.npz")
     with pytest.raises(ValueError, match="has an array of them"):
         load_own(tmp_path / "own.npz", ["targets"])
+
+
+def test_targets_are_none_by_leaving_them_out(tmp_path):
+    write(tmp_path / "own.npz")
+    with pytest.raises(TypeError, match="targets is None, needed names"):
+        load_own(tmp_path / "own.npz", None)

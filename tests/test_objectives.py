@@ -27,8 +27,13 @@ BAD_TARGETS = {
     "one-hot rows": (
         lambda: evaluate(np.eye(3), LABELS),
         TypeError,
-        "targets have dtype float64, needed integer class labels; for one-hot rows "
-        "take targets.argmax(axis=1)",
+        "targets have dtype float64, needed integer class labels; take "
+        "targets.argmax(axis=-1) for one-hot rows",
+    ),
+    "labels that are floats": (
+        lambda: evaluate(np.array([0.0, 1.0, 2.0]), LABELS),
+        TypeError,
+        "needed integer class labels; take targets.astype(int)",
     ),
     "integer one-hot rows": (
         lambda: evaluate(np.eye(3, dtype=int), LABELS),

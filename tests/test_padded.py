@@ -47,5 +47,9 @@ def test_faults_name_the_sequence(fault, error, match):
 def test_too_few_steps_and_no_sequences_are_refused():
     with pytest.raises(ValueError, match=r"sequence 2 has 9 steps.*steps=9"):
         mg.padded(sequences(), 8)
+    with pytest.raises(TypeError, match=r"steps must be .* got 8\.5; try 9"):
+        mg.padded(sequences(), 8.5)
+    with pytest.raises(TypeError, match=r"sequences is None, .* a list of arrays"):
+        mg.padded(None)
     with pytest.raises(ValueError, match="needed one sequence or more"):
         mg.padded([])

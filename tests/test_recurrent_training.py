@@ -13,6 +13,7 @@ from mgresnet.__main__ import main
 from mgresnet.data import load_own
 from mgresnet.learning.frames import frame_network, with_frame_features
 from mgresnet.studies import recurrent
+from mgresnet.studies.study import Row
 
 SMALL = ["--epochs", "1", "--width", "4", "--batch-size", "8", "--coarsening", "4"]
 FIXED = ["--iterations", "1", "--adjoint-iterations", "1", "--tolerance", "0"]
@@ -108,7 +109,7 @@ def test_features_are_those_of_single_frames():
     for i, t in ((0, 0), (1, 4), (2, 2)):
         alone = mg.predict(net, params, sequences[i, t][None])
         np.testing.assert_allclose(found[i, t], alone[0], rtol=0, atol=1e-13)
-    with pytest.raises(ValueError, match="sequences"):
+    with pytest.raises(ValueError, match=r"frames has shape .* \(n, steps, pixels\)"):
         mg.frame_features(net, params, sequences[0])
 
 
@@ -176,3 +177,10 @@ def test_the_study_of_activity_runs_on_files_of_its_format(tmp_path, capsys):
     assert {row["case"]["task"] for row in rows} == {"uci-har"}
     assert len(rows) == len(recurrent.PLANS) * len(recurrent.CELLS)
     assert (out / "har-errors.png").is_file()
+
+
+def test_errors_that_are_capped_are_shown_as_such():
+    case = {"hidden": 16, "cell": "explicit", "plan": "coarse"}
+    result = {"serial": 0.5, "parallel": 0.5, "gradient_error": [0.25, recurrent.WORST]}
+    *_, line = recurrent.table([Row(case, result)])
+    assert line.endswith("2.5e-01 to 1.0e+06 or more")

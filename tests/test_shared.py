@@ -157,3 +157,17 @@ def test_a_sum_over_ranks_needs_their_communicator(control):
             mg.parameter_gradient(net, params, forward, adjoint)
 
     run_ranks(alone, 2)
+
+
+@pytest.mark.parametrize("control", [mg.Shared(), mg.BSpline(5)])
+def test_rows_that_all_ranks_hold_have_to_be_the_same(control):
+    net, params, x, labels = problem(control)
+
+    def run(comm):
+        body = params.body.copy()
+        body[0, comm.rank] += 1e-9 * (comm.rank == 1)
+        given = net, params._replace(body=body), x, labels
+        with pytest.raises(ValueError, match=r"ranks do not agree .* params\.0\.2: "):
+            gradient(given, "serial", comm)
+
+    run_ranks(run, 3)

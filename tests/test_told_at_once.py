@@ -91,7 +91,9 @@ def test_help_is_in_groups_with_what_problems_preset(capsys):
     words = " ".join(capsys.readouterr().out.split())
     for group in ("data:", "network:", "propagation:", "learning:", "what is kept:"):
         assert group in words
-    assert "features of a layer; preset: 8, of images 32" in words
+    assert "features of a layer; preset: 8, of images 32, of sequences 32" in words
+    assert "preset: 256, of images 256, of sequences their steps" in words
+    assert "fourth_order, e, e2; matched, of sequences e2, or by error" in words
     assert "None" not in words.replace("None: once an epoch", "")
 
 

@@ -1,5 +1,6 @@
 """Checks of what callers pass in, in one voice: what was given, needed, what to try."""
 
+import math
 import operator
 from collections.abc import Iterable
 from numbers import Real
@@ -49,13 +50,12 @@ def integer(name: str, value: Any, least: int) -> int:
 
 
 def _nearest(value: Any, least: int) -> int:
-    """Integer that was meant by a float or a string, else the least allowed."""
+    """Integer from a float or a string upwards, else the least allowed."""
     try:
         number = float(value) if isinstance(value, str | float | np.floating) else 0.0
     except ValueError:
         return least
-    meant = number.is_integer() and least <= number < 2**53
-    return int(number) if meant else least
+    return math.ceil(number) if least <= number < 2**53 else least
 
 
 def real(name: str, value: Any, example: float = 1.0) -> float:
@@ -198,14 +198,15 @@ def check_states(
     return states
 
 
-def check_finite(values: Array, name: str) -> None:
-    """Refuse NaN and infinity in a batch."""
+def check_finite(values: Array, name: str, axes: tuple[str, ...] = ("sample",)) -> None:
+    """Refuse NaN and infinity in a batch, whose first axes have names."""
     finite = np.isfinite(values)
     if not finite.all():
-        first = int(np.argmin(finite.reshape(len(values), -1).all(axis=1)))
+        first = np.unravel_index(int(finite.argmin()), finite.shape)
+        where = ", ".join(f"{a} {i}" for a, i in zip(axes, first, strict=False))
         raise ValueError(
-            f"{name} has NaN or infinity, first in sample {first}; "
-            "remove or repair such samples"
+            f"{name} has NaN or infinity, first in {where}; remove or repair such "
+            f"{axes[0]}s"
         )
 
 

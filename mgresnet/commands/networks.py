@@ -15,7 +15,10 @@ from mgresnet.commands.choices import (
 from mgresnet.control import BSpline, Free, Shared
 from mgresnet.data import Problem
 from mgresnet.layers import GRU, Dense, Linear
+from mgresnet.layers.gating import check_gating
+from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network
+from mgresnet.timeline.grid import TimeGrid
 
 
 def preset(a: argparse.Namespace, problem: Problem) -> None:
@@ -99,6 +102,15 @@ def coarse_operator(a: argparse.Namespace, net: Network) -> str:
     """What is given, or else the best for most networks of this kind."""
     name: str | None = a.coarse_operator
     return name or ("matched" if net.layer.input_shape is None else "e2")
+
+
+def check_coarse_steps(net: Network, options: MGRITOptions) -> None:
+    """Refuse explicit units whose steps are too long to be composed, if they are."""
+    factors = options.coarsening, options.slabs
+    grid = TimeGrid(net.depth, net.final_time, *factors)
+    if isinstance(net.layer, GRU) and options.iterates(grid.factors):
+        operator = net.layer.coarse(options.coarse_operator)
+        check_gating(operator.scheme(2), net.layer.implicit, net.step)
 
 
 def choose(name: str, key: str, table: Mapping[str, Any]) -> Any:

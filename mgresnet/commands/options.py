@@ -13,11 +13,13 @@ from mgresnet.commands.choices import (
     OPENINGS,
     OPTIMISERS,
     SCHEDULES,
+    SEQUENCES,
 )
 from mgresnet.commands.folder import CHECKSUM, CONFIG, checksum_of
 from mgresnet.data import PROBLEMS
 from mgresnet.kernels.activations import ACTIVATIONS
 from mgresnet.layers.coarse import COARSE_OPERATORS
+from mgresnet.layers.gating import GATED_OPERATORS
 from mgresnet.mgrit.options import INITIAL_GUESSES
 
 Group: TypeAlias = argparse._ArgumentGroup
@@ -42,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _preset(name: str) -> str:
     """Values that problems preset, for a help text."""
-    return f"preset: {CURVES[name]}, of images {IMAGES[name]}"
+    sequences = SEQUENCES.get(name, "their steps")
+    return f"preset: {CURVES[name]}, of images {IMAGES[name]}, of sequences {sequences}"
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +65,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 def _add_network(group: Group) -> None:
     """Declare what is trained."""
     add = group.add_argument
-    add("--depth", type=int, help=f"layers; {_preset('depth')}, or steps of sequences")
+    add("--depth", type=int, help=f"layers; {_preset('depth')}")
     add("--width", type=int, help=f"features of a layer; {_preset('width')}")
     add("--final-time", type=float, help=f"T = depth x step; {_preset('final_time')}")
     add("--activation", default=OF_ROWS["activation"], help=", ".join(ACTIVATIONS))
@@ -88,7 +91,8 @@ def _add_solver(group: Group) -> None:
     add("--iterations", type=int, default=10, help="coarse-grid corrections at most")
     add("--adjoint-iterations", type=int, default=10, help="the same for the adjoint")
     add("--tolerance", type=float, default=1e-3, help="relative residual; 0 goes on")
-    add("--coarse-operator", help=f"{', '.join(COARSE_OPERATORS)}; matched or by error")
+    names = ", ".join(dict.fromkeys([*COARSE_OPERATORS, *GATED_OPERATORS]))
+    add("--coarse-operator", help=f"{names}; matched, of sequences e2, or by error")
     add("--initial-guess", default="coarse", help=", ".join(INITIAL_GUESSES))
     add("--gradient-tolerance", type=float, help="choose iterations to keep this error")
     add("--check-every", type=int, help="steps between estimates; 1 or as many as do")

@@ -9,7 +9,13 @@ from mgresnet.arrays.checks import integer
 from mgresnet.arrays.trees import tree_map
 from mgresnet.commands.choices import BATCH, OPTIMISERS, SCHEDULES
 from mgresnet.commands.folder import check_folder, claim, digest_of
-from mgresnet.commands.networks import build_network, choose, coarse_operator, preset
+from mgresnet.commands.networks import (
+    build_network,
+    check_coarse_steps,
+    choose,
+    coarse_operator,
+    preset,
+)
 from mgresnet.data import Batch, Problem, batches, load_own, load_problem
 from mgresnet.data.numbers import cells
 from mgresnet.kernels.threads import set_threads
@@ -94,6 +100,7 @@ def build(a: argparse.Namespace, comm: TimeComm) -> Setup:
     if chooses_plans(a) and a.for_ranks is None:
         a.for_ranks = layer  # also of a run that goes on with others
     forward = build_options(a, net, a.iterations)
+    check_coarse_steps(net, forward)
     params = tree_map(lambda part: part.astype(a.dtype), net.init(a.seed, a.smooth))
     classification = problem.kind == "classification"
     setup = Setup(
@@ -135,6 +142,10 @@ def build_problem(a: argparse.Namespace) -> Problem:
     sizes = {"n_train": a.n_train, "n_validation": a.n_validation}
     how: dict[str, Any] = sizes | {"seed": a.seed, "dtype": a.dtype}
     table = a.data is not None and not a.data.endswith(".npz")
+    if None not in (a.problem, a.data):
+        raise ValueError(
+            f"problem {a.problem} and --data {a.data} are both given; leave one out"
+        )
     if (a.problem is None) == (a.data is None) or table != (a.targets is not None):
         raise ValueError(
             f"problem is {a.problem}, --data is {a.data}, --targets is {a.targets}; "

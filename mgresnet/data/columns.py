@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +54,10 @@ def read_named(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         If it is no such file, or lacks one of them.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}; check the name")
+        raise FileNotFoundError(f"there is no file {path.absolute()}; check the name")
     try:
+        if not is_zipfile(path):
+            raise ValueError("it is no archive of arrays")
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             found = {name: archive[name] for name in archive.files}
     except Exception as error:  # whatever other files lead to

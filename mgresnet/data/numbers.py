@@ -61,7 +61,7 @@ def read_numbers(path: Path) -> Numbers:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the file in it")
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}; check the name")
+        raise FileNotFoundError(f"there is no file {path.absolute()}; check the name")
     try:
         text = content_of(path, PLENTY).decode("utf-8-sig")
     except UnicodeDecodeError as error:

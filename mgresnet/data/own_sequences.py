@@ -1,9 +1,9 @@
 """Sequences of one's own, as features of frames, from a file of `numpy.savez`.
 
 It has ``inputs`` (n, steps, features) and ``targets``, class numbers (n,) from 0 or
-values (n, n_outputs); and, if wanted, ``lengths`` (n,), how many steps count, and
-``groups`` (n,), numbers of people or films that may not be both learned from and judged
-by.
+booleans, or values (n, n_outputs); and, if wanted, ``lengths`` (n,), how many steps
+count, and ``groups`` (n,), numbers of people or films that may not be both learned from
+and judged by.  What is behind the end of a sequence is not looked at, but finite.
 """
 
 from pathlib import Path
@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mgresnet.arrays.checks import check_finite
 from mgresnet.data.columns import read_named
 from mgresnet.data.measured import PART
 from mgresnet.data.records import Floats, Problem, Request, Split
 from mgresnet.data.scaling import Scale, Scales
 from mgresnet.data.sequences import padded
+
+ARRAYS = ("inputs", "targets", "lengths", "groups")  # the last two if wanted
 
 
 def load_sequences(path: Path, request: Request) -> Problem:
@@ -27,22 +30,18 @@ def load_sequences(path: Path, request: Request) -> Problem:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the arrays do not fit together.
+        If there are other arrays than these, or they do not fit together.
     """
-    found = read_named(path, ("inputs", "targets"))
+    found = _read(path)
     inputs, n = found["inputs"], len(found["inputs"])
-    if inputs.ndim != 3 or inputs.dtype.kind != "f" or not np.isfinite(inputs).all():
-        raise ValueError(
-            f"{path}: inputs have shape {inputs.shape} and dtype {inputs.dtype}, "
-            "needed finite floats (n, steps, n_features)"
-        )
     groups = _one_each(path, "groups", found, n)
     train, validation = _split(
         path, np.arange(n) if groups is None else groups, request
     )
     lengths = lengths_of(path, found, inputs)
     counting = _counting(inputs, lengths)
-    scale = Scale.of(np.concatenate([counting[i] for i in train]))
+    steps = np.concatenate([counting[i] for i in train])
+    scale = Scale.of(steps, what=f"{path}: feature")
     sequences = scaled_sequences(scale, inputs, lengths, inputs.shape[1])
     targets, n_outputs, targets_scale = _targets(path, found, n, train)
     both = sequences.astype(request.dtype), targets
@@ -56,6 +55,24 @@ def load_sequences(path: Path, request: Request) -> Problem:
         scales=Scales(scale, targets_scale),
         masked="lengths" in found,
     )
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    """Arrays by name, with inputs that are finite sequences."""
+    found = read_named(path, ARRAYS[:2])
+    if unknown := [name for name in found if name not in ARRAYS]:
+        raise ValueError(
+            f"{path} has an array {unknown[0]!r}, needed {', '.join(ARRAYS[:2])} and, "
+            f"if wanted, {', '.join(ARRAYS[2:])}; rename it, or leave it out"
+        )
+    inputs = found["inputs"]
+    if inputs.ndim != 3 or inputs.dtype.kind != "f":
+        raise ValueError(
+            f"{path}: inputs have shape {inputs.shape} and dtype {inputs.dtype}, "
+            "needed floats (n, steps, n_features)"
+        )
+    check_finite(inputs, f"{path}: inputs", ("sequence", "step"))
+    return found
 
 
 def _split(
@@ -105,16 +122,30 @@ def _targets(
 ) -> tuple[NDArray[Any], int, Scale | None]:
     """Class numbers, or scaled values; how many outputs they need, and the scale."""
     targets = found["targets"]
-    if targets.shape[:1] != (n,) or targets.ndim > 2 or not np.isfinite(targets).all():
+    kind, kinds = targets.dtype.kind, {1: "biuf", 2: "f"}.get(targets.ndim, "")
+    if targets.shape[:1] != (n,) or kind not in kinds:
         raise ValueError(
-            f"{path}: targets have shape {targets.shape} for {n} sequences, needed "
-            f"class numbers ({n},), or finite values ({n}, n_outputs)"
+            f"{path}: targets have shape {targets.shape} and dtype {targets.dtype} for "
+            f"{n} sequences, needed class numbers ({n},), or values ({n}, n_outputs) "
+            "that are floats; a label for each step is for EveryStep in Python"
         )
-    if targets.dtype.kind in "iu" and targets.ndim == 1:
-        return targets.astype(np.int64), int(targets.max()) + 1, None
+    if kind != "f":
+        return *_classes(path, targets.astype(np.int64)), None
+    check_finite(targets, f"{path}: targets", ("sequence",))
     values = targets.reshape(n, -1).astype(np.float64)
-    scale = Scale.of(values[train])
+    scale = Scale.of(values[train], what=f"{path}: target")
     return scale.apply(values), values.shape[1], scale
+
+
+def _classes(path: Path, labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+    """Class numbers, and how many classes there are, two or more."""
+    least, most = labels.min(), labels.max()
+    if least < 0 or most < 1:
+        raise ValueError(
+            f"{path}: targets run from {least} to {most}, needed class numbers from 0 "
+            "to 1 or more; renumber them"
+        )
+    return labels, int(most) + 1
 
 
 def lengths_of(path: Path, found: dict[str, NDArray[Any]], inputs: Floats) -> Any:

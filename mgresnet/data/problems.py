@@ -108,7 +108,7 @@ def load_own(
         sequences a file of `numpy.savez`; see `mgresnet.data.own_sequences`.
     targets : sequence of str
         Columns to be learned, by name, or without names by number from 0; all others
-        are inputs.  None of sequences, whose file has them.
+        are inputs.  By default none, as for sequences, whose file has them.
     n_train, n_validation, seed, dtype
         As in `load_problem`.
 
@@ -117,7 +117,8 @@ def load_own(
     Problem
         Split and scaled; ``units`` undo the scaling of errors.
     """
-    if isinstance(targets, str) or not all(isinstance(name, str) for name in targets):
+    several = isinstance(targets, list | tuple)
+    if not several or not all(isinstance(name, str) for name in targets):
         raise TypeError(f"targets is {targets!r}, needed names, such as ['price']")
     request = _request(n_train, n_validation, seed, None, dtype)
     if Path(path).suffix == ".npz":

@@ -21,8 +21,10 @@ class Scale(NamedTuple):
     names: tuple[str, ...] = ()  # none if the columns have none
 
     @classmethod
-    def of(cls, values: Array, names: Sequence[str] = ()) -> Self:
+    def of(cls, values: Array, names: Sequence[str] = (), what: str = "column") -> Self:
         """Scale by which columns get mean 0 and standard deviation 1.
+
+        For messages a column has a name.
 
         Raises
         ------
@@ -34,7 +36,7 @@ class Scale(NamedTuple):
             spread = np.where(varies, values.std(axis=0, dtype=np.float64), 0.0)
         if not np.isfinite(spread).all():
             raise ValueError(
-                f"column {int(np.isfinite(spread).argmin())} reaches "
+                f"{what} {int(np.isfinite(spread).argmin())} reaches "
                 f"{np.abs(values).max():.0e}, whose square overflows; scale it"
             )
         mean = np.where(varies, values.mean(axis=0, dtype=np.float64), values[0])

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mgresnet.arrays.checks import as_array, integer
+from mgresnet.arrays.checks import as_array, integer, provides
 from mgresnet.data.records import Floats
 
 
@@ -39,13 +39,15 @@ def padded(sequences: Sequence[Any], steps: int | None = None) -> Floats:
         If there is none, or one has no steps, other features than the first, more steps
         than asked for, or a frame that is not finite.
     TypeError
-        If one is no array of real numbers.
+        If they are none, or one is no array of real numbers.
 
     Examples
     --------
     >>> padded([[[1.0], [2.0]], [[3.0]]]).tolist()
     [[[1.0, 1.0], [2.0, 1.0]], [[3.0, 1.0], [0.0, 0.0]]]
     """
+    example = "a list of arrays (steps, n_features)"
+    provides("sequences", sequences, ("__iter__",), example)
     given = [_checked(i, sequence) for i, sequence in enumerate(sequences)]
     if not given:
         raise ValueError("sequences are empty; needed one sequence or more")

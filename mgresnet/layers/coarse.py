@@ -84,8 +84,10 @@ COARSE_OPERATORS = {
 }
 
 
-def coarse_operator(name: str, known: Mapping[str, CoarseOperator]) -> CoarseOperator:
-    """Look up a coarse operator.
+def coarse_operator(
+    name: str, known: Mapping[str, CoarseOperator], layer: str = "Stepwise"
+) -> CoarseOperator:
+    """Look up a coarse operator of a layer, which has a name for messages.
 
     Raises
     ------
@@ -96,8 +98,8 @@ def coarse_operator(name: str, known: Mapping[str, CoarseOperator]) -> CoarseOpe
         default = ", the default of the options" if name == "matched" else ""
         names = " or ".join(f'"{other}"' for other in known)
         raise ValueError(
-            f"layers of this kind, such as Stepwise, have no coarse_operator {name!r}"
-            f"{default}; give coarse_operator={names}"
+            f"{layer} layers have no coarse_operator {name!r}{default}; give "
+            f"coarse_operator={names}"
         )
     if name not in known:
         raise ValueError(

@@ -140,7 +140,7 @@ class GRU:
 
     def coarse(self, name: str) -> CoarseOperator:
         """Coarse operator of this name."""
-        return coarse_operator(name, GATED_OPERATORS)
+        return coarse_operator(name, GATED_OPERATORS, "GRU")
 
     def tape_shape(self, scheme: Gating) -> tuple[int, ...]:
         """Nothing: to compute it again costs less than to keep it in memory."""

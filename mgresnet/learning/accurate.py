@@ -22,6 +22,7 @@ from mgresnet.learning.oracle import (
 from mgresnet.learning.watch import Estimates, Watch
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.parallel import TimeComm
+from mgresnet.solve.reading import refuse_every
 from mgresnet.solve.stages import space
 
 SURE = 1.25  # how much larger than foretold an error may be
@@ -209,6 +210,11 @@ def accurate(
             f"gradient_tolerance is {tolerance}, needed a number > 0 such as 0.01, or "
             "infinity to follow the options"
         )
+    refuse_every(
+        oracle.net,
+        "errors of gradients are estimated",
+        "leave gradient_tolerance and check_every out",
+    )
     over = space(oracle.net, oracle.options, oracle.comm)
     ladders = [ladder_of(oracle.net, options, ranks) for options in ways]
     if math.isinf(tolerance):

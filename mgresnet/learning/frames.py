@@ -21,7 +21,7 @@ AT_ONCE = 2**25  # bytes of frames that are propagated together
 CHANNELS = 8
 
 
-def frame_features(net: Network | Chain, params: Any, sequences: Array) -> Array:
+def frame_features(net: Network | Chain, params: Any, frames: Array) -> Array:
     """Outputs of a network for every frame of sequences.
 
     Parameters
@@ -29,19 +29,19 @@ def frame_features(net: Network | Chain, params: Any, sequences: Array) -> Array
     net : Network or Chain
         Such as `resnet`, drawn or trained.
     params : Params, or a tuple of them
-    sequences : ndarray, shape (n, steps, n_features)
-        Frames, flat.
+    frames : ndarray, shape (n, steps, pixels)
+        Of n sequences; each of them is flat, whatever its shape as an image is.
 
     Returns
     -------
     ndarray, shape (n, steps, n_outputs)
     """
-    given = floats("sequences", sequences, ("n", "steps", "n_features"))
-    frames = given.reshape(-1, given.shape[2])
-    out = np.empty((len(frames), net.n_outputs), given.dtype)
-    few = max(AT_ONCE // frames[:1].nbytes, 1)
-    for i in range(0, len(frames), few):
-        out[i : i + few] = predict(net, params, frames[i : i + few])
+    given = floats("frames", frames, ("n", "steps", "pixels"))
+    rows = given.reshape(-1, given.shape[2])
+    out = np.empty((len(rows), net.n_outputs), given.dtype)
+    few = max(AT_ONCE // rows[:1].nbytes, 1)
+    for i in range(0, len(rows), few):
+        out[i : i + few] = predict(net, params, rows[i : i + few])
     return out.reshape(*given.shape[:2], -1)
 
 

@@ -49,8 +49,10 @@ class Problem:
         steps = (self.net.depth,) if reads else ()
         shape = (self.config.batch, *steps, *self.net.input_shape)
         values = np.linspace(-1.0, 1.0, math.prod(shape), dtype=self.config.dtype)
+        values = values.reshape(shape)
+        values[..., -1] = 1.0  # as a mask that counts every step
         targets = np.zeros((shape[0], self.net.n_outputs), self.config.dtype)
-        return values.reshape(shape), targets
+        return values, targets
 
     @property
     def how(self) -> dict[str, Any]:

@@ -55,7 +55,6 @@ def pose(
         sequence = np.ascontiguousarray(np.moveaxis(opened, 0, -1)[:, None])
         shape = (len(inputs), *net.layer.state_shape)
         state = np.zeros(shape, theta.dtype) if first is None else first
-        state = check_states(state, "first", shape[1:], theta.dtype, len(inputs))
     layers = slab.propagator(theta, sequence)
     return Posed(slab, own, inputs, layers, samples_last(state, len(shape) - 1))
 
@@ -137,16 +136,37 @@ def checked_inputs(slab: Slab, own: Params, inputs: Array) -> Array:
             f"an opening in front of the inputs of every layer on {slab.comm.size} "
             "ranks; needed one rank, or inputs without an opening"
         )
+    if net.opening is None and getattr(net.layer, "masked", False):
+        _check_mask(inputs, slab.layers.start)
     return inputs
 
 
-def check_first(slab: Slab, first: Array | None) -> None:
-    """Refuse a first state where the inputs of the first stage make it."""
-    if first is not None and slab.net.layer.input_shape is None:
+def _check_mask(inputs: Array, start: int) -> None:
+    """Refuse a last feature that does not say of every step whether it counts."""
+    mask = inputs[..., -1]
+    known = (mask == 0.0) | (mask == 1.0)
+    if not known.all():
+        i, t = np.unravel_index(int(known.argmin()), known.shape)
+        raise ValueError(
+            f"the last feature of inputs is {mask[i, t]:g} in sample {i}, step "
+            f"{start + t}, needed 1 where a step counts and 0 elsewhere; make inputs "
+            "with padded, or the layer without masked=True"
+        )
+
+
+def checked_first(slab: Slab, first: Array | None, inputs: Array) -> Array | None:
+    """First states as given, refused where the inputs of the first stage make them."""
+    if first is None:
+        return None
+    if slab.net.layer.input_shape is None:
         raise ValueError(
             "first is given, but the layers take no inputs of their own; leave it out: "
             "inputs are the first state, or the opening makes it of them"
         )
+    shape, n = slab.net.layer.state_shape, len(inputs)
+    states = check_states(first, "first", shape, inputs.dtype, n)
+    check_finite(states, "first")
+    return states
 
 
 def points_of(n_layers: int, state: Array) -> Array:

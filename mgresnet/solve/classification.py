@@ -81,9 +81,12 @@ class SoftmaxCrossEntropy:
             targets = targets[:, 0]
             whole = whole or np.array_equal(targets, np.rint(targets))
         if not whole:
+            remedy = "targets.astype(int)"
+            if targets.ndim > 1:
+                remedy = "targets.argmax(axis=-1) for one-hot rows"
             raise TypeError(
                 f"targets have dtype {targets.dtype}, needed integer class labels; "
-                "for one-hot rows take targets.argmax(axis=1)"
+                f"take {remedy}"
             )
         if targets.shape != (n_samples,):
             raise ValueError(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mgresnet.arrays.checks import as_array, integer, provides
+from mgresnet.arrays.checks import as_array, check_finite, integer, provides
 from mgresnet.arrays.layout import Array
 from mgresnet.solve.objectives import SAMPLEWISE, LossOfSamples, mean_of
 
@@ -30,8 +30,9 @@ class EveryStep:
 
     Notes
     -----
-    Steps that do not count get the weight 0, others 1, or `steps` over their number for
-    the mean over those that do: ``EveryStep(Weighted(..), steps)`` with targets
+    Steps that do not count get the weight 0 and any valid target, others 1, or `steps`
+    over their number for the mean over those that do:
+    ``EveryStep(Weighted(..), steps)`` with targets
     ``numpy.stack([labels, weights], axis=2)``.
 
     Examples
@@ -46,6 +47,11 @@ class EveryStep:
 
     def __post_init__(self) -> None:
         provides("objective", self.objective, SAMPLEWISE, "SoftmaxCrossEntropy()")
+        if isinstance(self.objective, EveryStep):
+            raise ValueError(
+                "objective is EveryStep(..), needed that of one step; give "
+                f"{type(self.objective.objective).__name__}(..) itself"
+            )
         object.__setattr__(self, "steps", integer("steps", self.steps, 1))
 
     @property
@@ -73,6 +79,7 @@ class EveryStep:
         values = as_array("targets", targets, needed)
         if values.shape[:2] != (n_samples, self.steps):
             raise ValueError(f"targets have shape {values.shape}, needed {needed}")
+        check_finite(values, "targets", ("sample", "step"))
         self.objective.check(n_outputs, _rows(values), n_samples * self.steps)
 
 

@@ -16,7 +16,7 @@ from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.parallel.agree import agreement
 from mgresnet.solve.ahead import (
     between,
-    check_first,
+    checked_first,
     checked_inputs,
     final_state,
     pose,
@@ -118,7 +118,7 @@ def value_and_gradient(
         facts["inputs"] = common_inputs(net, inputs)
         loss = targets, objective, regularisation
         problem = pose_gradient(net, params, inputs, *loss, *ways)
-        check_first(problem.slabs[0], first)
+        first = checked_first(problem.slabs[0], first, problem.inputs)
     owned = [tree_map(np.array, own) for own in problem.owned]  # solutions keep them
     problem = problem._replace(owned=owned, inputs=np.array(problem.inputs))
     return problem.find(guess, first, keep)

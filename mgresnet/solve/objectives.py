@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mgresnet.arrays.checks import as_array, provides, real
+from mgresnet.arrays.checks import as_array, real
 from mgresnet.arrays.layout import Array
 
 
@@ -81,8 +81,7 @@ def mean_of(losses: Array, gradients: Array) -> tuple[float, Array]:
 def check_targets(
     objective: Objective, n_outputs: int, targets: Any, n_samples: int
 ) -> None:
-    """Refuse what is no objective, and targets that do not fit it."""
-    provides("objective", objective, ("value_and_seed", "check"), "LeastSquares()")
+    """Refuse targets that do not fit an objective."""
     if n_samples == 0:
         raise ValueError("targets are an empty batch; give at least one sample")
     if np.ma.is_masked(targets):

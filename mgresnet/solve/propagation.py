@@ -19,7 +19,7 @@ from mgresnet.parallel import as_time_comm
 from mgresnet.parallel.agree import agreement
 from mgresnet.solve.ahead import (
     between,
-    check_first,
+    checked_first,
     checked_inputs,
     pose,
     propagate,
@@ -101,7 +101,7 @@ def solve_forward(
         stages = zip(slabs, trees, strict=True)
         owned = [tree_map(np.array, slab.own(tree)) for slab, tree in stages]
         x = np.array(checked_inputs(slabs[0], owned[0], inputs))
-        check_first(slabs[0], first)
+        first = checked_first(slabs[0], first, x)
     guesses = per_stage(net, guess)
     return together(net, propagate_stages(slabs, owned, x, first, guesses, keep))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mgresnet.arrays.checks import provides
 from mgresnet.arrays.layout import Array
 from mgresnet.chain import Chain, networks_of
 from mgresnet.network import Network, Params
@@ -86,7 +87,7 @@ def check_goal(
     net: Network | Chain, objective: Objective, targets: Any, n_samples: int
 ) -> None:
     """Refuse an objective and targets that do not fit what the head reads."""
-    check_targets(objective, net.n_outputs, targets, n_samples)
+    provides("objective", objective, ("value_and_seed", "check"), "LeastSquares()")
     last = networks_of(net)[-1]
     steps = getattr(objective, "steps", None)
     if (last.read == "every") != (steps is not None):
@@ -103,3 +104,4 @@ def check_goal(
             f"objective is for {steps} steps, the network has {last.depth}; needed as "
             "many"
         )
+    check_targets(objective, net.n_outputs, targets, n_samples)

@@ -1,5 +1,6 @@
 """Stages of a call: the slabs of a network, or of all networks of a chain."""
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -126,10 +127,16 @@ def trees_of(net: Network | Chain, params: Any) -> tuple[Any, ...]:
 
 
 def columns(net: Network | Chain, params: Any) -> tuple[Any, ...]:
-    """Dtype and length of rows of parameters, which all ranks have in common."""
-    bodies = (getattr(tree, "body", tree) for tree in trees_of(net, params))
-    arrays = [as_array("body", body, "rows of parameters") for body in bodies]
-    return tuple((str(body.dtype), body.shape[1:]) for body in arrays)
+    """What all ranks have in common of rows of parameters.
+
+    Their dtype and length, and where every rank holds all of them a checksum.
+    """
+    found = []
+    for one, tree in zip(networks_of(net), trees_of(net, params), strict=True):
+        body = as_array("body", getattr(tree, "body", tree), "rows of parameters")
+        values = f"{zlib.crc32(body.tobytes()):08x}" if one.control.shared else ""
+        found.append((str(body.dtype), body.shape[1:], values))
+    return tuple(found)
 
 
 def common_inputs(net: Network | Chain, inputs: Any) -> Any:

@@ -159,9 +159,15 @@ def table(rows: list[Row]) -> list[str]:
         ended = f", {lost} of {len(runs)} runs ended" if lost else ""
         lines.append(
             f"{hidden:3d} {cell} {plan:15s}  {estimate(serial)!s:25s}  "
-            f"{paired(serial, parallel)!s:30s}  {first:.1e} to {last:.1e}{ended}"
+            f"{paired(serial, parallel)!s:30s}  {_shown(first)} to {_shown(last)}"
+            f"{ended}"
         )
     return lines
+
+
+def _shown(error: float) -> str:
+    """An error, or that it is beyond the worst that is told apart."""
+    return f"{error:.1e}" + " or more" * (error >= WORST)
 
 
 def draw(rows: list[Row]) -> dict[str, Any]:

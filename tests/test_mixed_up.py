@@ -15,7 +15,7 @@ NET = mg.Network(mg.Dense(3), 8)
 @pytest.mark.parametrize(
     ("given", "hint"),
     [
-        *((8.0, 8), ("8", 8), (np.float64(6), 6), (8.5, 1), ("x", 1), (True, 1)),
+        *((8.0, 8), ("8", 8), (np.float64(6), 6), (8.5, 9), ("x", 1), (True, 1)),
         *((-2.0, 1), (None, 1), (float("nan"), 1), ("inf", 1), ("1e300", 1)),
     ],
 )

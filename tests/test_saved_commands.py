@@ -151,9 +151,9 @@ def test_wrong_archives_are_refused(folder, capsys):
     np.savez("words.npz", inputs=np.array(["a", "b"]))
     np.savez("number.npz", inputs=np.array(1.0))
     for name, message in (
-        ("none.npz", "there is no file none.npz"),
+        ("none.npz", f"there is no file {folder.absolute() / 'none.npz'}"),
         ("none.csv", "none.csv"),
-        ("text.npz", "text.npz cannot be read (File is not a zip file)"),
+        ("text.npz", "text.npz cannot be read (it is no archive of arrays)"),
         ("two.npz", "has 2 arrays, a, b, ..; needed one that is named inputs"),
         ("objects.npz", "Object arrays cannot be loaded"),
         ("complex.npz", "dtype complex128"),

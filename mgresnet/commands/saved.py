@@ -1,6 +1,5 @@
 """Files that commands read and write: saved networks, tables of numbers."""
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from mgresnet.arrays.checks import as_array
 from mgresnet.arrays.files import read_arrays, replacing
 from mgresnet.arrays.layout import Array
 from mgresnet.chain import Chain
-from mgresnet.data.compressed import check_claims
+from mgresnet.data.columns import read_named
 from mgresnet.data.numbers import read_numbers
 from mgresnet.data.scaling import Scale, Scales
 from mgresnet.network import Network
@@ -127,22 +126,11 @@ def _check_suffix(name: str, path: Path, suffixes: tuple[str, ...]) -> None:
 
 def _array_of(name: str, path: Path) -> Array:
     """The array of this name, or the only one."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}; check the name")
-    try:
-        with zipfile.ZipFile(path) as archive:  # else numpy takes it for a pickle
-            check_claims(path, archive)
-            names = [Path(member).stem for member in archive.namelist()]
-        chosen = names[0] if len(names) == 1 else name
-        if chosen in names:
-            with np.load(path, allow_pickle=False) as archive:
-                found: Array = archive[chosen]
-                return found
-    except Exception as error:  # whatever other files lead to
+    found = read_named(path, ())
+    chosen = next(iter(found)) if len(found) == 1 else name
+    if chosen not in found:
         raise ValueError(
-            f"{path} cannot be read ({error}); needed a file of numpy.savez"
-        ) from error
-    raise ValueError(
-        f"{path} has {len(names)} arrays, {', '.join(names[:4])}, ..; needed one that "
-        f"is named {name}"
-    )
+            f"{path} has {len(found)} arrays, {', '.join([*found][:4])}, ..; needed "
+            f"one that is named {name}"
+        )
+    return found[chosen]

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
+from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mgresnet.data.compressed import check_claims
 from mgresnet.data.records import Floats
 
 
@@ -51,15 +52,17 @@ def read_named(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no such file, or lacks one of them.
+        If it is no such file, lacks one of them, or claims to be far larger than it is.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path.absolute()}; check the name")
     try:
-        if not is_zipfile(path):
+        if not is_zipfile(path):  # numpy would take it for a pickle
             raise ValueError("it is no archive of arrays")
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
+        with ZipFile(path) as archive:
+            check_claims(path, archive)
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
     except Exception as error:  # whatever other files lead to
         raise ValueError(
             f"{path} cannot be read ({error}); needed a file of numpy.savez"

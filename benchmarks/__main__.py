@@ -27,7 +27,6 @@ QUESTIONS = {
     "image_estimates": "images.estimates",
     "image_scaling": "images.scaling",
     "gru_speed": "sequences.speed",
-    "gru_operators": "sequences.operators",
     "peers": "kernels.mgrit_iteration",
     "memory": "memory.storage",
     "memory_ranks": "memory.ranks",

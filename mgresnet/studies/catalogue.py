@@ -5,6 +5,7 @@ from mgresnet.studies import (
     convergence,
     fashion_sgd,
     golden_peaks,
+    gru_operators,
     har,
     hybrid,
     images,
@@ -30,5 +31,6 @@ STUDIES = {
     "hybrid": hybrid.STUDY,
     "har": har.STUDY,
     "video": video.STUDY,
+    "gru-operators": gru_operators.STUDY,
     "long-sequences": long_sequences.STUDY,
 }

@@ -20,26 +20,29 @@ from mgresnet.studies.study import Case, Request, Study
 
 
 def cases(request: Request) -> list[Case]:
-    """Plans for two sizes; eight passes over HAPT."""
+    """Plans for three sizes; eight passes over HAPT."""
     if request.data_dir is None:
         raise ValueError(
             "har reads HAPT or UCI HAR, which are not shipped; give --data-dir FOLDER "
             "of the original files"
         )
-    har = "UCI HAR Dataset"
-    inside = any((request.data_dir / part).is_dir() for part in (har, "train"))
-    task = "uci-har" if inside else "hapt"
-    return recurrent.cases(task, request, (16, 64), 600)
+    return recurrent.cases(task_of(request.data_dir), request, (16, 32, 64), 600)
+
+
+def task_of(folder: Path) -> str:
+    """Which of the two a folder has."""
+    uci = any((folder / part).is_dir() for part in ("UCI HAR Dataset", "train"))
+    return "uci-har" if uci else "hapt"
 
 
 def measure(case: Case, request: Request) -> dict[str, Any]:
     """Train on some people, and judge on others."""
     assert request.data_dir is not None
-    return recurrent.measure(_problem(case["task"], request.data_dir), case)
+    return recurrent.measure(windows(case["task"], request.data_dir), case)
 
 
 @lru_cache(maxsize=1)
-def _problem(task: str, folder: Path) -> Problem:
+def windows(task: str, folder: Path) -> Problem:
     """Data, the same for all seeds."""
     return load_problem(task, data_dir=folder, dtype=np.float32)
 

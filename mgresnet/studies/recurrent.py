@@ -5,7 +5,7 @@ for a seed.  Weights that were trained are judged on new data twice: by exact
 propagation, and by the propagation that they were trained with.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from mgresnet.data import Problem, batches
 from mgresnet.layers import GRU, Linear
 from mgresnet.learning.evaluation import evaluate
 from mgresnet.learning.optimisers import adam
+from mgresnet.learning.record import Record
 from mgresnet.learning.schedules import cosine
 from mgresnet.learning.trainer import train
 from mgresnet.learning.transforms import chain, clip_by_global_norm
@@ -88,18 +89,11 @@ def network(problem: Problem, case: Case) -> Network:
 def measure(problem: Problem, case: Case) -> dict[str, Any]:
     """Train; accuracies on new data, and errors of gradients on the way."""
     net, plan = network(problem, case), PLANS[case["plan"]]
-    steps, size, seed = (case[name] for name in ("steps", "batch", "seed"))
-    size = min(size, len(problem.train.inputs))
-    epochs = 1 + steps // (len(problem.train.inputs) // size)
-    some = batches(problem.train, size, epochs, seed, drop_last=True)
-    taken = (batch for _, batch in zip(range(steps), some, strict=False))
-    optimiser = chain(clip_by_global_norm(1.0), adam(cosine(RATE, steps)))
-    params = net.init(seed, dtype=problem.train.inputs.dtype)
-    looked_at = set(np.linspace(0, steps - 1, CHECKS).astype(int).tolist())
-    few = problem.train.inputs[:size], problem.train.targets[:size]
+    few = beginning(problem, case)
+    looked_at = set(np.linspace(0, case["steps"] - 1, CHECKS).astype(int).tolist())
     found: dict[str, Any] = {"step": [], "loss": [], "gradient_error": []}
-    how: dict[str, Any] = {"optimiser": optimiser, "objective": LOSS}
-    for record in train(net, params, taken, **how, **plan._asdict()):
+    params = start(net, problem, case)
+    for record in training(net, problem, case, plan):
         if record.status is Status.NON_FINITE:
             found["diverged"] = record.step
             found["gradient_error"].append(WORST)
@@ -118,6 +112,31 @@ def measure(problem: Problem, case: Case) -> dict[str, Any]:
         for name, way in ways.items()
     }
     return found | scores | {"loss": rounded(found["loss"])}
+
+
+def start(net: Network, problem: Problem, case: Case) -> Params:
+    """Parameters as they are drawn, of the data's type."""
+    return net.init(case["seed"], dtype=problem.train.inputs.dtype)
+
+
+def beginning(problem: Problem, case: Case) -> tuple[Any, Any]:
+    """The first samples, as many as in a batch."""
+    size = case["batch"]
+    return problem.train.inputs[:size], problem.train.targets[:size]
+
+
+def training(
+    net: Network, problem: Problem, case: Case, plan: Plan
+) -> Iterator[Record]:
+    """Steps of Adam from the same weights, by the same batches, for a seed."""
+    steps, seed = case["steps"], case["seed"]
+    size = min(case["batch"], len(problem.train.inputs))
+    epochs = 1 + steps // (len(problem.train.inputs) // size)
+    some = batches(problem.train, size, epochs, seed, drop_last=True)
+    taken = (batch for _, batch in zip(range(steps), some, strict=False))
+    how: dict[str, Any] = {"objective": LOSS, **plan._asdict()}
+    how["optimiser"] = chain(clip_by_global_norm(1.0), adam(cosine(RATE, steps)))
+    return train(net, start(net, problem, case), taken, **how)
 
 
 def gradient_error(net: Network, params: Params, batch: Any, plan: Plan) -> float:

@@ -27,11 +27,11 @@ def cases(request: Request) -> list[Case]:
 
 def measure(case: Case, request: Request) -> dict[str, Any]:
     """Train on some sequences, and judge on others."""
-    return recurrent.measure(_problem(case["seed"], request), case)
+    return recurrent.measure(sequences(case["seed"], request), case)
 
 
 @lru_cache(maxsize=1)
-def _problem(seed: int, request: Request) -> Problem:
+def sequences(seed: int, request: Request) -> Problem:
     """Sequences and features of a seed."""
     n = (24, 12) if request.quick else (1000, 400)
     sizes: dict[str, Any] = {"n_train": n[0], "n_validation": n[1]}

@@ -8,7 +8,9 @@ READY   := .venv/.ready
 RANKS ?= 2
 FIGURES := demo-output
 WATCHED := $(shell test -t 2 && echo --progress)
-DEMO    := mgresnet train fashion-mnist --depth 256 --output $(FIGURES) $(WATCHED)
+DEMO    := mgresnet train fashion-mnist --depth 1024 --control 12 \
+           --gradient-tolerance 0.01 --batch-size 250 --epochs 60 \
+           --evaluate-every 20 $(WATCHED)
 
 # One thread per rank: the ranks are the parallelism.
 export OMP_NUM_THREADS      := 1
@@ -23,9 +25,11 @@ export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
 help:               ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-demo: $(READY)      ## train a deep network on RANKS=2 ranks
+demo: $(READY)      ## train a deep network on one rank, then on RANKS=2
 	@rm -rf $(FIGURES)
-	@$(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m $(DEMO)
+	@$(BIN)/python -m $(DEMO) --output $(FIGURES)/exact
+	@$(BIN)/mpiexec -n $(RANKS) $(BIN)/python -m $(DEMO) --output $(FIGURES)/parallel
+	@$(BIN)/mgresnet compare $(FIGURES)/exact $(FIGURES)/parallel
 
 test: lint          ## run the checks, then the tests on up to four cores
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, Protocol
 import numpy as np
 
 from mgresnet.commands import (
+    compare,
     export,
     model,
     predict,
@@ -46,6 +47,7 @@ class Command(Protocol):
 COMMANDS: dict[str, Command] = {
     "train": train,
     "resume": resume,
+    "compare": compare,
     "predict": predict,
     "export": export,
     "scale": scale,

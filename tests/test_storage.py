@@ -80,7 +80,12 @@ UNLIKE = [  # intervals and iterations of both solves; None is serial
     ((8, 2), 1, (8, 2), 0),
     ((4,), 1, (4, 2), 1),
     ((4, 2), 1, (4,), 1),
+    ((8,), 1, (16,), 1),
+    ((16,), 1, (8,), 1),
+    ((16,), None, (4,), 1),
+    ((16,), 1, (4,), None),
 ]
+SLABS = 16  # layers, which all of these divide
 
 
 def way(coarsening, k):
@@ -94,6 +99,7 @@ def gradients(unlike, dtype, keep, comm):
     net, params, inputs, labels = problem(53)
     params, inputs = tree_map(lambda x: x.astype(dtype), params), inputs.astype(dtype)
     ways = {"forward": way(*unlike[:2]), "adjoint": way(*unlike[2:])}
+    ways = {name: replace(each, slabs=SLABS) for name, each in ways.items()}
     find = partial(mg.value_and_gradient, net, params, inputs, labels, comm=comm)
     find = partial(find, objective=mg.SoftmaxCrossEntropy(), keep=keep, **ways)
     first = find()

@@ -63,8 +63,8 @@ def _read(path: Path, make: Callable[[Any], T], found: Iterable[Any]) -> list[T]
         return [make(fields) for fields in found]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{path} is damaged or was changed ({type(error).__name__}: {error}), so "
-            "the run cannot go on in this folder"
+            f"{path} is damaged or was changed ({type(error).__name__}: {error}); put "
+            "back what the run has written, or start it anew"
         ) from error
 
 

@@ -61,15 +61,15 @@ def start(setup: Setup, comm: TimeComm) -> None:
 def table_line(row: EpochRow) -> str:
     """Losses, scores and residuals after an epoch."""
     evaluations = (row.training, row.exact, row.validation)
-    cells = [_short(e.loss) for e in evaluations]
-    cells += [_short(e.score) for e in evaluations]
+    cells = [short(e.loss) for e in evaluations]
+    cells += [short(e.score) for e in evaluations]
     errors = (row.forward_residual, row.adjoint_residual, row.gradient_error)
     cells += [f"{error:.1e}" for error in errors]
     line = COLUMNS.format(row.epoch, *cells, f"{row.seconds:.1f}")
     return f"{line}  {row.plans}".rstrip()
 
 
-def _short(number: float) -> str:
+def short(number: float) -> str:
     """A number that fits in a column."""
     return f"{number:.4f}" if abs(number) < 1e3 else f"{number:.1e}"
 
@@ -85,7 +85,7 @@ def finish(
     records, last = history.records, history.rows[-1]
     name = setup.objective.score_name
     seen, exact, new = (
-        _short(e.score) for e in (last.training, last.exact, last.validation)
+        short(e.score) for e in (last.training, last.exact, last.validation)
     )
     say(
         comm,

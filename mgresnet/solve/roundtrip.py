@@ -100,8 +100,11 @@ def go_there(
         Of the adjoint solve.
     guess : Solution, optional
     keep : {"all", "c-points", "auto"}
+        C-points suffice if those of the adjoint solve are among them.
     """
     slab, grid = batch.slab, batch.slab.grid
+    if back.grid.spacing % grid.spacing:
+        return Swept(batch, propagate(batch, guess, "all"))
     if batch.keeps_all(keep) or not leaves_sweep(grid, slab.options, back.grid):
         return Swept(batch, propagate(batch, guess, keep))
     start = guess_points(guess, slab.layers, grid.spacing, batch.first)

@@ -1,0 +1,102 @@
+"""Put training runs side by side: what they learned, and the seconds of their steps."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mgresnet.commands.folder import CONFIG, RECORDS
+from mgresnet.commands.history import History, read_history
+from mgresnet.commands.options import options_of
+from mgresnet.commands.report import short
+from mgresnet.commands.resume import read_config
+from mgresnet.commands.saved import alone
+from mgresnet.commands.streams import say
+from mgresnet.parallel import TimeComm
+
+WITHIN = ("relax", "coarse")  # seconds that are also counted elsewhere
+ITS_OWN = ("output", "progress", "overwrite", "checkpoint_every", "checksum")
+
+
+class Run(NamedTuple):
+    """A training run that is over, or has got so far."""
+
+    folder: Path
+    config: dict[str, Any]
+    history: History
+
+    @property
+    def seconds(self) -> float:
+        """Of all steps, on rank 0; evaluations are not in them."""
+        spent = (record.seconds for record in self.history.records)
+        return sum(
+            s for each in spent for name, s in each.items() if name not in WITHIN
+        )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    about = "--output of mgresnet train; the first is what the others are compared with"
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help=about)
+
+
+def prepare(arguments: argparse.Namespace, comm: TimeComm) -> list[Run]:
+    """Read all runs."""
+    alone(comm, "compare")
+    return [read_run(folder) for folder in arguments.folders]
+
+
+def read_run(folder: Path) -> Run:
+    """Configuration and history of a run.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or has not come to the end of an epoch that is evaluated.
+    """
+    config, records = read_config(folder / CONFIG), folder / RECORDS
+    options_of(config, output=folder, progress=False)
+    steps = len(records.read_bytes().splitlines()) if records.exists() else 0
+    history = read_history(folder, steps)
+    if not history.rows:
+        raise ValueError(
+            f"{folder} has {steps} step(s), and no line of a table yet; go on with it "
+            f"by mgresnet resume {folder}"
+        )
+    return Run(folder, config, history)
+
+
+def run(runs: list[Run], comm: TimeComm) -> int:
+    """Print a line for each; return the exit code."""
+    for line in lines(runs):
+        say(comm, line)
+    return 0
+
+
+def lines(runs: list[Run]) -> Iterator[str]:
+    """A table, how the runs differ, and what a run takes of the first one's seconds."""
+    width = max(len(str(run.folder)) for run in runs)
+    heads = ("loss", "new data", "score", "new data", "seconds", "ms a step")
+    yield f"{'run':{width}s}  ranks  steps  " + " ".join(f"{h:>9s}" for h in heads)
+    for one in runs:
+        folder, config, (records, rows) = one
+        ends = rows[-1].exact, rows[-1].validation
+        cells = [short(end.loss) for end in ends] + [short(end.score) for end in ends]
+        cells += [f"{one.seconds:.2f}", f"{1e3 * one.seconds / len(records):.1f}"]
+        counts = f"{config['ranks']:5d}  {len(records):5d}"
+        numbers = " ".join(f"{c:>9s}" for c in cells)
+        yield f"{folder!s:{width}s}  {counts}  {numbers}  {rows[-1].plans}".rstrip()
+    first, *others = runs
+    for one in others:
+        if unlike := list(differences(first.config, one.config)):
+            yield f"{one.folder} is another training: {', '.join(unlike)}"
+        ratio = first.seconds / one.seconds
+        yield f"{one.folder} is {ratio:.2f} times as fast as {first.folder}"
+
+
+def differences(first: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
+    """Options that the other run had, and the first had not."""
+    for name, value in other.items():
+        was = first.get(name)
+        if name not in (*ITS_OWN, "ranks", "for_ranks") and value != was:
+            yield f"{name} {value}, not {was}"

@@ -76,11 +76,18 @@ def number(p):
 
 
 @inlined
-def whole_lines(p, panels):
-    """Nearly as many panels, at least one, of which the rows are whole lines."""
+def in_lines(p):
+    """The fewest panels of which the rows are whole lines."""
     few = 1
     while few * samples(p) * number(p) % LINE != 0:
         few += 1
+    return few
+
+
+@inlined
+def whole_lines(p, panels):
+    """Nearly as many panels, at least one, of which the rows are whole lines."""
+    few = in_lines(p)
     return max(few, panels // few * few)
 
 
@@ -159,13 +166,17 @@ def write_panels(x, panel, p, stride, n, width):
 
 @inlined
 def stream_panels(x, panel, p, stride, n, width):
-    """Do the same past the caches, but for the last samples."""
-    line = LINE // number(p)
-    whole = n // line * line
+    """Do the same past the caches, but for the last samples.
+
+    A line that is written in part past the caches, and in part through them, takes as
+    long as hundreds of others.
+    """
+    together = in_lines(x) * samples(x)
+    whole = n // together * together
     for j in range(width):
         here, out = x + j * samples(p), p + j * stride
         for s in range(0, n, samples(p)):
-            if whole - s >= samples(p):
+            if s < whole:
                 stream(out + s, row_of(here, 0))
             else:
                 write(out + s, row_of(here, 0), n - s)

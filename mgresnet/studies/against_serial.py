@@ -2,7 +2,7 @@
 
 Seconds on P ranks are those of the performance model for the plans that every step
 followed, stage after stage of a chain, from costs measured here once, and a network
-like InfiniBand; on no more ranks than there are intervals.  Serial training takes one
+like InfiniBand; on no more ranks than there are slabs.  Serial training takes one
 rank, however many there are.
 """
 
@@ -95,7 +95,7 @@ def run(
     else:
         how |= {"forward": exactly(options)}
     how |= {"adjoint": how["forward"]}
-    records = list(train(net, net.init(seed), taken, **how))
+    records, options = list(train(net, net.init(seed), taken, **how)), how["forward"]
     depth = sum(one.depth for one in networks_of(net))
     last, units = records[-1], work_units(records, options, depth)
     exact = evaluate(net, last.params, *problem.validation, objective=objective)
@@ -174,7 +174,7 @@ def exact_seconds(
     exact, total = exactly(options), 0.0
     for body in bodies(net):
         config = Configuration(body, batch, 8, exact, exact)
-        size = min(ranks, config.grid.steps[-1])
+        size = min(ranks, config.grid.n_runs)
         rates = _rates(body, batch, options.coarse_operator)
         total += predict("step", config, rates, MACHINE, size).seconds
     return total
@@ -217,5 +217,5 @@ def _step_seconds(
     config = Configuration(net, batch, 8, forward, adjoint)
     if config.serial:
         return serial_seconds("step", config, rates)
-    size = min(ranks, config.grid.steps[-1])
+    size = min(ranks, config.grid.n_runs)
     return predict("step", config, rates, MACHINE, size).seconds

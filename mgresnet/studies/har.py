@@ -20,13 +20,13 @@ from mgresnet.studies.study import Case, Request, Study
 
 
 def cases(request: Request) -> list[Case]:
-    """Plans for three sizes; eight passes over HAPT."""
+    """Plans for two sizes; eight passes over HAPT."""
     if request.data_dir is None:
         raise ValueError(
             "har reads HAPT or UCI HAR, which are not shipped; give --data-dir FOLDER "
             "of the original files"
         )
-    return recurrent.cases(task_of(request.data_dir), request, (16, 32, 64), 600)
+    return recurrent.cases(task_of(request.data_dir), request, (16, 32), 600)
 
 
 def task_of(folder: Path) -> str:

@@ -27,6 +27,7 @@ QUESTIONS = {
     "image_estimates": "images.estimates",
     "image_scaling": "images.scaling",
     "gru_speed": "sequences.speed",
+    "sequence_scaling": "sequences.scaling",
     "peers": "kernels.mgrit_iteration",
     "memory": "memory.storage",
     "memory_ranks": "memory.ranks",

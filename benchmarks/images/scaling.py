@@ -7,16 +7,15 @@ layers.
 """
 
 import argparse
-import statistics
 from typing import Any
 
 import mgresnet as mg
 from harness.command import run
 from harness.job import call
-from harness.table import Rows, distinct, select, table
-from images.staged import StagedTraining, network
+from harness.table import Rows
+from images.staged import OBJECTIVE, network, solver
 from mgresnet.parallel.machine import MACHINES
-from scaling.turns import TimedComm, VirtualClock, WallClock, summary, take_turns
+from scaling.one_batch import Task, speed_ups, timed
 
 RANKS, METHODS = (1, 2, 4, 8, 16), ("exact", "0", "1")
 
@@ -37,25 +36,12 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 def measure_ranks(plain: mg.TimeComm, a: dict[str, Any]) -> Rows:
     """Milliseconds of all methods on these ranks."""
-    if a["virtual"]:
-        virtual = mg.VirtualTimeComm(plain, MACHINES[a["virtual"]])
-        comm: Any = virtual
-        clock: Any = VirtualClock(plain, virtual)
-    else:
-        comm = TimedComm(plain, [])
-        clock = WallClock(plain, comm)
-    size = a["batch_size"]
+    size, net = a["batch_size"], network(a["depth"])
     batch = mg.load_problem("shapes", n_train=size, n_validation=1, seed=6722).train
-    net = network(a["depth"])
-    runs = [StagedTraining(name, net, batch, comm) for name in a["methods"]]
-    timed = take_turns(runs, clock, plain, 2, a["steps"])
+    task = Task(net, batch, OBJECTIVE)
+    ways = {name: solver(name) for name in a["methods"]}
     head = {"ranks": plain.size, "depth": a["depth"], "batch": size}
-    rows = []
-    for name, found in zip(a["methods"], timed, strict=True):
-        told = summary(found, clock.columns)
-        middle = 1e3 * statistics.median(told["samples"])
-        rows.append({"method": name, **head, "milliseconds": middle, **told})
-    return rows
+    return timed(task, ways, plain, a["virtual"], a["steps"], head)
 
 
 def measure(quick: bool) -> dict[str, Any]:
@@ -68,22 +54,7 @@ def measure(quick: bool) -> dict[str, Any]:
 
 def report(results: dict[str, Any]) -> str:
     """Milliseconds, and speed-up over the exact step on one rank."""
-    rows = results["rows"]
-    (alone,) = select(rows, method="exact", ranks=1)
-    lines = []
-    for ranks in distinct(rows, "ranks"):
-        cells = [str(ranks)]
-        for row in select(rows, ranks=ranks):
-            speedup = alone["milliseconds"] / row["milliseconds"]
-            cells += [f"{row['milliseconds']:.0f}", f"{speedup:.2f}"]
-            cells += (
-                [f"{row['gradient_error']:.0e}"] if row["method"] != "exact" else []
-            )
-        lines.append(cells)
-    head = ["ranks", "exact, ms", "speed-up"]
-    for k in METHODS[1:]:
-        head += [f"k = {k}, ms", "speed-up", "gradient error"]
-    return table(head, lines)
+    return speed_ups(results["rows"], "exact")
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import gc
 import itertools
 import resource
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -486,3 +487,16 @@ def test_later_calls_touch_no_new_memory(keep):
     first = calls()
     second, third = calls(), calls()
     assert third - second < 1440, (first, second, third)
+
+
+def test_batches_that_fill_lines_take_no_longer_than_others():
+    """A line that is half written past the caches takes as long as hundreds."""
+    net = mg.Network(mg.Dense(32), 1024, 5.0)
+    params, rng = net.init(seed=90530), np.random.default_rng(90531)
+    inputs = {n: rng.standard_normal((n, 32)) for n in (60, 64)}
+    least = dict.fromkeys(inputs, np.inf)
+    for n, some in [*inputs.items()] * 8:
+        started = time.perf_counter()
+        mg.solve_forward(net, params, some)
+        least[n] = min(least[n], time.perf_counter() - started)
+    assert least[64] < 2 * least[60]

@@ -16,8 +16,10 @@ SAFE = 1e-280, 1e280  # squared norms in which no square that matters was lost
 
 
 @kernel
-def _compare(u, others, differences, squares):
+def _compare(u, others, differences, squares, least, most):
+    """Squares of all blocks; how many of these are beyond what doubles can hold."""
     n, k, size = u.shape
+    beyond = 0
     for i in range(n):
         residual = state = 0.0
         for j in range(size):
@@ -29,6 +31,9 @@ def _compare(u, others, differences, squares):
                 differences[i, j] = difference
         squares[i, 0] = residual
         squares[i, 1] = state
+        if not (least < state < most and residual < most):
+            beyond += 1
+    return beyond
 
 
 def compare(
@@ -57,7 +62,8 @@ def compare(
     if not u.flags.c_contiguous:
         u, k = np.ascontiguousarray(u[:, -1:]), 1
     flat = u.reshape(n, k, size), others.reshape(n, size), differences.reshape(-1, size)
-    _compare(*flat, squares)
+    if not _compare(*flat, squares, *SAFE):
+        return squares
     least, most = SAFE
     safe = (squares[:, 1] > least) & (squares[:, :2] < most).all(axis=1)
     for i in np.flatnonzero(~safe):

@@ -1,5 +1,6 @@
 """How large the residual at C-points is beside the states, the same on all ranks."""
 
+import math
 from enum import Enum
 from typing import NamedTuple
 
@@ -60,9 +61,15 @@ class Measure(NamedTuple):
     def _units(self) -> NDArray[np.int64]:
         return self.about[:, 2].astype(np.int64)
 
-    @np.errstate(over="ignore")  # shows in the status
     def _norm(self, column: int) -> float:
-        """Root of a sum of squares, in the largest of their units."""
+        """Root of a sum of squares."""
+        if self.about[:, 2].any():
+            return self._norm_in_units(column)
+        return math.sqrt(self.about[:, column].sum())
+
+    @np.errstate(over="ignore")  # shows in the status
+    def _norm_in_units(self, column: int) -> float:
+        """Do the same in the largest of their units."""
         e, most = self._units, self._units.max()
         total = np.ldexp(self.about[:, column], 2 * (e - most)).sum()
         return float(np.ldexp(np.sqrt(total), most))
@@ -70,7 +77,7 @@ class Measure(NamedTuple):
     def status(self, tolerance: float) -> Status:
         """Compare the residual with the states."""
         residual, state = self.residual, self.state
-        if not np.isfinite(residual + state) or self.about[:, 3].any():
+        if not math.isfinite(residual + state) or self.about[:, 3].any():
             return Status.NON_FINITE
         close = residual <= tolerance * state
         return Status.CONVERGED if close else Status.MAX_ITERATIONS

@@ -67,11 +67,9 @@ def fail_in_hook():
         raise ValueError("a hook of the user's own")
 
     sys.excepthook = hook
-    from mpi4py import MPI
-
     from mgresnet.parallel.endings import end_job_on_exception
 
-    end_job_on_exception(lambda: MPI.COMM_WORLD.Abort(1), MPI.COMM_WORLD.rank)
+    end_job_on_exception()
     fail()
 
 
@@ -115,6 +113,13 @@ def leave_solves(world, way, rank):
     if world.rank == int(rank):
         WAYS[way]()
     solve(world)
+
+
+def leave_early(world, rank):
+    """Raise what nobody catches before anything of the package is called."""
+    if world.rank == int(rank):
+        fail()
+    world.Barrier()
 
 
 def leave_thread(world, rank):
@@ -212,6 +217,7 @@ ACTIONS = {
     "batches": leave_batches,
     "solves": leave_solves,
     "thread": leave_thread,
+    "early": leave_early,
     "together": together,
     "message": message,
     "many": many,

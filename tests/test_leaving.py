@@ -34,6 +34,7 @@ def run(*arguments, n_ranks=3, interpreter=PLAIN):
         (("solves", "exit"), "rank 1 cannot take part in solve_forward: its program"),
         (("solves", "message"), ""),
         (("thread",), "RuntimeError: mishap"),
+        (("early",), "rank 1 ends the job on all: an exception"),
     ],
     ids="-".join,
 )

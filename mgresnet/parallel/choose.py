@@ -29,9 +29,14 @@ def as_time_comm(comm: Any) -> TimeComm:
     return time_comm(comm)
 
 
+def launched() -> bool:
+    """Whether a launcher has started this process, perhaps as one of several ranks."""
+    return any(name in os.environ for name in LAUNCHED)
+
+
 def launched_ranks() -> TimeComm:
     """All ranks that mpiexec started, or a serial communicator without mpiexec."""
-    if not any(name in os.environ for name in LAUNCHED):
+    if not launched():
         return SerialComm()
     from mgresnet.parallel.mpi import world
 

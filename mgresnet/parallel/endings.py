@@ -16,26 +16,16 @@ LAST_WORDS = 0.5  # seconds: when a job aborts, MPICH drops output it has yet to
 STDERR = 2  # file descriptor: there is one even if sys.stderr is None or closed
 
 
-def end_job_on_exception(abort: Callable[[], object], rank: int) -> None:
-    """Let exceptions that nobody catches, in any thread, be reported and end the job.
-
-    Parameters
-    ----------
-    abort : callable
-        Ends all ranks.
-    rank : int
-        Of this process, for the message.
-    """
+def end_job_on_exception() -> None:
+    """Let exceptions that nobody catches, in any thread, end the job on all ranks."""
     modules: tuple[Any, ...] = sys, threading
     for module in modules:
         report = module.excepthook
         if not getattr(report, "ends_job", False):
-            module.excepthook = _ending(report, abort, rank)
+            module.excepthook = _ending(report)
 
 
-def _ending(
-    report: Callable[..., object], abort: Callable[[], object], rank: int
-) -> Any:
+def _ending(report: Callable[..., object]) -> Any:
     """Hook that reports as before, whether or not that works, and ends the job."""
 
     def end_job(*given: Any) -> None:
@@ -45,12 +35,24 @@ def _ending(
             report(*given)
             sys.stderr.flush()
             mishap = "an exception"  # which everybody has read by now
-        if issubclass(kind, SystemExit):  # ends a thread, and is no mishap
+        world = _world()
+        if (
+            issubclass(kind, SystemExit) or world is None
+        ):  # ends a thread, or all there is
             return
         with suppress(OSError):
-            os.write(STDERR, f"rank {rank} ends the job on all: {mishap}\n".encode())
-        time.sleep(LAST_WORDS * (2.0 - 1.0 / (1 + rank)))  # one is enough
-        abort()
+            line = f"rank {world.rank} ends the job on all: {mishap}\n"
+            os.write(STDERR, line.encode())
+        time.sleep(LAST_WORDS * (2.0 - 1.0 / (1 + world.rank)))  # one is enough
+        world.Abort(1)
 
     end_job.ends_job = True  # type: ignore[attr-defined]
     return end_job
+
+
+def _world() -> Any:
+    """All ranks, if there are several and MPI is at work in this process."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    if mpi is None or not mpi.Is_initialized() or mpi.Is_finalized():
+        return None
+    return mpi.COMM_WORLD if mpi.COMM_WORLD.size > 1 else None

@@ -9,7 +9,6 @@ import functools
 import itertools
 import math
 import time
-from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -226,7 +225,7 @@ def _own(comm: Any) -> Own:
 
 def _adopt(comm: MPI.Intracomm) -> Own:
     """Make a communicator our own."""
-    end_job_on_exception(partial(MPI.COMM_WORLD.Abort, 1), MPI.COMM_WORLD.rank)
+    end_job_on_exception()
     limit_blas(comm.size)
     own = Own(comm, {})
     comm.Set_attr(_key(), own)

@@ -197,7 +197,7 @@ def test_an_archive_that_claims_too_much_is_refused_before_it_is_read(tmp_path):
     claim = (2**21).to_bytes(4, "little")
     path.write_bytes(data.replace(claim, (2**31).to_bytes(4, "little")))
     for read in (partial(read_table, "inputs"), partial(load_own, targets=())):
-        with pytest.raises(ValueError, match=r"claim to be 2147483648; save"):
+        with pytest.raises(ValueError, match=r"claim to be 2147483648\)"):
             read(path)
     write_json(tmp_path / "a.json", {"a": 1})
     assert read_json(tmp_path / "a.json", "any") == {"a": 1}
@@ -229,3 +229,16 @@ def test_an_input_that_does_not_vary_is_zero(tmp_path):
     inputs = load_own(path, ["y"]).train.inputs
     assert not inputs[:, 0].any()
     assert inputs[:, 1].any()
+
+
+@pytest.mark.parametrize("name", ["npz", "network"])
+def test_a_part_of_an_archive_is_no_larger_than_the_archive(name, tmp_path):
+    """Room would be made for what a part claims to have in the file."""
+    reader, file, good = READERS[name]
+    start = good.index(b"PK\x01\x02") + 20  # of its size, in the list of contents
+    claim = (2**27).to_bytes(4, "little")
+    path = tmp_path / file
+    path.write_bytes(good[:start] + claim + good[start + 4 :])
+    read_or_refuse(reader, path)
+    with pytest.raises(ValueError, match=r"bytes that claim to be 1342\d{5}"):
+        reader(path)

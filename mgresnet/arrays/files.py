@@ -129,6 +129,21 @@ def write_arrays(path: Path, header: Any, arrays: Mapping[str, Array]) -> None:
         np.savez(file, allow_pickle=False, **members)
 
 
+def check_claims(archive: zipfile.ZipFile, size: int, most: int) -> None:
+    """Refuse an archive of some bytes that claims to hold more, or to become too much.
+
+    Raises
+    ------
+    ValueError
+        Before anything of that size is made room for.
+    """
+    members = archive.infolist()
+    held = sum(member.compress_size for member in members)
+    claimed = sum(member.file_size for member in members)
+    if held > size or claimed > most:
+        raise ValueError(f"{size} bytes that claim to be {max(held, claimed)}")
+
+
 def read_arrays(path: Path) -> tuple[Any, dict[str, Array]]:
     """Header and arrays that `write_arrays` has written.
 
@@ -143,9 +158,7 @@ def read_arrays(path: Path) -> tuple[Any, dict[str, Array]]:
     with path.open("rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
-                claimed = sum(member.file_size for member in archive.infolist())
-                if claimed > size:
-                    raise ValueError(f"{size} bytes that claim to be {claimed}")
+                check_claims(archive, size, size)
                 if damaged := archive.testzip():  # NumPy may stop before a checksum
                     raise ValueError(f"the checksum of {damaged} is wrong")
             file.seek(0)

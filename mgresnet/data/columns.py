@@ -8,7 +8,8 @@ from zipfile import ZipFile, is_zipfile
 import numpy as np
 from numpy.typing import NDArray
 
-from mgresnet.data.compressed import check_claims
+from mgresnet.arrays.files import check_claims
+from mgresnet.data.compressed import PLENTY, RATIO
 from mgresnet.data.records import Floats
 
 
@@ -60,12 +61,13 @@ def read_named(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         if not is_zipfile(path):  # numpy would take it for a pickle
             raise ValueError("it is no archive of arrays")
         with ZipFile(path) as archive:
-            check_claims(path, archive)
+            size = path.stat().st_size
+            check_claims(archive, size, max(PLENTY, RATIO * size))
         with np.load(path, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
     except Exception as error:  # whatever other files lead to
         raise ValueError(
-            f"{path} cannot be read ({error}); needed a file of numpy.savez"
+            f"{path} cannot be read ({error}); needed arrays as numpy.savez writes them"
         ) from error
     if missing := [name for name in names if name not in found]:
         raise ValueError(

@@ -5,7 +5,6 @@ nor what comes out of it is taken for granted.
 """
 
 import gzip
-import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,13 +74,3 @@ def content_of(path: Path, most: int) -> bytearray:
             "check that this is the right file"
         )
     return content
-
-
-def check_claims(path: Path, archive: zipfile.ZipFile) -> None:
-    """Refuse an archive that claims to become far larger than data of its size."""
-    claimed = sum(member.file_size for member in archive.infolist())
-    if claimed > max(PLENTY, RATIO * path.stat().st_size):
-        raise ValueError(
-            f"{path.stat().st_size} bytes that claim to be {claimed}; save the arrays "
-            "uncompressed, by numpy.savez"
-        )

@@ -20,7 +20,7 @@ OTHER_BASES = {
     "kernels/vectors.py": {"Type"},  # Numba asks for it
     "learning/oracle.py": {"Oracle"},  # one interface has all of another
 }
-ABOUT_WORLD = {"__main__.py", "parallel/mpi.py"}
+ABOUT_WORLD = {"__main__.py", "parallel/endings.py", "parallel/mpi.py"}
 
 PUBLIC = """
     BSpline Batch BiasBudget BinaryCrossEntropy Chain Combined Conv2d Convolve Dense

@@ -441,3 +441,18 @@ def test_an_infinite_tolerance_only_estimates():
 def test_plans_are_for_a_number_of_ranks(ranks):
     with pytest.raises((ValueError, TypeError), match="ranks"):
         mg.default_options(mg.Network(mg.Dense(5), 64), ranks)
+
+
+def test_more_ranks_than_were_planned_for_are_told_which_number_to_give():
+    net = mg.Network(mg.Dense(3), 24, opening=mg.Linear(2, 3), head=mg.Linear(3, 2))
+    batch = np.ones((4, 2)), np.zeros((4, 2))
+
+    def attempt(comm):
+        how = {"objective": mg.LeastSquares(), "gradient_tolerance": 1e-2}
+        how["optimiser"] = mg.adam(1e-3)
+        message = r"ranks=1 cuts the layers into 1 slab.*2 layer ranks; give ranks=2 or"
+        with pytest.raises(ValueError, match=message):
+            next(mg.train(net, net.init(1), [batch], comm=comm, ranks=1, **how))
+        return True
+
+    assert run_ranks(attempt, 2) == [True] * 2

@@ -94,6 +94,9 @@ def test_a_stopped_command_says_how_to_go_on(tmp_path, capsys, monkeypatch):
         (["noise", "--output", __file__], "is a file, needed a folder"),
         (["golden-peaks"], "give --data-dir FOLDER"),
         (["har"], "HAPT or UCI HAR, which are not shipped; give --data-dir FOLDER"),
+        (["conv-mnist"], "reads mnist, which is not shipped; give --data-dir FOLDER"),
+        (["cifar", "--data-dir", "."], "'.' holds no data_batch"),
+        (["gru-operators", "--data-dir", "."], "there is none of HAPT's files in"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, capsys):
@@ -101,6 +104,12 @@ def test_bad_input_is_one_line(arguments, message, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert message in lines[0]
+
+
+def test_no_study_goes_into_the_folder_of_a_training_run(tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{}")
+    assert main(["study", "noise", "--quick", "--output", str(tmp_path)]) == 2
+    assert "holds a training run; choose another" in capsys.readouterr().err
 
 
 # --- statistics ------------------------------------------------------------

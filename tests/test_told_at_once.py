@@ -200,18 +200,21 @@ def test_an_ascii_terminal_shows_any_name(tmp_path):
 
 
 def test_a_folder_has_one_run_at_a_time(tmp_path, capsys):
-    folder = tmp_path / "out"
+    folder, other = tmp_path / "out", tmp_path / "other"
     assert main([*PEAKS, "--output", str(folder)]) == 0
-    handle = os.open(folder, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    for command in (
-        [*PEAKS, "--overwrite", "--output", str(folder)],
-        ["study", "noise", "--quick", "--output", str(folder)],
-        ["resume", str(folder)],
+    other.mkdir()
+    handles = [os.open(each, os.O_RDONLY) for each in (folder, other)]
+    for handle in handles:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    for *command, where in (
+        [*PEAKS, "--overwrite", "--output", folder],
+        ["study", "noise", "--quick", "--output", other],
+        ["resume", folder],
     ):
-        assert main(command) in (1, 2)
-        assert f"another run is at work in {folder}" in capsys.readouterr().err
-    os.close(handle)
+        assert main([*command, str(where)]) in (1, 2)
+        assert f"another run is at work in {where}" in capsys.readouterr().err
+    for handle in handles:
+        os.close(handle)
     assert main([*PEAKS, "--overwrite", "--output", str(folder)]) == 0
 
 

@@ -1,11 +1,12 @@
 """Put training runs side by side: what they learned, and the seconds of their steps."""
 
 import argparse
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mgresnet.commands.folder import CONFIG, RECORDS
+from mgresnet.commands.folder import CONFIG, RECORDS, ROWS
 from mgresnet.commands.history import History, read_history
 from mgresnet.commands.options import options_of
 from mgresnet.commands.report import short
@@ -27,11 +28,22 @@ class Run(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """Of all steps, on rank 0; evaluations are not in them."""
+        """Of all steps, on rank 0; evaluations and compiling are not in them."""
         spent = (record.seconds for record in self.history.records)
         return sum(
             s for each in spent for name, s in each.items() if name not in WITHIN
         )
+
+    @property
+    def step(self) -> float:
+        """Seconds of a step, the mean."""
+        return self.seconds / len(self.history.records)
+
+    @property
+    def lacks(self) -> str:
+        """What is missing to its end, or nothing."""
+        last, epochs = self.history.rows[-1].epoch, self.config["epochs"]
+        return f"its table ends with epoch {last} of {epochs}" if last < epochs else ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,14 +68,20 @@ def read_run(folder: Path) -> Run:
     """
     config, records = read_config(folder / CONFIG), folder / RECORDS
     options_of(config, output=folder, progress=False)
-    steps = len(records.read_bytes().splitlines()) if records.exists() else 0
-    history = read_history(folder, steps)
+    steps = records.read_bytes().count(b"\n") if records.exists() else 0
+    history = read_history(folder, steps) if steps else History([], [])
     if not history.rows:
         raise ValueError(
-            f"{folder} has {steps} step(s), and no line of a table yet; go on with it "
-            f"by mgresnet resume {folder}"
+            f"{folder} has {steps} step(s) in {RECORDS}, and no line in {ROWS}; if it "
+            f"has not come to its end, go on with it by mgresnet resume {folder}"
         )
-    return Run(folder, config, history)
+    run = Run(folder, config, history)
+    if not 0.0 < run.seconds < math.inf:
+        raise ValueError(
+            f"the steps in {records} take {run.seconds} s; put back what the run has "
+            "written, or start it anew"
+        )
+    return run
 
 
 def run(runs: list[Run], comm: TimeComm) -> int:
@@ -82,16 +100,31 @@ def lines(runs: list[Run]) -> Iterator[str]:
         folder, config, (records, rows) = one
         ends = rows[-1].exact, rows[-1].validation
         cells = [short(end.loss) for end in ends] + [short(end.score) for end in ends]
-        cells += [f"{one.seconds:.2f}", f"{1e3 * one.seconds / len(records):.1f}"]
+        cells += [f"{one.seconds:.2f}", f"{1e3 * one.step:.1f}"]
         counts = f"{config['ranks']:5d}  {len(records):5d}"
         numbers = " ".join(f"{c:>9s}" for c in cells)
         yield f"{folder!s:{width}s}  {counts}  {numbers}  {rows[-1].plans}".rstrip()
+    for one in runs:
+        if one.lacks:
+            yield f"{one.folder} was stopped, or has diverged: {one.lacks}"
     first, *others = runs
     for one in others:
-        if unlike := list(differences(first.config, one.config)):
-            yield f"{one.folder} is another training: {', '.join(unlike)}"
-        ratio = first.seconds / one.seconds
-        yield f"{one.folder} is {ratio:.2f} times as fast as {first.folder}"
+        yield from beside(first, one)
+
+
+def beside(first: Run, other: Run) -> Iterator[str]:
+    """How a run differs from the first one, and the ratio of their seconds.
+
+    Runs that are not the same training, to its end, are compared by their steps.
+    """
+    if unlike := list(differences(first.config, other.config)):
+        yield f"{other.folder} is another training: {', '.join(unlike)}"
+    if unlike or first.lacks or other.lacks:
+        ratio = first.step / other.step
+        yield f"its step is {ratio:.2f} times as fast as that of {first.folder}"
+    else:
+        ratio = first.seconds / other.seconds
+        yield f"{other.folder} is {ratio:.2f} times as fast as {first.folder}"
 
 
 def differences(first: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:

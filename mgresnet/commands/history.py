@@ -101,5 +101,9 @@ def _row_fields(row: EpochRow) -> dict[str, Any]:
 
 
 def _row(fields: dict[str, Any]) -> EpochRow:
-    parts = {name: Evaluation(**v) for name, v in fields.items() if isinstance(v, dict)}
+    parts = {
+        name: Evaluation(**{key: float(number) for key, number in found.items()})
+        for name, found in fields.items()
+        if isinstance(found, dict)
+    }
     return EpochRow(**fields | parts)

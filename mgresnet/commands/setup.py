@@ -20,7 +20,7 @@ from mgresnet.data import Batch, Problem, batches, load_own, load_problem
 from mgresnet.data.numbers import cells
 from mgresnet.kernels.threads import set_threads
 from mgresnet.learning.frames import with_frame_features
-from mgresnet.learning.ladder import default_options
+from mgresnet.learning.ladder import check_ranks, default_options
 from mgresnet.learning.transforms import Transform, chain, clip_by_global_norm
 from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.network import Network, Params
@@ -101,6 +101,8 @@ def build(a: argparse.Namespace, comm: TimeComm) -> Setup:
         a.for_ranks = layer  # also of a run that goes on with others
     forward = build_options(a, net, a.iterations)
     check_coarse_steps(net, forward)
+    if chooses_plans(a):
+        check_ranks(net, forward, a.for_ranks, layer)
     params = tree_map(lambda part: part.astype(a.dtype), net.init(a.seed, a.smooth))
     classification = problem.kind == "classification"
     setup = Setup(

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from mgresnet.arrays.checks import integer
 from mgresnet.arrays.files import replacing
-from mgresnet.commands.folder import check_folder, locked
+from mgresnet.commands.folder import CONFIG, check_folder, locked
 from mgresnet.commands.networks import choose
 from mgresnet.commands.options import factors
 from mgresnet.commands.saved import alone
@@ -68,6 +68,10 @@ def prepare(arguments: argparse.Namespace, comm: TimeComm) -> Setup:
         raise ValueError(f"--data-dir {a.data_dir}: there is no such folder")
     if a.output is not None:
         check_folder("--output", a.output)
+        if (a.output / CONFIG).exists():
+            raise ValueError(
+                f"--output {a.output} holds a training run; choose another"
+            )
     request = Request(a.seeds, a.quick, a.ranks, a.data_dir)
     setup = Setup(a.name, study, request, a.output, a.progress)
     study.cases(request)

@@ -224,6 +224,23 @@ def default_options(net: Any, ranks: int = 1) -> MGRITOptions:
     return MGRITOptions((run,), coarse_operator=names[0], slabs=run)
 
 
+def check_ranks(net: Any, options: MGRITOptions, ranks: int, size: int) -> None:
+    """Refuse more ranks than `default_options` were made for, if slabs are too few.
+
+    Raises
+    ------
+    ValueError
+        If a rank would have no slab.
+    """
+    slabs = min(one.depth // max(options.slabs, 1) for one in networks_of(net))
+    if slabs < size > ranks:
+        raise ValueError(
+            f"ranks={ranks} cuts the layers into {slabs} slab(s), and there are {size} "
+            f"layer ranks; give ranks={size} or more, the same for all runs whose bits "
+            "are to agree"
+        )
+
+
 def _fits(networks: Any, run: int, ranks: int) -> bool:
     """Whether every rank has a run of so many layers."""
     return all(one.depth // run >= ranks for one in networks)

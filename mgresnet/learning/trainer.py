@@ -14,7 +14,7 @@ from mgresnet.arrays.trees import tree_map
 from mgresnet.chain import Chain, networks_of
 from mgresnet.learning.accurate import accurate
 from mgresnet.learning.divergence import where_lost
-from mgresnet.learning.ladder import default_options
+from mgresnet.learning.ladder import check_ranks, default_options
 from mgresnet.learning.layer_parallel import layer_parallel
 from mgresnet.learning.oracle import FirstOrder, Oracle, check_oracle, check_same
 from mgresnet.learning.over_data import over_data
@@ -142,6 +142,7 @@ def train(
         plain = forward is None and adjoint is None and oracle is None
         if plain and gradient_tolerance is not None:
             forward = adjoint = default_options(net, ranks)
+            check_ranks(net, forward, ranks, grid.layer.size)
         how: dict[str, Any] = {"forward": forward, "adjoint": adjoint, "keep": keep}
         how |= {"objective": objective, "regularisation": regularisation}
         bound = {"gradient_tolerance": gradient_tolerance, "check_every": check_every}

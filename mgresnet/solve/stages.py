@@ -174,7 +174,8 @@ def slabs_back(net: Network | Chain, slabs: list[Slab], options: Any) -> list[Sl
             raise ValueError(
                 f"the forward solution holds layers {span(slab.layers)}, the adjoint "
                 f"options give this rank {span(backs[-1].layers)}; use one "
-                "communicator and the same coarsening for both"
+                "communicator, and the same coarsening for both, or the same slabs=, "
+                "a multiple of all intervals"
             )
     return backs
 

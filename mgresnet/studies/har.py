@@ -26,7 +26,9 @@ def cases(request: Request) -> list[Case]:
             "har reads HAPT or UCI HAR, which are not shipped; give --data-dir FOLDER "
             "of the original files"
         )
-    return recurrent.cases(task_of(request.data_dir), request, (16, 32), 600)
+    task = task_of(request.data_dir)
+    windows(task, request.data_dir)  # tells what is wrong with the files
+    return recurrent.cases(task, request, (16, 32), 600)
 
 
 def task_of(folder: Path) -> str:

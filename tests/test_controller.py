@@ -456,3 +456,25 @@ def test_more_ranks_than_were_planned_for_are_told_which_number_to_give():
         return True
 
     assert run_ranks(attempt, 2) == [True] * 2
+
+
+@pytest.mark.parametrize(("depth", "interval"), [(160, 16), (1024, 32), (4096, 64)])
+def test_exact_plans_keep_about_as_many_states_as_they_compute_again(depth, interval):
+    net = mg.Network(mg.Dense(4), depth, control=mg.BSpline(6))
+    options = mg.default_options(net, ranks=2)
+    found = ladder_of(net, options, 2).exact
+    assert found.coarsening == (interval,)
+    assert options.slabs % interval == 0
+    assert str(found) == "exact"
+
+
+def test_both_solves_have_the_same_intervals_also_when_they_are_exact():
+    """Else one of them would have to compute all states again, one after the other."""
+    net = mg.Network(mg.Dense(3), 512, 5.0, mg.Linear(2, 3), mg.Linear(3, 2))
+    rng = np.random.default_rng(44120)
+    data = rng.standard_normal((100, 2)), rng.standard_normal((100, 2))
+    how = {"objective": mg.LeastSquares(), "gradient_tolerance": 1e-4, "ranks": 8}
+    how["optimiser"] = mg.adam(1e-2)
+    plans = [r.plans for r in mg.train(net, net.init(3), [data] * 4, **how)]
+    assert all({plan.iterations for plan in both} == {SERIAL} for both in plans)
+    assert all(both.forward.coarsening == both.adjoint.coarsening for both in plans)

@@ -233,9 +233,12 @@ def _side_by_side(rules: Both, before: Both, after: Both) -> Both:
     A way back needs the states that a way there has kept.  A solve that would have had
     longer ones does what it did before, if that was of this length.
     """
-    plans = [c.plan for c in after if c.plan.iterations != SERIAL]
-    if not plans or not all(rule.ladder.options.slabs for rule in rules):
+    if not all(rule.ladder.options.slabs for rule in rules):
         return after
+    plans = [c.plan for c in after if c.plan.iterations != SERIAL]
+    if not plans:
+        both = zip(after, rules, strict=True)
+        return Both(*(c._replace(plan=rule.ladder.exact) for c, rule in both))
     coarsening = min((plan.coarsening for plan in plans), key=math.prod)
     return Both(
         *(_of_length(coarsening, *pair) for pair in zip(before, after, strict=True))

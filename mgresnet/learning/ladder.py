@@ -105,9 +105,21 @@ class Ladder:
 
     @property
     def exact(self) -> Plan:
-        """Exact propagation."""
-        options = self.options
-        return Plan(options.coarsening, options.coarse_operator, SERIAL)
+        """Exact propagation; where intervals are free, of about sqrt(depth) layers.
+
+        As many states are kept then as have to be computed again in an interval.
+        """
+        options, root = self.options, math.sqrt(self.depth)
+        coarsening = options.coarsening
+        if self._factors:
+            coarsening = (min(self._factors, key=lambda m: max(m / root, root / m)),)
+        return Plan(coarsening, options.coarse_operator, SERIAL)
+
+    @property
+    def _factors(self) -> tuple[int, ...]:
+        """Intervals that one may choose; none if they are as given."""
+        slabs = self.options.slabs
+        return tuple(m for m in _halves(slabs) if slabs % m == 0)
 
     @property
     def given(self) -> Plan:
@@ -149,11 +161,10 @@ class Ladder:
         if not options.slabs:
             counts = range(options.max_iterations + 1)
             return [self.given._replace(iterations=k) for k in counts]
-        factors = [m for m in _halves(options.slabs) if options.slabs % m == 0]
         most = min(options.max_iterations, MOST)
         return [
             Plan((m,), name, k)
-            for m in factors
+            for m in self._factors
             for name, _ in self.stages
             for k in range(most + 1)
         ]

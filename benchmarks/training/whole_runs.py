@@ -34,7 +34,7 @@ from mgresnet.arrays.trees import tree_map
 NODE = mg.Machine("node", 1.2e-6, 9.66e9, "as Open MPI between nodes")
 TOLERANCE, EVERY = 1e-2, 20
 ALONE = {"one rank, all states": "all", "one rank, C-points": "c-points"}
-TOGETHER = {"pipeline": "all", "plans": "c-points"}
+TOGETHER = {"pipeline": "all", "plans": "auto"}
 CASES = (  # problem, width, depth, batch, steps, values of the spline or None
     ("peaks-regression", 8, 1024, 256, 240, 12),
     ("peaks-regression", 32, 1024, 256, 160, 12),

@@ -91,7 +91,6 @@ def with_progress(
         gradient_tolerance=a.gradient_tolerance,
         ranks=a.for_ranks,
         check_every=check_every(a),
-        keep="c-points",
         state=state,
     )
     watched = comm.rank == 0 and (a.progress or sys.stderr.isatty())

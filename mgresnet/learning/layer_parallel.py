@@ -17,6 +17,7 @@ from mgresnet.solve.gradient import GradientProblem, pose_gradient
 from mgresnet.solve.objectives import Objective
 from mgresnet.solve.penalties import Regularisation
 from mgresnet.solve.reading import check_goal
+from mgresnet.solve.roundtrip import leaves_sweep
 from mgresnet.solve.solution import KEEPS
 from mgresnet.solve.stages import slabs_back, slabs_of, trees_of
 
@@ -70,10 +71,16 @@ class LayerParallel:
         batch = agreed(self, self.comm, params, batch)
         problem = self._pose(params, batch, ways)
         guess = None if start is None else start.info
-        value, gradient, info = problem.find(guess, None, self.keep)
+        value, gradient, info = problem.find(guess, None, self._kept(problem))
         counts = Both(info.forward.iterations, info.adjoint.iterations)
         found = FirstOrder(value, gradient, info=info, iterations=counts)
         return found._replace(seconds=info.seconds), Solved(problem, info)
+
+    def _kept(self, problem: GradientProblem) -> str:
+        """C-points alone, by "auto", where that spares a sweep."""
+        pairs = zip(problem.slabs, problem.backs, strict=True)
+        spared = all(leaves_sweep(s.grid, s.options, back.grid) for s, back in pairs)
+        return "c-points" if self.keep == "auto" and spared else self.keep
 
     def mean(self, error: GradientError, solved: Solved) -> GradientError:
         """The same: this rank's share is the batch."""
@@ -109,7 +116,8 @@ def layer_parallel(
         Ranks that share the layers.
     regularisation : Regularisation, optional
     keep : {"all", "c-points", "auto"}
-        Which states are kept on the way; see `value_and_gradient`.
+        Which states are kept on the way; "auto" keeps C-points alone for solves that
+        iterate, and otherwise what `value_and_gradient` does.
 
     Returns
     -------

@@ -296,7 +296,8 @@ def test_iterating_on_ends_where_more_iterations_from_the_start_would():
     net, params, batches = setting
     options = replace(MGRIT, max_iterations=k)
     direct = mg.solve_forward(net, params, batches[0][0], options=options)
-    np.testing.assert_array_equal(found.info.forward.states, direct.states)
+    ours = found.info.forward
+    np.testing.assert_array_equal(ours.states, direct.states[ours.kept])
     # One iteration less would not have been accepted.
     rules = Both(ruled(setting[0]), exact)
     plans = plans._replace(forward=Course(plan(k - 1)))

@@ -73,7 +73,7 @@ def fine(*arguments):
 
 
 def gradient(*arguments):
-    """A march back that finds gradients for the parameters."""
+    """A pass back through layers that finds gradients for the parameters."""
     *_, d_theta, _ = arguments
     return d_theta.size > 0
 
@@ -86,7 +86,7 @@ PHASES = {
     "loss": ("objective", "value_and_seed", always),
     "head": ("head", "pull_back", always),
     "coarse-adjoint": ("layer", "march_back", coarse),
-    "gradient": ("layer", "march_back", gradient),
+    "gradient": ("layer", "retrace", gradient),
     "opening-gradient": ("opening", "pull_back", always),
     "update": ("optimiser", "update", always),
 }

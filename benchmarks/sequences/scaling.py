@@ -1,4 +1,4 @@
-"""What a step of training a recurrent network takes on 1, 8 and 32 ranks, by its length.
+"""What a step of training a recurrent network takes on several ranks, by its length.
 
 Gated units of 16 features, 512 and 4096 steps: exact in turns of samples, or by "e2"
 with one or two corrections each way, on virtual clocks: ranks share the cores at hand,

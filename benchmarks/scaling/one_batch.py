@@ -96,14 +96,14 @@ def timed(
     return rows
 
 
-def speed_ups(rows: Rows, exact: str, *keys: str) -> str:
+def speed_ups(rows: Rows, *keys: str) -> str:
     """Milliseconds, speed-up over the exact step on one rank, and errors."""
     names = [*dict.fromkeys(row["method"] for row in rows)]
     heads = [[f"{name}, ms", "speed-up", "gradient error"] for name in names]
     lines: dict[tuple[Any, ...], list[str]] = {}
     for row in rows:
         case = {key: row[key] for key in keys}
-        (alone,) = select(rows, method=exact, ranks=1, **case)
+        (alone,) = select(rows, method="exact", ranks=1, **case)
         faster = alone["milliseconds"] / row["milliseconds"]
         values = (*case.values(), row["ranks"])
         lines.setdefault(values, [*map(str, values)]).extend(

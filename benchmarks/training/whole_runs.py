@@ -205,7 +205,8 @@ def figures(results: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             above.plot(steps, parts, label=row["run"])
             if row["errors"]:
                 below.semilogy(EVERY * np.arange(len(row["errors"])), row["errors"])
-        above.set_title("{problem}\n{depth} x {width}, batch {batch}".format(**rows[0]))
+        form = "{problem}, spline {spline}\n{depth} x {width}, batch {batch}"
+        above.set_title(form.format(**rows[0]))
         above.set_ylim(bottom=0)
         below.axhline(TOLERANCE, color="grey", lw=0.8)
         below.set(xlabel="step")

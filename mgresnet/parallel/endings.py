@@ -36,9 +36,7 @@ def _ending(report: Callable[..., object]) -> Any:
             sys.stderr.flush()
             mishap = "an exception"  # which everybody has read by now
         world = _world()
-        if (
-            issubclass(kind, SystemExit) or world is None
-        ):  # ends a thread, or all there is
+        if world is None or issubclass(kind, SystemExit):  # which ends a thread
             return
         with suppress(OSError):
             line = f"rank {world.rank} ends the job on all: {mishap}\n"

@@ -23,9 +23,9 @@ from mgresnet.studies.recurrent import (
     EXACT,
     LOSS,
     PLANS,
-    WORST,
     Plan,
     beginning,
+    bounded,
     fixed,
     network,
     training,
@@ -105,17 +105,12 @@ def errors_of(
         options=plan.forward,
     )
     relative = *(each / size for each in found), error / norm(true)
-    return *map(_bounded, relative), _bounded(estimate.total / error)
+    return *map(bounded, relative), bounded(estimate.total / error)
 
 
 def _how(plan: Plan) -> dict[str, Any]:
     """Arguments of a gradient by a plan."""
     return {"objective": LOSS, "keep": "all", **plan._asdict()}
-
-
-def _bounded(error: Any) -> float:
-    """`WORST` where it is more, or none."""
-    return min(float(error), WORST) if np.isfinite(error) else WORST
 
 
 def _ways() -> Iterator[tuple[tuple[int, ...], str]]:

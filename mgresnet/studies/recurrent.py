@@ -146,7 +146,11 @@ def gradient_error(net: Network, params: Params, batch: Any, plan: Plan) -> floa
         for way in (plan, PLANS[EXACT])
     ]
     norm = space(net).norm
-    error = norm(tree_map(np.subtract, *both)) / norm(both[1])
+    return bounded(norm(tree_map(np.subtract, *both)) / norm(both[1]))
+
+
+def bounded(error: Any) -> float:
+    """An error, or `WORST` where it is more, or none."""
     return min(float(error), WORST) if np.isfinite(error) else WORST
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from mgresnet.kernels.activations import activate, slope
 from mgresnet.kernels.blocks import address, aligned, keep
 from mgresnet.kernels.compiled import inlined, kernel
-from mgresnet.kernels.outer import add_outer, room_for_sums
+from mgresnet.kernels.outer import add_outer
 from mgresnet.kernels.panels import (
     TILE,
     count,
@@ -68,13 +68,14 @@ def affine_adjoint(weight, bias, x, activation, seed, dx, d_weight, d_bias):
     Gradients for W and b are added to what is there.
     """
     (n_out, n_in), batch, p = weight.shape, x.shape[1], address(x)
-    row, room = samples(p), room_for_sums(p, n_out, n_in)
+    row = samples(p)
     x_panel, g_panel = (n_in + 4) * row, (n_out + 4) * row
     panels = count(p, min(TILE, batch))
-    space = np.zeros(panels * (x_panel + g_panel) + room + n_in + BYTES, x.dtype)
+    room = panels * (x_panel + g_panel + row**2)
+    space = np.zeros(room + n_in + BYTES, x.dtype)
     nothing, v, b = address(space), address(weight), address(bias)
-    sums = nothing + n_in
-    u = aligned(sums + room)
+    turned = nothing + n_in
+    u = aligned(turned + panels * row**2)
     g = u + panels * x_panel
     for s in range(0, batch, TILE):
         n = min(TILE, batch - s)
@@ -84,7 +85,7 @@ def affine_adjoint(weight, bias, x, activation, seed, dx, d_weight, d_bias):
         product(v, (n_in, 1), b, n_out, n_in, u, x_panel, *to)
         _seeded(activation, address(seed) + s, batch, n, n_out, g, g_panel)
         d_v, d_b = address(d_weight), address(d_bias)
-        add_outer(g, n_out, g_panel, u, n_in, x_panel, panels, d_v, d_b, sums)
+        add_outer(g, n_out, g_panel, u, n_in, x_panel, n, d_v, d_b, turned)
         to = u, x_panel, panels, False, v
         product(v, (1, n_in), nothing, n_in, n_out, g, g_panel, *to)
         write_panels(u, x_panel, address(dx) + s, batch, n, n_in)

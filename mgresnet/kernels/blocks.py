@@ -3,8 +3,6 @@
 They continue `vectors`.  A block is registers seen as a small matrix of registers.
 """
 
-import itertools
-
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, errors
@@ -13,7 +11,6 @@ from mgresnet.arrays.layout import LINE
 from mgresnet.kernels.compiled import intrinsic
 from mgresnet.kernels.vectors import (
     BYTES,
-    COLUMNS,
     INDEX,
     INT,
     NR,
@@ -151,11 +148,11 @@ def prefetch(typing, pointer):
     return word(types.void, emit, pointer)
 
 
-def _first(builder, vector, pointer, n):
-    """Place, alignment and mask of every register in the first n samples of a row."""
+def _first(builder, vector, pointer, n, count=NR):
+    """Place, alignment and mask of every register in the first n numbers of a row."""
     lanes = ir.VectorType(INT, vector.count)
     align = INDEX(8 if vector.element == ir.DoubleType() else 4)
-    for start in range(0, NR * vector.count, vector.count):
+    for start in range(0, count * vector.count, vector.count):
         lane = ir.Constant(lanes, list(range(start, start + vector.count)))
         mask = builder.icmp_signed("<", lane, filled(builder, lanes, n))
         place = builder.gep(pointer, [INT(start)])
@@ -217,7 +214,7 @@ def fill_rows(typing, pointer, count):
 
 @intrinsic
 def add_scaled(typing, rows, pointer, stride, row):
-    """Add p[r stride] times one row of a panel to row r of some, for every r."""
+    """Add p[r stride] times one row to row r of some, for every r."""
 
     def emit(builder, before, p, stride, x):
         after, x, multiply_add = (
@@ -225,60 +222,12 @@ def add_scaled(typing, rows, pointer, stride, row):
             split(builder, x),
             known("fmuladd"),
         )
-        for r in range(rows.count // NR):
+        for r in range(rows.count // row.count):
             place = builder.gep(p, [builder.mul(stride, INT(r))])
             weight = filled(builder, rows.vector, builder.load(place))
-            for n in range(NR):
-                k = r * NR + n
+            for n in range(row.count):
+                k = r * row.count + n
                 after[k] = multiply_add(builder, weight, x[n], after[k])
         return join(builder, after)
 
     return word(rows, emit, rows, pointer, types.intp, row)
-
-
-@intrinsic
-def add_products(typing, total, x, y):
-    """Add the product of every register of x with every one of y, lane by lane."""
-
-    def emit(builder, total, x, y):
-        pairs = itertools.product(split(builder, x), split(builder, y))
-        matching = zip(pairs, split(builder, total), strict=True)
-        return join(builder, [known("fmuladd")(builder, *p, t) for p, t in matching])
-
-    return word(total, emit, total, x, y)
-
-
-def _sums(builder, vectors):
-    """LLVM vector of the sums over the lanes of as many vectors as there are lanes."""
-    kind = ir.VectorType(INDEX, len(vectors))
-    even, odd = (ir.Constant(kind, list(range(n, 2 * kind.count, 2))) for n in (0, 1))
-    while len(vectors) > 1:
-        vectors = [
-            builder.fadd(
-                builder.shuffle_vector(x, y, even), builder.shuffle_vector(x, y, odd)
-            )
-            for x, y in zip(vectors[::2], vectors[1::2], strict=True)
-        ]
-    return vectors[0]
-
-
-@intrinsic
-def add_sums(typing, pointer, stride, group):
-    """Add the sums over lanes to a matrix: COLUMNS to p, as many to p + stride, .."""
-    part = ir.VectorType(group.vector.element, COLUMNS)
-
-    def emit(builder, p, stride, value):
-        vectors = split(builder, value)
-        vectors += [ir.Constant(group.vector, None)] * (-group.count % group.lanes)
-        for n in range(0, group.count, COLUMNS):
-            lane = n % group.lanes
-            if lane == 0:
-                sums = _sums(builder, vectors[n : n + group.lanes])
-            index = ir.VectorType(INDEX, COLUMNS)
-            index = ir.Constant(index, list(range(lane, lane + COLUMNS)))
-            offset = builder.mul(stride, INT(n // COLUMNS))
-            before = _load(builder, part, p, offset)
-            after = builder.fadd(before, builder.shuffle_vector(sums, sums, index))
-            _store(builder, after, p, offset)
-
-    return word(types.void, emit, pointer, types.intp, group)

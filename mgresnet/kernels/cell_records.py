@@ -14,6 +14,7 @@ substeps, the length of a layer, and whether it is implicit.
 
 from typing import Any
 
+from mgresnet.kernels import outer
 from mgresnet.kernels.compiled import inlined
 from mgresnet.kernels.panels import put_panels, read, read_panels, row_of, set_row
 from mgresnet.kernels.vectors import BYTES, row_length, samples
@@ -30,8 +31,8 @@ def workspace(
     cell = w * (3 * n_substeps + 3 * n_stages + 4 * n_stages * n_substeps + 4)
     record = n_substeps * (n_in + masked) + n_cells * cell + 1
     adjoint = (n_cells + 2) * w + (n_substeps + 1) * most + 1
-    sums = (3 * w + 4) * (most + 5) + row + most
-    return (k * record + adjoint) * (min(batch, TILE) + row) + sums + BYTES
+    n, rows = min(batch, TILE) + row, k * record + adjoint
+    return rows * n + outer.room(n, dtype) + most + BYTES
 
 
 @inlined

@@ -15,10 +15,11 @@ panels a power of two apart would compete for the same lines of cache.
 
 from typing import Any
 
+from mgresnet.kernels import outer
 from mgresnet.kernels.activations import activate, slope
 from mgresnet.kernels.blocks import address, aligned, fence, keep, zeros
 from mgresnet.kernels.compiled import inlined, kernel
-from mgresnet.kernels.outer import add_outer, room_for_sums
+from mgresnet.kernels.outer import add_outer
 from mgresnet.kernels.panels import (
     TILE,
     count,
@@ -34,8 +35,6 @@ from mgresnet.kernels.panels import (
     write_panels,
 )
 from mgresnet.kernels.vectors import BYTES, NR, fma, row_length, samples
-
-FEW, WIDE = 32, 48  # samples up to which, and widths from which on, X is transposed
 
 
 @inlined
@@ -118,63 +117,20 @@ def _adjoints(v, nothing, step, s, w, g, sizes, n, wanted):
 
 
 @inlined
-def _gradient(g, x, nothing, sizes, n, d, sums, fresh):
+def _gradient(g, x, sizes, n, d, space, fresh):
     """Add G X^T and the sums of G to what a layer has; that is nothing if fresh."""
     width, panel, _, _ = sizes
-    size, d_b = width * (width + 1), d + width**2
-    if n <= FEW and width >= WIDE:
-        _few(g, x, nothing, sizes, n, d, sums, fresh)
-        return
+    size = width * (width + 1)
     if fresh:
         for k in range(0, size, samples(g)):
             write(d + k, zeros(g, NR), size - k)
-    add_outer(g, width, panel, x, width, panel, count(g, n), d, d_b, sums)
-
-
-@inlined
-def _few(g, x, nothing, sizes, n, d, space, fresh):
-    """Do the same for few samples: a product with X^T, features side by side."""
-    width, panel, _, _ = sizes
-    row, panels, d_b = samples(g), count(g, width), d + width**2
-    z = space + panels * row * row
-    for first in range(0, n, row):
-        m = min(row, n - first)
-        for j in range(width):
-            y = space + (j // row * row * row + j % row)
-            for s in range(m):
-                y[s * row] = x[j * row + s]
-        to = z, width * row, panels, first > 0, g
-        product(g, (row, 1), nothing, width, m, space, row * row, *to)
-        for i in range(width):
-            total = d_b[i]
-            if fresh and first == 0:
-                total = nothing[i]
-            for s in range(m):
-                total += g[i * row + s]
-            d_b[i] = total
-        g, x = g + panel, x + panel
-    for k in range(panels):
-        for i in range(width):
-            p, total = d + (i * width + k * row), row_of(z, i)
-            if not fresh:
-                total = total + read(p, width - k * row)
-            write(p, total, width - k * row)
-        z = z + width * row
-
-
-@inlined
-def _room(p, width):
-    """Numbers of workspace for `_gradient`."""
-    few = count(p, width) * samples(p) * (samples(p) + width)
-    return max(room_for_sums(p, width, width), few)
+    add_outer(g, width, panel, x, width, panel, n, d, d + width**2, space)
 
 
 def workspace(width: int, k: int, batch: int, dtype: Any) -> int:
     """Numbers of workspace for `pull_back` with states of every k-th layer."""
-    row = row_length(dtype)
-    tile = (min(batch, TILE) + row) * (width + 1)
-    sums = max((width + 3) * (width + 4) + row, (width + row) * (width + row))
-    return (2 * k + 3) * tile + sums + width + BYTES
+    n = min(batch, TILE) + row_length(dtype)
+    return (2 * k + 3) * n * (width + 1) + outer.room(n, dtype) + width + BYTES
 
 
 @kernel
@@ -225,10 +181,9 @@ def pull_back(
     panel = (width + 1) * samples(address(w))
     tile = count(address(w), min(TILE, stop - start)) * panel
     sizes = width, panel, tile, fitting(address(w), width, TILE, 4)
-    room = _room(address(w), width)
-    space[: width + room] = 0.0
-    nothing, sums, known = address(space), address(space) + width, slopes.size > 0
-    x = aligned(sums + room)
+    nothing, turned, known = address(space), address(space) + width, slopes.size > 0
+    space[:width] = 0.0
+    x = aligned(turned + tile // (width + 1) * samples(turned))
     s, adjoint, g = x + (k + 1) * tile, x + (2 * k + 1) * tile, x + (2 * k + 2) * tile
     for first in range(start, stop, TILE):
         p, f, b = address(w) + first, address(forcing) + first, address(starts) + first
@@ -249,7 +204,7 @@ def pull_back(
             _adjoints(v, nothing, step, s_i, adjoint, g, sizes, n, wanted)
             if d_theta.size > 0:
                 x_i, to = x + i * tile, address(d_theta) + layer * size
-                _gradient(g, x_i, nothing, sizes, n, to, sums, first == start)
+                _gradient(g, x_i, sizes, n, to, turned, first == start)
             f = _forced(forcing, f, along_f, n, width, adjoint, panel)
             if columns > 0 and (after + 1) % every == 0:
                 put_panels(past, adjoint, panel, p, along, n, width)

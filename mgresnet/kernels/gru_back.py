@@ -16,7 +16,7 @@ from mgresnet.kernels.cell_records import (
 )
 from mgresnet.kernels.compiled import inlined, kernel
 from mgresnet.kernels.gates import step, step_back
-from mgresnet.kernels.outer import add_outer, room_for_sums
+from mgresnet.kernels.outer import add_outer
 from mgresnet.kernels.panels import (
     count,
     put_panels,
@@ -49,7 +49,7 @@ def _again(points, inputs, theta, ends, j, k, x, panel, n, first, sizes, how):
 
 
 @inlined
-def _gradients(x, panel, panels, d, fresh, sums, sizes, how):
+def _gradients(x, panel, n, d, fresh, turned, sizes, how):
     """Add to the gradients of a step of one stage; they are nothing if fresh."""
     (n_in, masked, w, n_cells), (at_q, _, _, at_h, size) = (
         sizes,
@@ -64,10 +64,8 @@ def _gradients(x, panel, panels, d, fresh, sums, sizes, how):
         if fresh:
             for k in range(0, n_all, row):
                 write(weight + k, zeros(x, NR), n_all - k)
-        of = d_p, 3 * w, panel, read, n_read, panel, panels
-        add_outer(*of, weight, b_p, sums)
-        of = d_q, 3 * w, panel, h, w, panel, panels
-        add_outer(*of, hidden, b_q, sums)
+        add_outer(d_p, 3 * w, panel, read, n_read, panel, n, weight, b_p, turned)
+        add_outer(d_q, 3 * w, panel, h, w, panel, n, hidden, b_q, turned)
         read, cell = h + w * row, cell + size * row
 
 
@@ -85,15 +83,15 @@ def _inputs_back(adjoint, panel, d_inputs, at, first, n, sizes):
 
 @inlined
 def _rooms(space, panels, sizes, how):
-    """Zeros, sums over samples, adjoints and records, and how far panels are apart."""
+    """Zeros, what is turned, adjoints and records, and how far panels are apart."""
     (n_in, _, w, n_cells), (_, _, n_substeps, _, _) = sizes, how
-    most = max(w, n_in)
-    room = room_for_sums(address(space), 3 * w, most)
-    space[: most + room] = 0.0
-    adjoint = aligned(address(space) + (most + room))
+    nothing, most = address(space), max(w, n_in)
+    space[:most] = 0.0
+    turned = nothing + most
+    adjoint = aligned(turned + panels * samples(nothing) ** 2)
     apart = ((n_cells + 2) * w + (n_substeps + 1) * most + 1) * samples(adjoint)
     x, panel = adjoint + panels * apart, record(adjoint, sizes, how)
-    return address(space), address(space) + most, adjoint, apart, x, panel
+    return nothing, turned, adjoint, apart, x, panel
 
 
 @kernel
@@ -142,7 +140,7 @@ def pull_back(
     every = per_block // columns if columns > 0 else n_steps + 1
     per_group = n_steps // max(len(d_theta), 1)
     past, panels = streams(address(w), along, w.size), count(address(w), n)
-    nothing, sums, adjoint, apart, x, panel = _rooms(space, panels, sizes, how)
+    nothing, turned, adjoint, apart, x, panel = _rooms(space, panels, sizes, how)
     for after in range(n_steps):
         i = n_steps - 1 - after
         if after % per_block == 0:
@@ -160,7 +158,7 @@ def pull_back(
         if d_theta.size > 0:
             at = address(d_theta) + i // per_group * d_theta.shape[1]
             fresh = (i + 1) % per_group == 0
-            _gradients(x + of, panel, panels, at, fresh, sums, sizes, how)
+            _gradients(x + of, panel, n, at, fresh, turned, sizes, how)
         if forcing.size > 0:
             at = address(forcing) + (after * width * along_f + start)
             add_samples(at, along_f, n, adjoint, apart, width)

@@ -1,80 +1,88 @@
 """Sums over samples of products of features: what gradients for weights are made of.
 
-They continue `panels`, and use the same letters.
+They continue `panels`, and use the same letters.  A few rows of X are turned so that
+their features lie side by side, sample after sample; a block of the sum then stays in
+registers while all samples pass, as in `panels.product`.
 """
 
-from mgresnet.kernels.blocks import add_products, add_sums, load, prefetch, store, zeros
-from mgresnet.kernels.compiled import inlined, shared
-from mgresnet.kernels.panels import read, write
-from mgresnet.kernels.vectors import COLUMNS, lanes, samples
+from typing import Any
 
-ROWS = 4  # of a block of a sum over samples; it has COLUMNS columns
-BLOCK = ROWS * COLUMNS
+from mgresnet.kernels.blocks import add_scaled, load_like, zeros
+from mgresnet.kernels.compiled import inlined, shared
+from mgresnet.kernels.sums import add_rows, add_totals, turn
+from mgresnet.kernels.vectors import MR, NR, lanes, row_length, samples
+
+TWO, THREE = 2 * MR, 3 * MR  # registers of a block of as many to a row
+FOUR = 4 * NR  # of four rows of a panel
+
+
+def room(n: int, dtype: Any) -> int:
+    """Numbers of workspace for n samples, whole rows; as much may be read behind X."""
+    row = row_length(dtype)
+    return (n + row) * row
 
 
 @inlined
-def _block(g, g_panel, x, x_panel, n, d, stride):
-    """Add G X^T over n panels for ROWS rows of G and COLUMNS of X to d."""
+def _turned(x, x_panel, n, features, y):
+    """Write some rows of X to Y, samples side by side to features side by side."""
+    row = samples(x)
+    for first in range(0, n, row):
+        for s in range(0, row, lanes(x)):
+            for j in range(0, features, lanes(x)):
+                turn(x + (j * row + s), row, y + ((first + s) * row + j), row)
+        x = x + x_panel
+
+
+@inlined
+def _block(total, one, g, g_panel, y, n, d, stride, left):
+    """Add G Y over n samples to d, for rows of G and columns of Y as `total` has."""
     row = samples(g)
-    total = zeros(g, BLOCK)
-    for r in range(ROWS):
-        prefetch(d + r * stride)
-    for s in range(n):
-        for r in range(0, row, lanes(g)):
-            left = load(g + (s * g_panel + r), row, ROWS)
-            right = load(x + (s * x_panel + r), row, COLUMNS)
-            total = add_products(total, left, right)
-    add_sums(d, stride, total)
+    for first in range(0, n, row):
+        for s in range(min(row, n - first)):
+            total = add_scaled(total, g + s, row, load_like(one, y))
+            y = y + row
+        g = g + g_panel
+    add_rows(d, stride, total, one, left)
+
+
+@inlined
+def _columns(rows, many, few, one, g, n_out, g_panel, y, n, d, stride, left):
+    """Do so for all rows of G; `many` has so many of them, and `few` has four."""
+    row, i = samples(g), 0
+    while n_out - i >= rows:
+        _block(many, one, g + i * row, g_panel, y, n, d + i * stride, stride, left)
+        i += rows
+    while n_out - i >= 4:
+        _block(few, one, g + i * row, g_panel, y, n, d + i * stride, stride, left)
+        i += 4
+    while n_out - i >= 1:
+        _block(one, one, g + i * row, g_panel, y, n, d + i * stride, stride, left)
+        i += 1
+
+
+@inlined
+def _total(total, g, g_panel, n):
+    """Add n samples of as many rows of G as `total` has, panel by panel."""
+    for _ in range(0, n, samples(g)):
+        total, g = total + load_like(total, g), g + g_panel
+    return total
 
 
 @shared
-def _outer(g, n_out, g_panel, x, n_in, x_panel, n, d, stride, d_bias):
-    """Add G X^T and the sums of G over n panels, 16 rows of X at a time in cache."""
-    row = samples(g)
-    for chunk in range(0, n_in, 16):
-        for i in range(0, n_out, ROWS):
-            for j in range(chunk, min(chunk + 16, n_in), COLUMNS):
-                left, right = g + i * row, x + j * row
-                _block(left, g_panel, right, x_panel, n, d + (i * stride + j), stride)
-    for i in range(0, n_out, COLUMNS):
-        total = zeros(g, COLUMNS)
-        for s in range(n):
-            for r in range(0, row, lanes(g)):
-                total = total + load(g + (s * g_panel + i * row + r), row, COLUMNS)
-        add_sums(d_bias + i, 0, total)
-
-
-@inlined
-def padded(n):
-    """Next multiple of 4, which is one of everything that has to fit."""
-    return (n + 3) // 4 * 4
-
-
-@inlined
-def room_for_sums(p, n_out, n_in):
-    """Numbers of workspace for `add_outer`."""
-    return padded(n_out) * (padded(n_in) + 1) + samples(p)
-
-
-@inlined
 def add_outer(g, n_out, g_panel, x, n_in, x_panel, n, d_weight, d_bias, space):
-    """Add G X^T over n panels to d_weight (n_out, n_in), sums of G to d_bias."""
-    if n_out % ROWS == 0 and n_in % COLUMNS == 0:
-        _outer(g, n_out, g_panel, x, n_in, x_panel, n, d_weight, n_in, d_bias)
-        return
-    row, stride = samples(g), padded(n_in)
-    sums = space + padded(n_out) * stride
-    for k in range(0, padded(n_out) * (stride + 1), lanes(g)):
-        store(space + k, zeros(g, 1))
-    _outer(g, n_out, g_panel, x, n_in, x_panel, n, space, stride, sums)
-    for i in range(n_out):
-        for j in range(0, n_in, row):
-            p = d_weight + (i * n_in + j)
-            write(
-                p,
-                read(p, n_in - j) + read(space + (i * stride + j), n_in - j),
-                n_in - j,
-            )
-    for i in range(0, n_out, row):
-        p, left = d_bias + i, n_out - i
-        write(p, read(p, left) + read(sums + i, left), left)
+    """Add G X^T over n samples to d_weight (n_out, n_in), sums of G to d_bias."""
+    row = samples(g)
+    for j in range(0, n_in, row):
+        left = min(row, n_in - j)
+        _turned(x + j * row, x_panel, n, left, space)
+        to = g, n_out, g_panel, space, n, d_weight + j, n_in, left
+        if left > 2 * lanes(g):
+            _columns(MR, zeros(g, THREE), zeros(g, 12), zeros(g, 3), *to)
+        elif left > lanes(g):
+            _columns(MR, zeros(g, TWO), zeros(g, 8), zeros(g, 2), *to)
+        else:
+            _columns(8, zeros(g, 8), zeros(g, 4), zeros(g, 1), *to)
+    for i in range(0, n_out - 3, 4):
+        add_totals(d_bias + i, _total(zeros(g, FOUR), g + i * row, g_panel, n), 4)
+    for i in range(n_out // 4 * 4, n_out):
+        add_totals(d_bias + i, _total(zeros(g, NR), g + i * row, g_panel, n), 1)

@@ -13,8 +13,6 @@ from numba import types
 from mgresnet.kernels.blocks import (
     _load,
     _store,
-    _sums,
-    add_products,
     add_scaled,
     fill_rows,
     load,
@@ -23,6 +21,7 @@ from mgresnet.kernels.blocks import (
 )
 from mgresnet.kernels.compiled import inlined, intrinsic
 from mgresnet.kernels.panels import CACHED
+from mgresnet.kernels.sums import _sums, add_products
 from mgresnet.kernels.vectors import (
     BYTES,
     INDEX,

@@ -23,17 +23,17 @@ from numba.extending import overload
 
 from mgresnet.kernels.compiled import PART, intrinsic
 
-# Bytes of a register; rows and registers per row of a block of a product; columns of a
-# block of a sum over samples.  The cache looks at the same triple and features.
+# Bytes of a register; rows and registers per row of a block of a product.  The cache
+# looks at the same triple and features.
 _TRIPLE, _, _FEATURES = cpu_target.target_context.codegen().magic_tuple()
 if "+avx512f" in _FEATURES:  # 32 registers
-    BYTES, MR, NR, COLUMNS = 64, 8, 2, 4
+    BYTES, MR, NR = 64, 8, 2
 elif "+avx" in _FEATURES:  # 16 registers
-    BYTES, MR, NR, COLUMNS = 32, 4, 3, 2
+    BYTES, MR, NR = 32, 4, 3
 elif _TRIPLE.startswith(("aarch64", "arm64")):  # 32 registers
-    BYTES, MR, NR, COLUMNS = 16, 8, 2, 2
+    BYTES, MR, NR = 16, 8, 2
 else:  # 16 registers
-    BYTES, MR, NR, COLUMNS = 16, 4, 3, 2
+    BYTES, MR, NR = 16, 4, 3
 
 INT, INDEX = ir.IntType(64), ir.IntType(32)
 

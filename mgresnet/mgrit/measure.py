@@ -2,7 +2,7 @@
 
 import math
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,48 +39,51 @@ class Measure(NamedTuple):
     about: NDArray[np.float64]
     """In time order: squared 2-norms of residual and state, in units of 4^e; e;
     whether its rank is lost, as the last point of the rank is not finite."""
+    residual: float
+    """2-norm of the residual over the C-points."""
+    state: float
+    """2-norm of the states over the C-points."""
+    lost: bool
+    """Whether a rank is."""
+
+    @classmethod
+    def of(cls, about: NDArray[np.float64]) -> Self:
+        """Norms over all C-points."""
+        norm = _norm_in_units if about[:, 2].any() else _norm
+        return cls(about, norm(about, 0), norm(about, 1), bool(about[:, 3].any()))
 
     @property
     @np.errstate(over="ignore")  # shows in the status
     def residuals(self) -> NDArray[np.float64]:
         """2-norm of every residual."""
-        norms: NDArray[np.float64] = np.ldexp(np.sqrt(self.about[:, 0]), self._units)
+        roots = np.sqrt(self.about[:, 0])
+        norms: NDArray[np.float64] = np.ldexp(roots, _units(self.about))
         return norms
-
-    @property
-    def residual(self) -> float:
-        """2-norm of the residual over the C-points."""
-        return self._norm(0)
-
-    @property
-    def state(self) -> float:
-        """2-norm of the states over the C-points."""
-        return self._norm(1)
-
-    @property
-    def _units(self) -> NDArray[np.int64]:
-        return self.about[:, 2].astype(np.int64)
-
-    def _norm(self, column: int) -> float:
-        """Root of a sum of squares."""
-        if self.about[:, 2].any():
-            return self._norm_in_units(column)
-        return math.sqrt(self.about[:, column].sum())
-
-    @np.errstate(over="ignore")  # shows in the status
-    def _norm_in_units(self, column: int) -> float:
-        """Do the same in the largest of their units."""
-        e, most = self._units, self._units.max()
-        total = np.ldexp(self.about[:, column], 2 * (e - most)).sum()
-        return float(np.ldexp(np.sqrt(total), most))
 
     def status(self, tolerance: float) -> Status:
         """Compare the residual with the states."""
-        residual, state = self.residual, self.state
-        if not math.isfinite(residual + state) or self.about[:, 3].any():
+        if self.lost or not math.isfinite(self.residual + self.state):
             return Status.NON_FINITE
-        close = residual <= tolerance * state
+        close = self.residual <= tolerance * self.state
         return Status.CONVERGED if close else Status.MAX_ITERATIONS
+
+
+def _units(about: NDArray[np.float64]) -> NDArray[np.int64]:
+    return about[:, 2].astype(np.int64)
+
+
+def _norm(about: NDArray[np.float64], column: int) -> float:
+    """Root of a sum of squares."""
+    return math.sqrt(about[:, column].sum())
+
+
+@np.errstate(over="ignore")  # shows in the status
+def _norm_in_units(about: NDArray[np.float64], column: int) -> float:
+    """Do the same in the largest of their units."""
+    e = _units(about)
+    most = e.max()
+    total = np.ldexp(about[:, column], 2 * (e - most)).sum()
+    return float(np.ldexp(np.sqrt(total), most))
 
 
 def measure(
@@ -96,4 +99,4 @@ def gathered(squares: NDArray[np.float64], lost: bool, comm: TimeComm) -> Measur
     """Measure from the squared norms of every rank, and whether its end is lost."""
     about = np.empty((len(squares), 4))
     about[:, :3], about[:, 3] = squares, lost
-    return Measure(comm.gather(about))
+    return Measure.of(comm.gather(about))

@@ -148,7 +148,7 @@ def iterate(
     return result._replace(
         points=exact.points,
         defects=np.zeros_like(result.defects),
-        final=result.final._replace(about=np.zeros_like(result.final.about)),
+        final=Measure.of(np.zeros_like(result.final.about)),
         status=Status.MARCHED,
         work=result.work + exact.work,
         seconds=result.seconds | exact.seconds,

@@ -37,6 +37,7 @@ QUESTIONS = {
     "agreement": "scaling.agreement",
     "cold_starts": "scaling.cold_starts",
     "whole_runs": "training.whole_runs",
+    "many_ranks": "training.many_ranks",
     "training_bias": "training.bias",
     "recurrent_estimates": "training.recurrent_estimates",
     "interruptions": "training.interruptions",

@@ -56,7 +56,7 @@ def launch(
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
-def execute(command: list[str], seconds: float = 900.0, **environment: str) -> str:
+def execute(command: list[str], seconds: float = 3600.0, **environment: str) -> str:
     """What a command prints; if it fails or is stopped, end with all that it said."""
     done = launch(command, seconds, **environment)
     if done.returncode:

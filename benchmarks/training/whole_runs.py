@@ -1,10 +1,11 @@
 """Whole training runs: one rank, a pipeline of two, and plans by a gradient tolerance.
 
 Four runs of one network take their steps in turns, on the same batches: on one rank
-with all states kept or with C-points, exactly in a pipeline of two ranks, and by plans
+with all states kept or with C-points, exactly in a pipeline of ranks, and by plans
 that keep the relative error of the gradient below 1e-2.  Every 20th step the true error
 is found.  Peaks regression, or the 500 images of Fashion-MNIST that are shipped; T = 5,
-a spline of 12 values, or free weights.
+a spline of 12 values, or free weights.  `many_ranks` has the same runs for 16 and 64.
+With --data-dir five passes over all of Fashion-MNIST come last.
 
 Seconds are virtual: CPU time of every rank, and messages as a node has them, so that it
 does not matter who else uses the cores.  Those by the clock of the wall stand beside
@@ -14,14 +15,16 @@ Takes ten minutes on two cores, with --quick one.
 """
 
 import itertools
+import re
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from matplotlib.figure import Figure
+from tqdm import tqdm
 
 import mgresnet as mg
 from harness.command import answer, parser
@@ -30,6 +33,8 @@ from harness.machine import stamp
 from harness.problem import LOSS
 from harness.table import Rows, rounded, table
 from mgresnet.arrays.trees import tree_map
+
+Case: TypeAlias = Sequence[Any]
 
 NODE = mg.Machine("node", 1.2e-6, 9.66e9, "as Open MPI between nodes")
 TOLERANCE, EVERY = 1e-2, 20
@@ -44,19 +49,25 @@ CASES = (  # problem, width, depth, batch, steps, values of the spline or None
     ("fashion-mnist", 32, 512, 250, 160, 12),
     ("fashion-mnist", 32, 256, 250, 160, 12),
 )
+FULL = ("fashion-mnist", 32, 512, 250, 1200, 12)
 QUICK = (("peaks-regression", 8, 256, 64, 40, 12),)
 SIZES = {"peaks-regression": 2000, "fashion-mnist": 500}
 LOSSES = {"peaks-regression": LOSS, "fashion-mnist": mg.SoftmaxCrossEntropy()}
+WAYS = "forward", "adjoint"
+LABELS = "ms per step", "layers of a coarse step, 1: exact", "true error"
 RATES = {"peaks-regression": 1e-2, "fashion-mnist": 2e-3}
 
 
 class Run:
     """A training run that takes a step when asked to."""
 
-    def __init__(self, name: str, case: tuple[Any, ...], comm: mg.TimeComm) -> None:
+    def __init__(
+        self, name: str, case: Case, folder: str | None, comm: mg.TimeComm
+    ) -> None:
         task, width, depth, batch, steps, values = case
         control = mg.Free() if values is None else mg.BSpline(values)
-        data = mg.load_problem(task, n_train=SIZES[task], seed=6601)
+        n = None if folder else SIZES[task]
+        data = mg.load_problem(task, n_train=n, seed=6601, data_dir=folder)
         n_outputs = data.n_outputs
         ends = mg.Linear(data.n_features, width, "tanh"), mg.Linear(width, n_outputs)
         self.net = mg.Network(mg.Dense(width), depth, 5.0, *ends, control)
@@ -103,10 +114,10 @@ class Run:
         return norm(tree_map(np.subtract, found, right)) / norm(right)
 
 
-def side_by_side(comm: mg.TimeComm, case: list[Any]) -> Rows:
+def side_by_side(comm: mg.TimeComm, case: Case, folder: str | None) -> Rows:
     """Seconds of every step of all runs, and what the steps were."""
-    runs = {name: Run(name, tuple(case), comm) for name in (*ALONE, *TOGETHER)}
-    rows = {name: _row(name, case) for name in runs}
+    runs = {name: Run(name, case, folder, comm) for name in (*ALONE, *TOGETHER)}
+    rows = {name: _row(name, comm.size, case) for name in runs}
     for step, (name, run) in itertools.product(range(case[4]), runs.items()):
         row, record = rows[name], None
         comm.sum(np.zeros(1))
@@ -128,16 +139,17 @@ def side_by_side(comm: mg.TimeComm, case: list[Any]) -> Rows:
     return [*rows.values()]
 
 
-def _row(name: str, case: list[Any]) -> dict[str, Any]:
+def _row(name: str, ranks: int, case: Case) -> dict[str, Any]:
     names = ("problem", "width", "depth", "batch", "steps", "spline")
     lists: Any = ("seconds", "wall", "losses", "plans", "estimates", "errors")
-    return {"run": name, **dict(zip(names, case, strict=True))} | {k: [] for k in lists}
+    head = {"run": name, "ranks": ranks, **dict(zip(names, case, strict=True))}
+    return head | {k: [] for k in lists}
 
 
-def measure(quick: bool) -> dict[str, Any]:
-    """All cases on two ranks."""
-    cases = QUICK if quick else CASES
-    return {"machine": stamp(), "rows": [call(2, side_by_side, c) for c in cases]}
+def measure(trials: Iterable[tuple[int, Case, str | None]]) -> dict[str, Any]:
+    """All cases, each on its ranks, perhaps with all there is in a folder."""
+    rows = [call(p, side_by_side, *given) for p, *given in tqdm(trials, leave=False)]
+    return {"machine": stamp(), "rows": rows}
 
 
 def report(results: dict[str, Any]) -> str:
@@ -147,8 +159,8 @@ def report(results: dict[str, Any]) -> str:
     for rows in results["rows"]:
         first = rows[0]
         lines.append(
-            "\n{problem}, {depth} layers of width {width}, batch {batch}, "
-            "{steps} steps, spline {spline}\n".format(**first)
+            "\n{ranks} ranks: {problem}, {depth} layers of width {width}, "
+            "batch {batch}, {steps} steps, spline {spline}\n".format(**first)
         )
         best = min((r for r in rows if r["run"] in ALONE), key=_total)
         lines.append(table(head, [_line(row, best) for row in rows]))
@@ -194,29 +206,48 @@ def _plans(row: dict[str, Any]) -> str:
 
 
 def figures(results: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Milliseconds of a step over training, and true errors."""
+    """Milliseconds of a step over training, plans, and true errors."""
     cases = results["rows"]
-    figure = Figure(figsize=(4.0 * len(cases), 5.0), layout="constrained")
-    axes = figure.subplots(2, len(cases), squeeze=False)
-    for (above, below), rows in zip(axes.T, cases, strict=True):
-        for row in rows:
-            parts = [1e3 * statistics.median(part) for part in _parts(row, EVERY)]
-            steps = EVERY * np.arange(len(parts))
-            above.plot(steps, parts, label=row["run"])
-            if row["errors"]:
-                below.semilogy(EVERY * np.arange(len(row["errors"])), row["errors"])
-        form = "{problem}, spline {spline}\n{depth} x {width}, batch {batch}"
-        above.set_title(form.format(**rows[0]))
-        above.set_ylim(bottom=0)
-        below.axhline(TOLERANCE, color="grey", lw=0.8)
-        below.set(xlabel="step")
-    axes[0, 0].set_ylabel("ms per step")
-    axes[1, 0].set_ylabel("true error")
+    figure = Figure(figsize=(3.2 * len(cases), 7.0), layout="constrained")
+    axes = figure.subplots(3, len(cases), squeeze=False)
+    for column, rows in zip(axes.T, cases, strict=True):
+        _draw(*column, rows)
+    for axis, label in zip(axes[:, 0], LABELS, strict=True):
+        axis.set_ylabel(label)
     axes[0, 0].legend(fontsize="small")
+    axes[1, 0].legend(fontsize="small")
     yield "", figure
+
+
+def _draw(times: Any, plans: Any, errors: Any, rows: Rows) -> None:
+    for row in rows:
+        parts = [1e3 * statistics.median(part) for part in _parts(row, EVERY)]
+        times.plot(EVERY * np.arange(len(parts)), parts, label=row["run"])
+        if row["errors"]:
+            errors.semilogy(EVERY * np.arange(len(row["errors"])), row["errors"])
+            ways = zip(*row["plans"], strict=True)
+            for name, mark, way in zip(WAYS, "_|", ways, strict=True):
+                plans.plot([*map(_interval, way)], mark, label=name)
+    form = "{problem}, spline {spline}\n{depth} x {width}, batch {batch}, {ranks} ranks"
+    times.set_title(form.format(**rows[0]), fontsize="medium")
+    times.set_ylim(bottom=0)
+    plans.set_yscale("log", base=2)
+    plans.set_ylim(0.7, 180)
+    errors.axhline(TOLERANCE, color="grey", lw=0.8)
+    errors.set(xlabel="step")
+
+
+def _interval(plan: str) -> int:
+    """Layers of a coarse step of a plan; 1 if it is exact."""
+    found = re.search(r"m=(\d+)", plan)
+    return int(found[1]) if found else 1
 
 
 def main() -> None:
     """Answer."""
-    a = parser(__doc__).parse_args()
-    answer("whole_runs", a, lambda: measure(a.quick), report, figures)
+    options = parser(__doc__)
+    options.add_argument("--data-dir", metavar="DIR", help="all of Fashion-MNIST, too")
+    a = options.parse_args()
+    trials = [(2, case, None) for case in (QUICK if a.quick else CASES)]
+    trials += [(2, FULL, a.data_dir)] if a.data_dir else []
+    answer("whole_runs", a, lambda: measure(trials), report, figures)

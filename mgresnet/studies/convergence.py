@@ -37,13 +37,14 @@ WAYS = ("forward", "adjoint")
 
 
 def cases(request: Request) -> list[Case]:
-    """Both kinds of weights, drawn and trained, for every depth."""
+    """Both kinds of weights, drawn and trained, for every depth and seed."""
     depths = (64, 128) if request.quick else (64, 256, 1024, 2048)
     steps = 10 if request.quick else 150
     return [
-        {"control": name, "steps": some, "depth": depth, "coarsening": m}
+        {"control": name, "steps": n, "depth": depth, "coarsening": m, "seed": seed}
+        for seed in request.repetitions(5)
         for name in CONTROLS
-        for some in (0, steps)
+        for n in (0, steps)
         for depth in depths
         for m in sorted({INTERVALS, depth // INTERVALS})
         if m > 1
@@ -51,14 +52,16 @@ def cases(request: Request) -> list[Case]:
 
 
 @lru_cache(maxsize=1)
-def network(control: str, steps: int, depth: int) -> tuple[Network, Params, Any]:
+def network(
+    control: str, steps: int, depth: int, seed: int
+) -> tuple[Network, Params, Any]:
     """Network with drawn or trained weights, and a batch."""
-    data = load_problem("peaks-regression", n_train=400).train
+    data = load_problem("peaks-regression", n_train=400, seed=seed).train
     ends = Linear(2, 8, "tanh"), Linear(8, 1)
     net = Network(Dense(8), depth, 5.0, *ends, CONTROLS[control])
-    params = net.init(seed=7)
+    params = net.init(seed)
     if steps:
-        some = batches(data, 100, epochs=1 + steps // 4, seed=7)
+        some = batches(data, 100, epochs=1 + steps // 4, seed=seed)
         taken = (batch for _, batch in zip(range(steps), some, strict=False))
         how: dict[str, Any] = {"optimiser": adam(0.01), "objective": LeastSquares()}
         *_, last = train(net, params, taken, **how)
@@ -68,7 +71,8 @@ def network(control: str, steps: int, depth: int) -> tuple[Network, Params, Any]
 
 def measure(case: Case, request: Request) -> dict[str, Any]:
     """Relative residuals before each correction, of both solves."""
-    net, params, batch = network(case["control"], case["steps"], case["depth"])
+    given = (case[name] for name in ("control", "steps", "depth", "seed"))
+    net, params, batch = network(*given)
     found: dict[str, Any] = {}
     for operator in OPERATORS:
         options = MGRITOptions(
@@ -95,10 +99,12 @@ def relative(solution: Any, m: int) -> list[float]:
     return [float(r) / size for r in residuals if np.isfinite(r)]
 
 
-def corrections(history: list[float]) -> str:
-    """How many it takes to a residual of `DIGITS`."""
-    enough = [k for k, residual in enumerate(history) if residual <= DIGITS]
-    return str(enough[0]) if enough else f">{MOST}"
+def corrections(histories: list[list[float]]) -> str:
+    """How many it takes to a residual of `DIGITS`, for the seeds from least to most."""
+    within = [[k for k, r in enumerate(h) if r <= DIGITS] for h in histories]
+    counts = sorted(some[0] if some else MOST + 1 for some in within)
+    least, most = (f">{MOST}" if n > MOST else str(n) for n in (counts[0], counts[-1]))
+    return least if least == most else f"{least}..{most}"
 
 
 def about(case: Case) -> str:
@@ -106,52 +112,63 @@ def about(case: Case) -> str:
     return f"{'trained' if case['steps'] else 'drawn'} {case['control']}"
 
 
+def groups(rows: list[Row]) -> dict[tuple[str, int, int], list[Row]]:
+    """Rows of all seeds by weights, depth and coarsening."""
+    found: dict[tuple[str, int, int], list[Row]] = {}
+    for row in rows:
+        key = about(row.case), row.case["depth"], row.case["coarsening"]
+        found.setdefault(key, []).append(row)
+    return found
+
+
+def histories(some: list[Row], operator: str, way: str) -> list[list[float]]:
+    """Residuals of all seeds."""
+    return [row.result[operator][way] for row in some]
+
+
 def table(rows: list[Row]) -> list[str]:
     """Corrections that are needed, forward and back, for every operator."""
-    lines = [f"corrections to a relative residual of {DIGITS:.0e}, forward + adjoint"]
-    lines.append(
+    seeds = len({row.case["seed"] for row in rows})
+    lines = [
+        f"corrections to a relative residual of {DIGITS:.0e}, forward + adjoint, from "
+        f"least to most of {seeds} seeds",
         f"{'weights':15s} {'depth':>6s} {'m':>4s} "
-        + "".join(f"{o:>13s}" for o in OPERATORS)
-    )
-    for row in rows:
+        + "".join(f"{o:>15s}" for o in OPERATORS),
+    ]
+    for (weights, depth, m), some in groups(rows).items():
         cells = (
-            " + ".join(corrections(row.result[operator][way]) for way in WAYS)
+            " + ".join(corrections(histories(some, operator, way)) for way in WAYS)
             for operator in OPERATORS
         )
-        numbers = "".join(f"{cell:>13s}" for cell in cells)
-        lines.append(
-            f"{about(row.case):15s} {row.case['depth']:6d} "
-            f"{row.case['coarsening']:4d} {numbers}"
-        )
+        numbers = "".join(f"{cell:>15s}" for cell in cells)
+        lines.append(f"{weights:15s} {depth:6d} {m:4d} {numbers}")
     return lines
 
 
 def draw(rows: list[Row]) -> dict[str, Any]:
-    """Residuals of the deepest networks."""
+    """Residuals of the deepest networks, of all seeds."""
     from mgresnet.plotting.convergence import draw_histories
 
     deepest = max(row.case["depth"] for row in rows)
     figures = {}
     for m in sorted({INTERVALS, deepest // INTERVALS}):
-        some = [
-            r for r in rows if (r.case["depth"], r.case["coarsening"]) == (deepest, m)
-        ]
+        some = {k: v for k, v in groups(rows).items() if k[1:] == (deepest, m)}
         for way in WAYS:
             panels = {
-                f"{about(row.case)}, {deepest} layers, m = {m}": {
-                    operator: _padded(row.result[operator][way])
+                f"{weights}, {deepest} layers, m = {m}": {
+                    operator: _padded(histories(part, operator, way))
                     for operator in OPERATORS
                 }
-                for row in some
+                for (weights, *_), part in some.items()
             }
             y_label = f"relative residual, {way}"
             figures[f"{way}-{m}"] = draw_histories(panels, y_label=y_label)
     return figures
 
 
-def _padded(history: list[float]) -> list[float]:
-    """As long as all others."""
-    return history + [float("nan")] * (MOST + 1 - len(history))
+def _padded(some: list[list[float]]) -> list[list[float]]:
+    """Histories of all seeds, equally long."""
+    return [history + [np.nan] * (MOST + 1 - len(history)) for history in some]
 
 
 STUDY = Study(

@@ -49,10 +49,10 @@ VARIABLES: dict[str, Any] = {"beta": 1.0, "step": 0.4, "dtype": np.float32}
 
 def cases(request: Request) -> list[Case]:
     """All ways for every seed; images of CIFAR-10 where there is their folder."""
-    sizes: dict[str, Any] = {"depth": 32, "n": 3000, "epochs": 6, "batch": 100}
+    sizes: dict[str, Any] = {"depth": 32, "n": 3000, "epochs": 24, "batch": 100}
     tasks = {"fashion-mnist": sizes}
     if request.data_dir is not None:
-        tasks["cifar-10"] = sizes | {"n": 1000, "depth": 8, "batch": 50}
+        tasks["cifar-10"] = {"depth": 8, "n": 2000, "epochs": 12, "batch": 50}
     if request.quick:
         small = {"depth": 16, "n": 60, "epochs": 3, "batch": 20}
         tasks = {"fashion-mnist": small}

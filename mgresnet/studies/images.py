@@ -37,12 +37,7 @@ FORM: dict[str, Any] = {
 
 def cases(task: str, request: Request) -> list[Case]:
     """Both ways for every seed."""
-    if request.data_dir is None and not request.quick:
-        raise ValueError(
-            f"this study reads {task}, which is not shipped; give --data-dir FOLDER of "
-            f"the original files, or --quick for a few images of {SHIPPED[task]}"
-        )
-    name = task if request.data_dir else SHIPPED[task]
+    name = request.readable(task, SHIPPED[task])
     full = {"depth": 64, "channels": [4, 8, 16], "steps": 300, "batch": 50}
     small = {"depth": 16, "channels": [2, 4], "steps": 4, "batch": 20}
     size = small if request.quick else full

@@ -31,6 +31,23 @@ class Request(NamedTuple):
         """Seeds of the repetitions; two if it has to be quick."""
         return range(self.seeds or (2 if self.quick else default))
 
+    def readable(self, task: str, shipped: str) -> str:
+        """Name of a problem that can be read: without a folder one that is shipped.
+
+        Raises
+        ------
+        ValueError
+            If that is another one, and this is no quick run.
+        """
+        if self.data_dir is not None:
+            return task
+        if not self.quick and task != shipped:
+            raise ValueError(
+                f"this study reads {task}, which is not shipped; give --data-dir "
+                f"FOLDER of the original files, or --quick for a little of {shipped}"
+            )
+        return shipped
+
 
 class Row(NamedTuple):
     """A case and what was measured; both can be written as JSON."""

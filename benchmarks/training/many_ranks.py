@@ -1,0 +1,30 @@
+"""Whole training runs of 4096 layers on 16 and 64 ranks, by virtual clocks.
+
+The runs of `whole_runs`, of peaks regression: one rank, exact propagation in turns of
+samples, and plans by a gradient tolerance, with batches of 32 to 1000 samples and a
+spline of 12 values, or with free weights.  Ranks share the cores there are; what counts
+is the CPU time of each and messages as a node has them.
+
+Takes an hour on two cores, with --quick two minutes.
+"""
+
+from harness.command import answer, parser
+from training.whole_runs import figures, measure, report
+
+PEAKS = "peaks-regression"
+CASES = (  # problem, width, depth, batch, steps, values of the spline or None
+    (PEAKS, 32, 4096, 1000, 80, 12),
+    (PEAKS, 32, 4096, 256, 120, 12),
+    (PEAKS, 32, 4096, 32, 120, 12),
+    (PEAKS, 32, 4096, 256, 40, None),
+)
+RANKS = 16, 64
+QUICK = (PEAKS, 8, 1024, 64, 40, 12)
+
+
+def main() -> None:
+    """Answer."""
+    a = parser(__doc__).parse_args()
+    trials = [(p, case, None) for case in CASES for p in RANKS]
+    trials = [(16, QUICK, None)] if a.quick else trials
+    answer("many_ranks", a, lambda: measure(trials), report, figures)

@@ -335,6 +335,31 @@ def grid(world, shape):
             print(repr(record.loss))
 
 
+def apart(comm=None):
+    """Train four modules apart, with multipliers, each third epoch exactly."""
+    case = CASES["serial"]
+    net = mg.Network(case.net.layer, 24, 2.0, case.net.opening, case.net.head)
+    params, data = problem(case._replace(net=net, n_samples=12))
+    loss = mg.SoftmaxCrossEntropy()
+    exact = mg.layer_parallel(net, loss, comm=comm)
+    variables = mg.augmented_lagrangian(net, loss, 4, 12, comm=comm)
+    return mg.train(
+        net,
+        params,
+        mg.batches(data, 4, epochs=6, seed=5),
+        optimiser=clipped_adam(),
+        oracle=mg.hybrid(variables, exact, (2, 1)),
+        comm=comm,
+    )
+
+
+def auxiliary(world):
+    """Do so on all ranks and print losses and defects."""
+    for record in apart(world):
+        if world.rank == 0:
+            print(repr(record.loss), repr(record.forward_residual))
+
+
 def patience(world):
     """Every verb waits, on all ranks but one, for a rank that works for a while."""
     from mgresnet.parallel import as_time_comm
@@ -367,6 +392,7 @@ ACTIONS = {
     "verbs": verbs,
     "virtual": virtual,
     "grid": grid,
+    "auxiliary": auxiliary,
     "fail": fail,
     "hang": hang,
     "patience": patience,

@@ -4,7 +4,7 @@ import os
 
 import pytest
 from launch import launch
-from mpi_program import CASES, assemble, digests, run
+from mpi_program import CASES, apart, assemble, digests, run
 
 pytestmark = pytest.mark.mpi
 
@@ -28,6 +28,16 @@ def test_any_number_of_ranks_computes_the_bits_of_one_process(n_ranks, serial_di
     job = launch(n_ranks, "digests", timeout=150.0)
     assert job.returncode == 0, job.stderr
     assert job.stdout.splitlines() == serial_digests
+
+
+@pytest.mark.parametrize("n_ranks", [2, 4])
+def test_modules_that_are_trained_apart_have_the_bits_of_one_process(n_ranks):
+    found = [(record.loss, record.forward_residual) for record in apart()]
+    job = launch(n_ranks, "auxiliary")
+    assert job.returncode == 0, job.stderr
+    assert job.stdout.splitlines() == [f"{a!r} {b!r}" for a, b in found]
+    assert len(found) == 18
+    assert any(defect > 0.0 for _, defect in found)
 
 
 @pytest.mark.parametrize("n_ranks", [1, 2, 3, 5])

@@ -134,6 +134,7 @@ def test_pairs_take_out_what_seeds_have_in_common():
 
 def test_a_single_value_says_nothing_of_the_mean():
     found = estimate([2.0])
+    assert str(found) == "2"
     assert (found.mean, found.low, found.high) == (2.0, -np.inf, np.inf)
     assert not found.differs
 

@@ -18,6 +18,8 @@ class Estimate(NamedTuple):
     n: int
 
     def __str__(self) -> str:
+        if self.n < 2:
+            return f"{self.mean:.4g}"
         return f"{self.mean:.4g} [{self.low:.4g}, {self.high:.4g}]"
 
     @property

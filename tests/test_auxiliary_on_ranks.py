@@ -289,6 +289,7 @@ def test_sequences_on_ranks_have_the_same_bits():
         ({"dtype": "x"}, r"dtype is 'x'; needed np.float64 or np.float32"),
         ({"folder": ""}, r"folder='' is no name, needed a folder"),
         ({"folder": __file__}, r"is a file, needed a folder"),
+        ({"folder": 3}, r"folder is 3, needed a name"),
     ],
 )
 def test_bad_arguments(given, message):
@@ -445,6 +446,15 @@ def test_a_beta_that_goes_wrong_says_when():
     assert len(kept) == 2
 
 
+def test_a_beta_is_the_same_on_all_ranks():
+    def work(comm):
+        beta = [1.0, 1.0 + comm.rank]
+        with pytest.raises(ValueError, match=r"beta: 1.0 on rank 0, 2.0 on rank 1"):
+            trained("free", comm, beta=lambda k: beta[k > 3])
+
+    run_ranks(work, 2)
+
+
 def test_variables_that_diverge_end_the_training_with_the_state_before():
     net = mg.Network(mg.Dense(3, "relu"), 8, 20.0)
     oracle = mg.penalty(net, mg.LeastSquares(), 8, 3, beta=1.0, step=50.0)
@@ -559,10 +569,11 @@ def test_the_room_is_taken_before_the_run(tmp_path):
     assert not list((tmp_path / "other").iterdir())
 
 
-def test_a_damaged_file_is_named(tmp_path):
+@pytest.mark.parametrize("length", [0, 50, 200])
+def test_a_damaged_file_is_named(length, tmp_path):
     records = trained("free", folder=tmp_path, epochs=1)
     path = sorted(tmp_path.iterdir())[1]
-    path.write_bytes(path.read_bytes()[:200])
+    path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(ValueError, match=rf"{path.name} is damaged"):
         trained("free", state=records[-1].state, folder=tmp_path)
 

@@ -95,6 +95,7 @@ def test_a_stopped_command_says_how_to_go_on(tmp_path, capsys, monkeypatch):
         (["golden-peaks"], "give --data-dir FOLDER"),
         (["har"], "HAPT or UCI HAR, which are not shipped; give --data-dir FOLDER"),
         (["conv-mnist"], "reads mnist, which is not shipped; give --data-dir FOLDER"),
+        (["hybrid"], "reads all of fashion-mnist, which is not shipped; give"),
         (["cifar", "--data-dir", "."], "'.' holds no data_batch"),
         (["gru-operators", "--data-dir", "."], "there is none of HAPT's files in"),
     ],

@@ -54,6 +54,7 @@ from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import Status
 from mgresnet.network import Network, Params
 from mgresnet.parallel import TimeComm
+from mgresnet.parallel.agree import agreement
 from mgresnet.solve.ahead import between
 from mgresnet.solve.gradient import Info, pose_gradient
 from mgresnet.solve.slab import Slab
@@ -248,8 +249,11 @@ class Auxiliary:
 
     def _beta(self, step: int) -> float:
         """Weight of the defects in an evaluation."""
-        beta = self.beta(step) if callable(self.beta) else self.beta
-        check_positive(f"beta of evaluation {step}", beta, "try 1.0")
+        if not callable(self.beta):
+            return self.beta
+        with agreement(self.comm, f"evaluation {step} of auxiliary variables", {}) as f:
+            f["beta"] = beta = self.beta(step)
+            check_positive(f"beta of evaluation {step}", beta, "try 1.0")
         return beta
 
 

@@ -124,6 +124,7 @@ def _kept_in(dtype: Any) -> np.dtype[Any]:
     return kind
 
 
+@np.errstate(invalid="ignore", over="ignore")  # NaN is no multiple
 def _scale(chosen: Map, example: str) -> float:
     """The c of a map, or what is wrong with it, by two samples of random numbers."""
     rng, none = np.random.default_rng(2), np.zeros(0)

@@ -156,9 +156,11 @@ def in_files(folder: str | Path) -> InFiles:
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         If there is a file of that name, or none is given.
     """
+    if not isinstance(folder, str | Path):
+        raise TypeError(f'folder is {folder!r}, needed a name; try "variables"')
     path = Path(folder)
     if str(folder) == "" or (path.exists() and not path.is_dir()):
         what = "is a file" if str(folder) else "is no name"
@@ -177,7 +179,7 @@ def _opened(path: Path, mode: Any) -> Any:
         raise FileNotFoundError(
             f"there is no {path} any more; put the folder back, and go on from a state"
         ) from None
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise ValueError(
             f"{path} is damaged ({error}); put it back, or remove the folder and start "
             "the variables anew with state._replace(memory=oracle.init(state.params))"
@@ -212,8 +214,8 @@ def _make(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
 
 def _about(path: Path, rows: Rows, entries: Array, memory: Logged) -> str:
     """What to say of entries that are not those that a state knows."""
-    why = "another run has gone on for more than a pass since, or they were lost with "
-    why += "the power"
+    why = "another run has gone on for more than a pass since, they were lost with the "
+    why += "power, or the file was damaged"
     if not entries.any():
         why = f"it has nothing there, as the files of {memory.folder} were moved or "
         why += "removed; put them back"

@@ -243,7 +243,8 @@ def _check_kinds(state: TrainState, optimiser: Transform, oracle: Oracle) -> Non
             raise ValueError(
                 f"{name} of the state is made of {kind_of(had)}, needed "
                 f"{kind_of(needed)}; give the optimiser, the gradient_tolerance and "
-                "check_every, or the oracle, of the training that it comes from"
+                "check_every, or the oracle (with folder= where it had one), of the "
+                "training that it comes from, or go on without a state from its params"
             )
 
 

@@ -24,7 +24,7 @@ class Status(Enum):
     MAX_ITERATIONS = "the allowed number of iterations was used"
     NON_FINITE = (
         "states are not finite: smaller weights, a smaller final_time, or in training "
-        "a smaller learning rate"
+        "a smaller learning rate (of auxiliary variables, a smaller step)"
     )
 
     @property

@@ -35,14 +35,12 @@ def compared(rows: Sequence[Row], name: str) -> list[str]:
     lines = []
     for task in tasks_of(rows):
         both = [results(rows, task, way, "score") for way in WAYS]
-        ours, spread = (
-            [estimate(scores) for scores in both],
-            estimate(both[0]).deviation,
-        )
+        ours = [estimate(scores) for scores in both]
+        spread = f", standard deviation over seeds {ours[0].deviation:.3g}"
         lines += [
             f"{task}: {name} {SERIAL} {ours[0]}, {PARALLEL} {ours[1]}",
-            f"  difference of the same seeds {paired(both[1], both[0])}, standard "
-            f"deviation over seeds {spread:.3g}",
+            f"  difference of the same seeds {paired(both[1], both[0])}"
+            f"{spread if ours[0].n > 1 else ''}",
         ]
         serial = results(rows, task, SERIAL, "seconds")
         for ranks in serial[0]:

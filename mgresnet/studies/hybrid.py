@@ -49,6 +49,7 @@ VARIABLES: dict[str, Any] = {"beta": 1.0, "step": 0.4, "dtype": np.float32}
 
 def cases(request: Request) -> list[Case]:
     """All ways for every seed; images of CIFAR-10 where there is their folder."""
+    request.readable("all of fashion-mnist", "fashion-mnist")  # or says what to give
     sizes: dict[str, Any] = {"depth": 32, "n": 3000, "epochs": 24, "batch": 100}
     tasks = {"fashion-mnist": sizes}
     if request.data_dir is not None:

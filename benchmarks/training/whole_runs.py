@@ -36,6 +36,7 @@ from mgresnet.arrays.trees import tree_map
 
 Case: TypeAlias = Sequence[Any]
 
+ROOM = 2**29  # bytes of states up to which one rank keeps all of them
 NODE = mg.Machine("node", 1.2e-6, 9.66e9, "as Open MPI between nodes")
 TOLERANCE, EVERY = 1e-2, 20
 ALONE = {"one rank, all states": "all", "one rank, C-points": "c-points"}
@@ -116,7 +117,10 @@ class Run:
 
 def side_by_side(comm: mg.TimeComm, case: Case, folder: str | None) -> Rows:
     """Seconds of every step of all runs, and what the steps were."""
-    runs = {name: Run(name, case, folder, comm) for name in (*ALONE, *TOGETHER)}
+    _, width, depth, batch, *_ = case
+    small = 8 * width * depth * batch <= ROOM
+    names = [name for name in (*ALONE, *TOGETHER) if small or ALONE.get(name) != "all"]
+    runs = {name: Run(name, case, folder, comm) for name in names}
     rows = {name: _row(name, comm.size, case) for name in runs}
     for step, (name, run) in itertools.product(range(case[4]), runs.items()):
         row, record = rows[name], None

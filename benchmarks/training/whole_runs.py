@@ -20,6 +20,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,6 +32,7 @@ from harness.command import answer, parser
 from harness.job import call
 from harness.machine import stamp
 from harness.problem import LOSS
+from harness.results import path_of, save
 from harness.table import Rows, rounded, table
 from mgresnet.arrays.trees import tree_map
 
@@ -150,10 +152,18 @@ def _row(name: str, ranks: int, case: Case) -> dict[str, Any]:
     return head | {k: [] for k in lists}
 
 
-def measure(trials: Iterable[tuple[int, Case, str | None]]) -> dict[str, Any]:
-    """All cases, each on its ranks, perhaps with all there is in a folder."""
-    rows = [call(p, side_by_side, *given) for p, *given in tqdm(trials, leave=False)]
-    return {"machine": stamp(), "rows": rows}
+def measure(
+    path: Path, trials: Iterable[tuple[int, Case, str | None]]
+) -> dict[str, Any]:
+    """All cases, each on its ranks, perhaps with all there is in a folder.
+
+    What has been measured is written after each of them.
+    """
+    results: dict[str, Any] = {"machine": stamp(), "rows": []}
+    for ranks, *given in tqdm(trials, leave=False):
+        results["rows"].append(call(ranks, side_by_side, *given))
+        save(path, results)
+    return results
 
 
 def report(results: dict[str, Any]) -> str:
@@ -254,4 +264,5 @@ def main() -> None:
     a = options.parse_args()
     trials = [(2, case, None) for case in (QUICK if a.quick else CASES)]
     trials += [(2, FULL, a.data_dir)] if a.data_dir else []
-    answer("whole_runs", a, lambda: measure(trials), report, figures)
+    path = path_of("whole_runs", a.quick)
+    answer("whole_runs", a, lambda: measure(path, trials), report, figures)

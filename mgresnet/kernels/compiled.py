@@ -29,6 +29,7 @@ PARTS = (
     "outer",
     "panels",
     "planes",
+    "sums",
     "vectors",
 )
 

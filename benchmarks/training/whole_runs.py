@@ -228,7 +228,7 @@ def figures(results: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         _draw(*column, rows)
     for axis, label in zip(axes[:, 0], LABELS, strict=True):
         axis.set_ylabel(label)
-    axes[0, 0].legend(fontsize="small")
+    axes[0, int(np.argmax([*map(len, cases)]))].legend(fontsize="small")
     axes[1, 0].legend(fontsize="small")
     yield "", figure
 
@@ -236,7 +236,8 @@ def figures(results: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 def _draw(times: Any, plans: Any, errors: Any, rows: Rows) -> None:
     for row in rows:
         parts = [1e3 * statistics.median(part) for part in _parts(row, EVERY)]
-        times.plot(EVERY * np.arange(len(parts)), parts, label=row["run"])
+        colour = f"C{[*ALONE, *TOGETHER].index(row['run'])}"
+        times.plot(EVERY * np.arange(len(parts)), parts, colour, label=row["run"])
         if row["errors"]:
             errors.semilogy(EVERY * np.arange(len(row["errors"])), row["errors"])
             ways = zip(*row["plans"], strict=True)

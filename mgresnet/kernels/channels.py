@@ -12,12 +12,12 @@ from mgresnet.kernels.activations import activate, slope
 from mgresnet.kernels.blocks import load, store, zeros
 from mgresnet.kernels.compiled import inlined
 from mgresnet.kernels.planes import (
-    add_totals,
     inside,
     line_of,
     plane_of,
     square_root,
 )
+from mgresnet.kernels.sums import add_totals
 from mgresnet.kernels.vectors import fma, lanes
 
 EPSILON = 1e-5  # added to variances

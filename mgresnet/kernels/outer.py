@@ -9,7 +9,7 @@ from typing import Any
 
 from mgresnet.kernels.blocks import add_scaled, load_like, zeros
 from mgresnet.kernels.compiled import inlined, shared
-from mgresnet.kernels.sums import add_rows, add_totals, turn
+from mgresnet.kernels.sums import add_rows, add_totals, fold, turn
 from mgresnet.kernels.vectors import MR, NR, lanes, row_length, samples
 
 TWO, THREE = 2 * MR, 3 * MR  # registers of a block of as many to a row
@@ -82,7 +82,10 @@ def add_outer(g, n_out, g_panel, x, n_in, x_panel, n, d_weight, d_bias, space):
             _columns(MR, zeros(g, TWO), zeros(g, 8), zeros(g, 2), *to)
         else:
             _columns(8, zeros(g, 8), zeros(g, 4), zeros(g, 1), *to)
+    one, four = zeros(g, 1), zeros(g, 4)
     for i in range(0, n_out - 3, 4):
-        add_totals(d_bias + i, _total(zeros(g, FOUR), g + i * row, g_panel, n), 4)
+        total = _total(zeros(g, FOUR), g + i * row, g_panel, n)
+        add_totals(d_bias + i, 1, one, fold(total, four))
     for i in range(n_out // 4 * 4, n_out):
-        add_totals(d_bias + i, _total(zeros(g, NR), g + i * row, g_panel, n), 1)
+        total = _total(zeros(g, NR), g + i * row, g_panel, n)
+        add_totals(d_bias + i, 1, one, fold(total, one))

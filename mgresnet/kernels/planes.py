@@ -7,7 +7,6 @@ images is ``(height, width, taps)``; letters that stand for images are pointers.
 what lies inside an image is ever written, so that the zeros around it remain.
 """
 
-from llvmlite import ir
 from numba import types
 
 from mgresnet.kernels.blocks import (
@@ -21,10 +20,9 @@ from mgresnet.kernels.blocks import (
 )
 from mgresnet.kernels.compiled import inlined, intrinsic
 from mgresnet.kernels.panels import CACHED
-from mgresnet.kernels.sums import _sums, add_products
+from mgresnet.kernels.sums import add_products, add_totals
 from mgresnet.kernels.vectors import (
     BYTES,
-    INDEX,
     INT,
     MR,
     NR,
@@ -51,26 +49,6 @@ def spread(typing, pointer, stride, each, group):
             _store(builder, vector, p, offset)
 
     return word(types.void, emit, pointer, types.intp, each, group)
-
-
-@intrinsic
-def add_totals(typing, pointer, stride, near, group):
-    """Add sums over lanes to numbers at p, p + stride, .., a `near` of them at each."""
-    together = near.count
-
-    def emit(builder, p, stride, _, value):
-        vectors = split(builder, value)
-        vectors += [ir.Constant(group.vector, None)] * (-group.count % group.lanes)
-        for k in range(group.count):
-            lane = k % group.lanes
-            if lane == 0:
-                sums = _sums(builder, vectors[k : k + group.lanes])
-            total = builder.extract_element(sums, INDEX(lane))
-            offset = builder.mul(stride, INT(k // together))
-            place = builder.gep(p, [builder.add(offset, INT(k % together))])
-            builder.store(builder.fadd(builder.load(place), total), place)
-
-    return word(types.void, emit, pointer, types.intp, near, group)
 
 
 @intrinsic

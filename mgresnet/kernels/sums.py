@@ -82,26 +82,37 @@ def _exchanged(builder, rows, half):
     return found
 
 
-@intrinsic(prefer_literal=True)
-def add_totals(typing, pointer, rows, count):
-    """Add to p, p + 1, .. the totals of as many rows as `count` says, at most 4."""
-    n = count.literal_value
+@intrinsic
+def fold(typing, rows, like):
+    """As many registers as `like` has, each the sum of those of a row."""
+    each = rows.count // like.count
 
-    def emit(builder, p, value, _):
-        vectors, each = split(builder, value), rows.count // n
-        parts = [vectors[r * each : r * each + each] for r in range(n)]
-        sums = [functools.reduce(builder.fadd, part) for part in parts]
-        most = max(rows.lanes, n)
-        sums += [ir.Constant(rows.vector, None)] * (most - n)
-        found = [
-            _sums(builder, sums[k : k + rows.lanes]) for k in range(0, n, rows.lanes)
-        ]
-        for r in range(n):
-            one = builder.extract_element(found[r // rows.lanes], INDEX(r % rows.lanes))
-            place = builder.gep(p, [INT(r)])
-            builder.store(builder.fadd(builder.load(place), one), place)
+    def emit(builder, value, _):
+        vectors = split(builder, value)
+        parts = [vectors[k : k + each] for k in range(0, rows.count, each)]
+        return join(builder, [functools.reduce(builder.fadd, part) for part in parts])
 
-    return word(types.void, emit, pointer, rows, count)
+    return word(like, emit, rows, like)
+
+
+@intrinsic
+def add_totals(typing, pointer, stride, near, group):
+    """Add sums over lanes to numbers at p, p + stride, .., a `near` of them at each."""
+    together = near.count
+
+    def emit(builder, p, stride, _, value):
+        vectors = split(builder, value)
+        vectors += [ir.Constant(group.vector, None)] * (-group.count % group.lanes)
+        for k in range(group.count):
+            lane = k % group.lanes
+            if lane == 0:
+                sums = _sums(builder, vectors[k : k + group.lanes])
+            total = builder.extract_element(sums, INDEX(lane))
+            offset = builder.mul(stride, INT(k // together))
+            place = builder.gep(p, [builder.add(offset, INT(k % together))])
+            builder.store(builder.fadd(builder.load(place), total), place)
+
+    return word(types.void, emit, pointer, types.intp, near, group)
 
 
 @intrinsic

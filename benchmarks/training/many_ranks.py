@@ -9,9 +9,9 @@ With 1000 samples one rank keeps C-points alone, which is as quick as all states
 Takes 25 minutes on two cores, with --quick one.
 """
 
-from harness.command import answer, parser
+from harness.command import answer
 from harness.results import path_of
-from training.whole_runs import figures, measure, report
+from training.whole_runs import figures, measure, options, report
 
 PEAKS = "peaks-regression"
 CASES = (  # problem, width, depth, batch, steps, values of the spline or None
@@ -26,8 +26,8 @@ QUICK = (PEAKS, 8, 1024, 64, 40, 12)
 
 def main() -> None:
     """Answer."""
-    a = parser(__doc__).parse_args()
+    a = options(__doc__).parse_args()
     trials = [(p, case, None) for case in CASES for p in RANKS] + [(16, FREE, None)]
     trials = [(16, QUICK, None)] if a.quick else trials
     path = path_of("many_ranks", a.quick)
-    answer("many_ranks", a, lambda: measure(path, trials), report, figures)
+    answer("many_ranks", a, lambda: measure(path, trials, a.resume), report, figures)

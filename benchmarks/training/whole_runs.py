@@ -14,12 +14,13 @@ them; they mean something on a machine of one's own.
 Takes ten minutes on two cores, with --quick one.
 """
 
+import argparse
 import itertools
 import re
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -32,7 +33,7 @@ from harness.command import answer, parser
 from harness.job import call
 from harness.machine import stamp
 from harness.problem import LOSS
-from harness.results import path_of, save
+from harness.results import load, path_of, save
 from harness.table import Rows, rounded, table
 from mgresnet.arrays.trees import tree_map
 
@@ -148,19 +149,23 @@ def side_by_side(comm: mg.TimeComm, case: Case, folder: str | None) -> Rows:
 def _row(name: str, ranks: int, case: Case) -> dict[str, Any]:
     names = ("problem", "width", "depth", "batch", "steps", "spline")
     lists: Any = ("seconds", "wall", "losses", "plans", "estimates", "errors")
-    head = {"run": name, "ranks": ranks, **dict(zip(names, case, strict=True))}
+    head = {"run": name, "ranks": ranks, "commit": stamp()["commit"]}
+    head |= dict(zip(names, case, strict=True))
     return head | {k: [] for k in lists}
 
 
 def measure(
-    path: Path, trials: Iterable[tuple[int, Case, str | None]]
+    path: Path, trials: Sequence[tuple[int, Case, str | None]], resume: bool
 ) -> dict[str, Any]:
     """All cases, each on its ranks, perhaps with all there is in a folder.
 
-    What has been measured is written after each of them.
+    What has been measured is written after each of them; to resume is to keep the
+    cases that have been, in their order, each with the commit it is of.
     """
     results: dict[str, Any] = {"machine": stamp(), "rows": []}
-    for ranks, *given in tqdm(trials, leave=False):
+    if resume:
+        results["rows"] = load(path)["rows"]
+    for ranks, *given in tqdm(trials[len(results["rows"]) :], leave=False):
         results["rows"].append(call(ranks, side_by_side, *given))
         save(path, results)
     return results
@@ -258,12 +263,19 @@ def _interval(plan: str) -> int:
     return int(found[1]) if found else 1
 
 
+def options(description: str) -> argparse.ArgumentParser:
+    """Those of every question, and to go on."""
+    known = parser(description)
+    known.add_argument("--resume", action="store_true", help="keep what is measured")
+    return known
+
+
 def main() -> None:
     """Answer."""
-    options = parser(__doc__)
-    options.add_argument("--data-dir", metavar="DIR", help="all of Fashion-MNIST, too")
-    a = options.parse_args()
+    known = options(__doc__)
+    known.add_argument("--data-dir", metavar="DIR", help="all of Fashion-MNIST, too")
+    a = known.parse_args()
     trials = [(2, case, None) for case in (QUICK if a.quick else CASES)]
     trials += [(2, FULL, a.data_dir)] if a.data_dir else []
     path = path_of("whole_runs", a.quick)
-    answer("whole_runs", a, lambda: measure(path, trials), report, figures)
+    answer("whole_runs", a, lambda: measure(path, trials, a.resume), report, figures)

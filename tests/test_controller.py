@@ -93,6 +93,19 @@ def test_exact_steps_end_after_patience_and_iterating_is_tried_again():
     assert course.plan.iterations == SERIAL
 
 
+def test_tries_in_vain_become_rarer_until_one_is_not():
+    rule = replace(Adaptive.of(ladder(), 1e-2), patience=4, most=20)
+    course, waits = Course(plan(1), 0.01), []
+    for _ in range(5):
+        course = rule.give_up(course)
+        waits.append(course.wait)
+        course = rule.choose(course._replace(wait=0), 20)
+        assert course.plan.iterations != SERIAL
+    assert waits == [4, 8, 16, 20, 20]
+    course = rule.give_up(rule.next(course, 1e-4, 20))
+    assert course.wait == 4
+
+
 def test_plans_become_cheaper_when_that_is_foretold_to_be_well():
     rule = Adaptive.of(ladder(), 1e-2)
     enough = MARGIN * 1e-2
@@ -327,8 +340,8 @@ def test_serial_steps_give_way_when_the_network_has_become_smooth():
         assert found.error.total <= 5e-3
         history.append(found.iterations)
         plans = found.memory.plans
-    # Tried again after three steps, in vain, and after three more.
-    assert history == [(SERIAL, SERIAL)] * 6 + [(1, 1)] * 6
+    # Tried again after three steps, in vain, and after twice as many more.
+    assert history == [(SERIAL, SERIAL)] * 9 + [(1, 1)] * 3
 
 
 @pytest.mark.parametrize("control", [None, mg.BSpline(6)])

@@ -189,21 +189,23 @@ def report(results: dict[str, Any]) -> str:
 
 
 def _total(row: dict[str, Any], clock: str = "seconds") -> float:
-    """Seconds of a run, with the median of every 20 steps."""
-    parts = _parts(row, EVERY, clock)
-    return sum(statistics.median(part) * len(part) for part in parts)
+    """Seconds of all steps but the first, which finds its memory."""
+    seconds: list[float] = row[clock]
+    return sum(seconds[1:])
 
 
-def _parts(row: dict[str, Any], n: int, clock: str = "seconds") -> list[list[float]]:
-    seconds = row[clock]
+def _quarters(row: dict[str, Any]) -> list[list[float]]:
+    """Seconds of the steps of each quarter, without the first step."""
+    return _parts(row["seconds"][1:], -(-len(row["seconds"][1:]) // 4))
+
+
+def _parts(seconds: list[float], n: int) -> list[list[float]]:
     return [seconds[i : i + n] for i in range(0, len(seconds), n)]
 
 
 def _line(row: dict[str, Any], best: dict[str, Any]) -> list[str]:
-    n = -(-row["steps"] // 4)
     quarters = [
-        statistics.median(b) / statistics.median(a)
-        for a, b in zip(_parts(row, n), _parts(best, n), strict=True)
+        sum(b) / sum(a) for a, b in zip(*map(_quarters, (row, best)), strict=True)
     ]
     ratios = " ".join(f"{q:.2f}" for q in quarters)
     loss = f"{statistics.mean(row['losses'][-10:]):.5f}"
@@ -240,11 +242,14 @@ def figures(results: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _draw(times: Any, plans: Any, errors: Any, rows: Rows) -> None:
     for row in rows:
-        parts = [1e3 * statistics.median(part) for part in _parts(row, EVERY)]
+        parts = [
+            1e3 * statistics.median(part) for part in _parts(row["seconds"], EVERY)
+        ]
         colour = f"C{[*ALONE, *TOGETHER].index(row['run'])}"
         times.plot(EVERY * np.arange(len(parts)), parts, colour, label=row["run"])
         if row["errors"]:
-            errors.semilogy(EVERY * np.arange(len(row["errors"])), row["errors"])
+            shown = np.maximum(row["errors"], 1e-5)
+            errors.semilogy(EVERY * np.arange(len(shown)), shown)
             ways = zip(*row["plans"], strict=True)
             for name, mark, way in zip(WAYS, "_|", ways, strict=True):
                 plans.plot([*map(_interval, way)], mark, label=name)
@@ -253,6 +258,7 @@ def _draw(times: Any, plans: Any, errors: Any, rows: Rows) -> None:
     times.set_ylim(bottom=0)
     plans.set_yscale("log", base=2)
     plans.set_ylim(0.7, 180)
+    errors.set_ylim(1e-5, 3e-2)
     errors.axhline(TOLERANCE, color="grey", lw=0.8)
     errors.set(xlabel="step")
 

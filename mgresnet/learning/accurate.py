@@ -10,6 +10,7 @@ from mgresnet.accuracy.gradient_error import GradientError
 from mgresnet.arrays.checks import integer, real
 from mgresnet.arrays.space import Space
 from mgresnet.learning.controller import Adaptive, Course, Fixed, planned_options
+from mgresnet.learning.courses import goes_on, more_for, side_by_side
 from mgresnet.learning.ladder import SERIAL, ladder_of
 from mgresnet.learning.oracle import (
     Adjustable,
@@ -25,7 +26,9 @@ from mgresnet.parallel import TimeComm
 from mgresnet.solve.reading import refuse_every
 from mgresnet.solve.stages import space
 
-SURE = 1.25  # how much larger than foretold an error may be
+SURE = 1.5  # how much larger an error may be than foretold, or by some samples alone
+SOME = 4  # every so many samples are looked at first
+ENOUGH = 50  # if these are as many
 
 
 class Memory(NamedTuple):
@@ -95,7 +98,7 @@ class Accurate:
             rules.forward.choose(memory.plans.forward, n),
             rules.adjoint.choose(memory.plans.adjoint, n),
         )
-        courses = _side_by_side(rules, memory.plans, courses)
+        courses = side_by_side(rules, memory.plans, courses)
         watch = memory.watch if courses == memory.plans else None
         estimates = Estimates(watch, self.check_every or memory.every)
         seconds: Counter[str] = Counter()
@@ -119,9 +122,9 @@ class Accurate:
                 )
             tried.add(plans)
             estimates, before = estimates._replace(watch=None), courses
-            courses = _more(rules, before, error, n, tried)
+            courses = more_for(rules, before, error, n, tried)
             done = Both(*map(_done, before))
-            if not _goes_on(before, courses):
+            if not goes_on(before, courses):
                 start, done = None, Both(0, 0)
 
     def _samples(self, batch: Any) -> int:
@@ -144,13 +147,23 @@ class Accurate:
             if accepted and math.isfinite(foretold.total) and not estimates.due():
                 return norm, foretold, estimates._replace(watch=watch)
         started = time.perf_counter()
-        watch = Watch.at(solved.estimate(), solved.info)
+        watch, error = self._estimated(solved, norm)
         seconds.update({"estimate": time.perf_counter() - started})
-        error = self._relative(watch, solved, norm)
         if foretold is not None and self.check_every is None:
             bound = self.rules.forward.tolerance
             estimates = estimates.judged(foretold.total, error.total, bound)
         return norm, error, estimates._replace(watch=watch)
+
+    def _estimated(self, solved: Solved, norm: float) -> tuple[Watch, GradientError]:
+        """Error by some samples, or by all where these leave a doubt."""
+        n = len(solved.problem.inputs)
+        if math.isfinite(self.rules.forward.tolerance) and n >= SOME * ENOUGH:
+            watch = Watch.at(solved.estimate(SOME), solved.info)
+            error = self._relative(watch, solved, norm)
+            if self.rules.forward.accepts(SURE * error.total):
+                return watch, error
+        watch = Watch.at(solved.estimate(), solved.info)
+        return watch, self._relative(watch, solved, norm)
 
     def _relative(self, watch: Watch, solved: Solved, norm: float) -> GradientError:
         whole = self.inner.mean(watch.error, solved)
@@ -164,7 +177,7 @@ class Accurate:
             self.rules.forward.next(courses.forward, error.forward, n),
             self.rules.adjoint.next(courses.adjoint, error.adjoint, n),
         )
-        after = _side_by_side(self.rules, courses, after)
+        after = side_by_side(self.rules, courses, after)
         same = all(a.plan == b.plan for a, b in zip(courses, after, strict=True))
         return Memory(after, estimates.watch if same else None, estimates.every)
 
@@ -227,38 +240,6 @@ def _options(rule: Fixed | Adaptive, course: Course, done: int) -> MGRITOptions:
     return planned_options(rule.ladder.options, course.plan, done)
 
 
-def _side_by_side(rules: Both, before: Both, after: Both) -> Both:
-    """One length of intervals for both solves, where they may choose: the shorter one.
-
-    A way back needs the states that a way there has kept.  A solve that would have had
-    longer ones does what it did before, if that was of this length.
-    """
-    if not all(rule.ladder.options.slabs for rule in rules):
-        return after
-    plans = [c.plan for c in after if c.plan.iterations != SERIAL]
-    if not plans:
-        both = zip(after, rules, strict=True)
-        return Both(*(c._replace(plan=rule.ladder.exact) for c, rule in both))
-    coarsening = min((plan.coarsening for plan in plans), key=math.prod)
-    return Both(
-        *(_of_length(coarsening, *pair) for pair in zip(before, after, strict=True))
-    )
-
-
-def _of_length(coarsening: tuple[int, ...], before: Course, after: Course) -> Course:
-    """Course with these intervals."""
-    plan = after.plan
-    if plan.coarsening != coarsening and before.plan.coarsening == coarsening:
-        plan = before.plan if before.plan.iterations != SERIAL else plan
-    return after._replace(plan=plan._replace(coarsening=coarsening))
-
-
-def _goes_on(before: Both, after: Both) -> bool:
-    """Whether solutions by some plans are a start for others."""
-    pairs = [(a.plan[:2], b.plan[:2]) for a, b in zip(before, after, strict=True)]
-    return all(a == b for a, b in pairs)
-
-
 def _done(course: Course) -> int:
     """Iterations behind a solve."""
     return max(course.plan.iterations, 0)
@@ -270,26 +251,3 @@ def _counts(courses: Both, done: Both, more: Both) -> Both:
     return Both(
         *(SERIAL if c.plan.iterations == SERIAL else int(a + b) for c, a, b in both)
     )
-
-
-def _more(
-    rules: Both, courses: Both, error: GradientError, n: int, tried: set[Both]
-) -> Both:
-    """Do more for the solve that adds the larger part of the error, if it can.
-
-    Solves that ran off to infinity are no start for further iterations, and plans that
-    were tried in this step are not tried again: both solves are exact then.
-    """
-    there, back = courses
-    exact = Both(rules.forward.give_up(there), rules.adjoint.give_up(back))
-    if not math.isfinite(error.total):
-        return exact
-    forward_first = error.forward >= error.adjoint
-    if back.plan.iterations == SERIAL or (
-        forward_first and there.plan.iterations != SERIAL
-    ):
-        more = courses._replace(forward=rules.forward.more(there, error.forward, n))
-    else:
-        more = courses._replace(adjoint=rules.adjoint.more(back, error.adjoint, n))
-    more = _side_by_side(rules, more, more)
-    return exact if Both(*(course.plan for course in more)) in tried else more

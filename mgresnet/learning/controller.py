@@ -3,7 +3,7 @@
 Forward and adjoint solves have plans of their own.  A solve takes the cheapest one
 whose foretold error is small enough, and a more accurate one as soon as the estimated
 error grows; where none is left, it is exact, and the others are tried again after a
-while.
+while, twice as long after every try that was in vain.
 """
 
 from dataclasses import dataclass, replace
@@ -23,6 +23,7 @@ class Course(NamedTuple):
     plan: Plan
     roughness: float = 0.0  # of the solve, as its errors tell
     wait: int = 0  # steps until something cheaper is tried
+    in_vain: int = 0  # tries since a plan was good enough
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,15 @@ class Adaptive:
         Of a network about which nothing is known.
     patience : int
         Steps until cheaper plans are tried again, after one that was not good enough.
+    most : int
+        The most of such steps, after many tries in vain.
     """
 
     ladder: Ladder
     tolerance: float
     roughness: float
     patience: int = 50
+    most: int = 400
 
     @classmethod
     def of(cls, ladder: Ladder, tolerance: float) -> Self:
@@ -108,11 +112,15 @@ class Adaptive:
         """Course that repeats a step whose error was too large."""
         roughness = course.plan.roughness(error)
         better = self._better(course.plan, roughness, batch) or self.ladder.exact
-        return Course(better, roughness, self._wait(course.plan, better))
+        if better.iterations == SERIAL:
+            return self.give_up(course._replace(roughness=roughness))
+        wait = self._wait(course.plan, better)
+        return Course(better, roughness, wait, course.in_vain)
 
     def give_up(self, course: Course) -> Course:
         """Course that repeats a step exactly."""
-        return Course(self.ladder.exact, course.roughness, self.patience)
+        wait = min(self.patience << min(course.in_vain, 9), self.most)
+        return Course(self.ladder.exact, course.roughness, wait, course.in_vain + 1)
 
     def next(self, course: Course, error: float, batch: int) -> Course:
         """Course of the next step.
@@ -126,7 +134,7 @@ class Adaptive:
         batch : int
             Samples of a rank.
         """
-        plan, roughness, wait = course
+        plan, roughness, wait, _ = course
         if plan.iterations == SERIAL:
             return course._replace(wait=max(wait - 1, 0))
         roughness = plan.roughness(error)

@@ -2,9 +2,9 @@
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,6 +134,15 @@ class Solution:
     def converged(self) -> bool:
         """Whether the states returned are within the tolerance."""
         return self.status.converged
+
+    def for_samples(self, samples: slice) -> Self:
+        """What the same solves have for some samples; norms are those of all."""
+        known: dict[str, Any] = {"states": self.states[:, samples]}
+        known["defects"] = self.defects[:, samples]
+        if self.layers is not None:
+            known["layers"] = self.layers.for_samples(samples)
+            known["inputs"] = self.inputs[samples]
+        return replace(self, **known)
 
     def __repr__(self) -> str:
         steps: Counter[int] = Counter()

@@ -21,6 +21,7 @@ from mgresnet.arrays.checks import (
 )
 from mgresnet.arrays.layout import Array
 from mgresnet.control import BSpline, Control, Free
+from mgresnet.ends import applied, gradient_alone, own_map, pulled_back
 from mgresnet.layers.protocol import Layer, Map
 
 FREE = Free()
@@ -203,8 +204,8 @@ class Network:
                 "head) as net.init makes them"
             )
         body = self._own_rows(floats("body", params.body), layers)
-        opening = _own_map("opening", self.opening, params.opening, body)
-        return Params(opening, body, _own_map("head", self.head, params.head, body))
+        opening = own_map("opening", self.opening, params.opening, body)
+        return Params(opening, body, own_map("head", self.head, params.head, body))
 
     def _own_rows(self, body: Array, layers: range) -> Array:
         control, n_params = self.control, self.layer.n_params
@@ -229,7 +230,7 @@ class Network:
         if self.opening is None:
             return inputs
         flat = inputs.reshape(-1, self.opening.n_inputs)
-        out = _applied("opening", self.opening, params.opening, flat)
+        out = applied("opening", self.opening, params.opening, flat)
         shape = self.layer.input_shape or self.layer.state_shape
         opened: Array = out.reshape(*inputs.shape[:-1], *shape)
         return opened
@@ -240,17 +241,29 @@ class Network:
         """Gradients for the opening, None if there is none, and for the inputs."""
         if self.opening is None:
             return None, seed
-        flat = inputs.reshape(-1, self.opening.n_inputs)
-        rows = np.ascontiguousarray(seed).reshape(len(flat), -1)
-        theta = owned("opening", params.opening)
-        d_theta, d_inputs = self.opening.pull_back(theta, flat, rows)
+        given = self._before(params, inputs, seed)
+        d_theta, d_inputs = pulled_back("opening", self.opening, *given)
         return d_theta, d_inputs.reshape(inputs.shape)
+
+    def opening_gradient(
+        self, params: Params, inputs: Array, seed: Array
+    ) -> Array | None:
+        """Gradient for the opening alone."""
+        if self.opening is None:
+            return None
+        given = self._before(params, inputs, seed)
+        return gradient_alone("opening", self.opening, *given)
+
+    def _before(self, params: Params, inputs: Array, seed: Array) -> tuple[Any, ...]:
+        """Parameters of the opening, rows of inputs, and rows of a seed behind it."""
+        flat = inputs.reshape(-1, *self.input_shape)
+        return params.opening, flat, np.ascontiguousarray(seed).reshape(len(flat), -1)
 
     def close(self, params: Params, states: Array) -> Array:
         """Outputs (.., n_outputs) from the states read, (.., *state_shape)."""
         rows = states.reshape(-1, math.prod(self.layer.state_shape))
         if self.head is not None:
-            rows = _applied("head", self.head, params.head, rows)
+            rows = applied("head", self.head, params.head, rows)
         outputs: Array = rows.reshape(*states.shape[: -len(self.layer.state_shape)], -1)
         return outputs
 
@@ -261,40 +274,12 @@ class Network:
         if self.head is None:
             return None, seed.reshape(states.shape)
         rows = states.reshape(-1, math.prod(self.layer.state_shape))
-        theta, seeds = owned("head", params.head), seed.reshape(len(rows), -1)
-        d_theta, d_rows = self.head.pull_back(theta, rows, seeds)
+        given = params.head, rows, seed.reshape(len(rows), -1)
+        d_theta, d_rows = pulled_back("head", self.head, *given)
         return d_theta, d_rows.reshape(states.shape)
-
-
-def _own_map(name: str, part: Map | None, theta: Any, body: Array) -> Array | None:
-    """Parameters of opening or head, if they are there."""
-    if theta is None:
-        return None
-    if part is None:
-        raise ValueError(
-            f"params.{name} is given, but the network has no {name}; needed None, or "
-            f"a network with {name}=Linear(...)"
-        )
-    return floats(name, theta, (part.n_params,), body.dtype, "body has")
-
-
-def _applied(name: str, part: Map, theta: Array | None, x: Array) -> Array:
-    """What a map, which may be anybody's, makes of a batch."""
-    values = part.apply(owned(name, theta), x)
-    shape = (len(x), part.n_outputs)
-    return floats(f"output of the {name}", values, shape, x.dtype, "its input has")
 
 
 def check_network(net: Any) -> None:
     """Refuse what is no network."""
-    provides("net", net, ("layer", "depth"), "Network(Dense(4), 8)")
-
-
-def owned(name: str, theta: Array | None) -> Array:
-    """Return parameters that must be there."""
-    if theta is None:
-        raise ValueError(
-            f"the network has this {name} but params.{name} is None; it lives on the "
-            "rank that owns the first (opening) or the last (head) layer"
-        )
-    return theta
+    if not isinstance(net, Network):
+        provides("net", net, ("layer", "depth"), "Network(Dense(4), 8)")

@@ -234,9 +234,9 @@ def test_each_solve_gets_what_it_needs():
     """The one with the worse coarse operator iterates more, the other stays."""
     setting = problem(control=mg.BSpline(6))
     poor = replace(MGRIT, coarse_operator="injection")
-    both = mean_iterations(training(setting, gradient_tolerance=1e-3))
-    forward = mean_iterations(training(setting, forward=poor, gradient_tolerance=1e-3))
-    adjoint = mean_iterations(training(setting, adjoint=poor, gradient_tolerance=1e-3))
+    both = mean_iterations(training(setting, gradient_tolerance=5e-4))
+    forward = mean_iterations(training(setting, forward=poor, gradient_tolerance=5e-4))
+    adjoint = mean_iterations(training(setting, adjoint=poor, gradient_tolerance=5e-4))
     assert forward[0] > both[0] + 1.0
     assert adjoint[1] > both[1] + 1.0
     assert abs(forward[1] - both[1]) < 0.5
@@ -349,7 +349,7 @@ def test_ranks_change_no_bit(control):
     """Neither iterations nor errors nor parameters, with clipping on."""
     setting = problem(depth=165, control=control)
     optimiser = mg.chain(mg.clip_by_global_norm(0.3), mg.adam(3e-2))
-    tolerance, n_ranks = (1e-3, 20) if control is None else (1e-6, 64)
+    tolerance, n_ranks = (1e-3, 20) if control is None else (3e-7, 64)
     options = {"gradient_tolerance": tolerance, "ranks": n_ranks}
     desired = training(setting, optimiser, **options)
     counts = Counter((r.forward_iterations, r.adjoint_iterations) for r in desired)
@@ -366,7 +366,7 @@ def test_ranks_change_no_bit(control):
 
 
 def test_a_tolerance_alone_chooses_plans_with_the_same_bits_on_any_ranks():
-    setting = problem(depth=256, control=mg.BSpline(6))
+    setting = problem(depth=256, control=mg.BSpline(8))
     options = {"forward": None, "adjoint": None, "ranks": 8}
     desired = training(setting, **options)
     plans = [record.plans for record in desired]

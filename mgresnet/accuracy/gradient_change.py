@@ -38,9 +38,9 @@ def _opening_change(stage: Corrected, at_v: bool, then: Points) -> Array | None:
     ndim = then.w_first.ndim - 1
     w_now, w_then = (samples_first(p.w_first, ndim) for p in (stage.now, then))
     if stage.corrected_inputs is inputs or not at_v:
-        return net.open_back(own, inputs, w_then - w_now)[0]
-    was: Any = net.open_back(own, inputs, w_now)[0]
-    now: Any = net.open_back(own, stage.corrected_inputs, w_then)[0]
+        return net.opening_gradient(own, inputs, w_then - w_now)
+    was: Any = net.opening_gradient(own, inputs, w_now)
+    now: Any = net.opening_gradient(own, stage.corrected_inputs, w_then)
     change: Array = now - was
     return change
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mgresnet.arrays.layout import Array
 
 Sizes = tuple[int | str, ...]
+NUMBERS = "biufc"  # kinds of dtypes
 ANY: Sizes = ("...",)
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
@@ -212,6 +213,8 @@ def check_finite(values: Array, name: str, axes: tuple[str, ...] = ("sample",)) 
 
 def as_array(name: str, value: Any, needed: str) -> NDArray[Any]:
     """Array of numbers of any kind, or say what is needed."""
+    if type(value) is np.ndarray and value.dtype.kind in NUMBERS:
+        return value
     if np.ma.is_masked(value):
         raise TypeError(
             f"{name} has masked values, needed {needed}; leave these samples out, or "
@@ -223,7 +226,7 @@ def as_array(name: str, value: Any, needed: str) -> NDArray[Any]:
         raise ValueError(
             f"{name} has rows of different lengths, needed {needed}"
         ) from None
-    if values.dtype.kind not in "biufc":
+    if values.dtype.kind not in NUMBERS:
         given = (
             f"an array of dtype {values.dtype}" if values is value else _shown(value)
         )

@@ -27,6 +27,9 @@ def tree_map(function: Callable[..., Array], first: T, *others: Tree) -> T:
         parts = zip(first, *others, strict=True)
         whole: Any = tuple(tree_map(function, *part) for part in parts)
         return whole  # type: ignore[no-any-return]
+    if not others:
+        alone: T = make(*(x if x is None else function(x) for x in _arrays(first)))
+        return alone
     fields: list[Array | None] = []
     trees = [_arrays(tree) for tree in (first, *others)]
     for index, leaves in enumerate(zip(*trees, strict=True)):

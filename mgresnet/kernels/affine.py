@@ -1,5 +1,7 @@
 """Compiled maps ``x -> sigma(W x + b)``, and their transpose."""
 
+from typing import Any
+
 import numpy as np
 
 from mgresnet.kernels.activations import activate, slope
@@ -18,7 +20,7 @@ from mgresnet.kernels.panels import (
     write,
     write_panels,
 )
-from mgresnet.kernels.vectors import BYTES, samples
+from mgresnet.kernels.vectors import BYTES, row_length, samples
 
 
 @kernel
@@ -61,18 +63,24 @@ def _seeded(activation, p, stride, n, width, z, panel):
         z = z + panel
 
 
+def workspace(n_in: int, n_out: int, batch: int, dtype: Any) -> int:
+    """Numbers of workspace for `affine_adjoint`."""
+    row = row_length(dtype)
+    panels = -(-min(TILE, batch) // row)
+    return panels * row * (n_in + n_out + 8 + row) + n_in + BYTES
+
+
 @kernel
-def affine_adjoint(weight, bias, x, activation, seed, dx, d_weight, d_bias):
+def affine_adjoint(weight, bias, x, activation, seed, dx, d_weight, d_bias, space):
     """Pull the seed (n_out, batch) back through `affine` to x, W and b.
 
-    Gradients for W and b are added to what is there.
+    Gradients for W and b are added to what is there; dx may be of size zero.
     """
     (n_out, n_in), batch, p = weight.shape, x.shape[1], address(x)
     row = samples(p)
     x_panel, g_panel = (n_in + 4) * row, (n_out + 4) * row
     panels = count(p, min(TILE, batch))
-    room = panels * (x_panel + g_panel + row**2)
-    space = np.zeros(room + n_in + BYTES, x.dtype)
+    space[:n_in] = 0.0
     nothing, v, b = address(space), address(weight), address(bias)
     turned = nothing + n_in
     u = aligned(turned + panels * row**2)
@@ -86,7 +94,8 @@ def affine_adjoint(weight, bias, x, activation, seed, dx, d_weight, d_bias):
         _seeded(activation, address(seed) + s, batch, n, n_out, g, g_panel)
         d_v, d_b = address(d_weight), address(d_bias)
         add_outer(g, n_out, g_panel, u, n_in, x_panel, n, d_v, d_b, turned)
-        to = u, x_panel, panels, False, v
-        product(v, (1, n_in), nothing, n_in, n_out, g, g_panel, *to)
-        write_panels(u, x_panel, address(dx) + s, batch, n, n_in)
+        if dx.size > 0:
+            to = u, x_panel, panels, False, v
+            product(v, (1, n_in), nothing, n_in, n_out, g, g_panel, *to)
+            write_panels(u, x_panel, address(dx) + s, batch, n, n_in)
     keep(space)

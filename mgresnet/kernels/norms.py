@@ -36,6 +36,19 @@ def _compare(u, others, differences, squares, least, most):
     return beyond
 
 
+@kernel
+def totals(about):
+    """Sums of the first two columns; whether there is another number in two more."""
+    residual = state = 0.0
+    in_units = lost = False
+    for i in range(about.shape[0]):
+        residual += about[i, 0]
+        state += about[i, 1]
+        in_units |= about[i, 2] != 0.0
+        lost |= about[i, 3] != 0.0
+    return residual, state, in_units, lost
+
+
 def compare(
     u: Array, others: Array, differences: Array | None = None
 ) -> NDArray[np.float64]:

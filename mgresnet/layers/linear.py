@@ -6,11 +6,14 @@ import numpy as np
 
 from mgresnet.arrays.checks import ANY, choose, floats, integer
 from mgresnet.arrays.layout import Array
+from mgresnet.arrays.memory import empty
 from mgresnet.kernels import affine
 from mgresnet.kernels.activations import ACTIVATIONS
-from mgresnet.kernels.panels import CACHED, TILE
 from mgresnet.kernels.threads import over_samples
+from mgresnet.kernels.turned import turned
+from mgresnet.kernels.vectors import row_length
 
+AT_ONCE = 2**20  # bytes of inputs that are turned, and then read
 BIASES = ("vector", "scalar", "none")
 
 
@@ -135,14 +138,14 @@ class Linear:
         """Outputs ``(batch, n_outputs)`` for inputs ``(batch, n_inputs)``."""
         theta, x = self._checked(theta, x)
         weight, bias = self.prepare(theta)
-        out = np.empty((self.n_outputs, len(x)), x.dtype)
-        at_once = max(TILE, CACHED // (x.itemsize * self.n_inputs))
-        if not x.flags.c_contiguous:
-            at_once = len(x)
+        out = empty((self.n_outputs, len(x)), x.dtype)
+        at_once, row = len(x), row_length(x.dtype)
+        if x.flags.c_contiguous:
+            at_once = max(AT_ONCE // (x.itemsize * self.n_inputs * row), 1) * row
 
         def run(start: int, stop: int) -> None:
-            for s in range(start, stop, at_once):  # transposed where they are in cache
-                some = np.ascontiguousarray(x[s : min(s + at_once, stop)].T)
+            for s in range(start, stop, at_once):  # turned where they are in a cache
+                some = turned(x[s : min(s + at_once, stop)])
                 affine.affine(weight, bias, some, self.kind, out, s)
 
         over_samples(run, len(x))
@@ -164,14 +167,23 @@ class Linear:
         d_x : ndarray, shape (batch, n_inputs)
         """
         theta, x = self._checked(theta, x)
+        d_x = empty(x.shape[::-1], x.dtype)
+        return self._pull_back(theta, x, seed, d_x), d_x.T
+
+    def gradient(self, theta: Array, x: Array, seed: Array) -> Array:
+        """Gradient with respect to the parameters alone; see `pull_back`."""
+        theta, x = self._checked(theta, x)
+        return self._pull_back(theta, x, seed, np.empty((0, 0), x.dtype))
+
+    def _pull_back(self, theta: Array, x: Array, seed: Array, d_x: Array) -> Array:
+        """Gradient for the parameters; that for the inputs is filled in."""
         seed = floats("seed", seed, (len(x), self.n_outputs), x.dtype, "x has")
         weight, bias = self.prepare(theta)
-        x_t, seed_t = np.ascontiguousarray(x.T), np.ascontiguousarray(seed.T)
-        d_x, d_weight, d_bias = map(np.zeros_like, (x_t, weight, bias))
-        affine.affine_adjoint(
-            weight, bias, x_t, self.kind, seed_t, d_x, d_weight, d_bias
-        )
-        return self.pack_gradient(d_weight, d_bias), d_x.T
+        d_weight, d_bias = map(np.zeros_like, (weight, bias))
+        size = affine.workspace(self.n_inputs, self.n_outputs, len(x), x.dtype)
+        to = d_x, d_weight, d_bias, empty((size,), x.dtype)
+        affine.affine_adjoint(weight, bias, turned(x), self.kind, turned(seed), *to)
+        return self.pack_gradient(d_weight, d_bias)
 
     def _checked(self, theta: Array, x: Array) -> tuple[Array, Array]:
         theta = floats("theta", theta, (self.n_params,))

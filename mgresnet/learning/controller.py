@@ -12,9 +12,9 @@ from typing import NamedTuple, Self
 from mgresnet.learning.ladder import SERIAL, Ladder, Plan
 from mgresnet.mgrit.options import MGRITOptions
 
-MARGIN = 0.3  # fraction of the tolerance that a cheaper plan may be foretold to have
-AIM = 0.5  # the same of a plan that is to do better
-HIGH = 0.7  # the same from which the next step is done better, with other intervals
+MARGIN = 0.15  # fraction of the tolerance that a cheaper plan may be foretold to have
+AIM = 0.3  # the same of a plan that is to do better
+HIGH = 0.5  # the same from which the next step is done better, with other intervals
 
 
 class Course(NamedTuple):

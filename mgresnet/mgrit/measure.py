@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mgresnet.kernels.norms import compare
+from mgresnet.kernels.norms import compare, totals
 from mgresnet.mgrit.level import Level
 from mgresnet.mgrit.propagator import Array
 from mgresnet.parallel.comm import TimeComm
@@ -49,8 +49,12 @@ class Measure(NamedTuple):
     @classmethod
     def of(cls, about: NDArray[np.float64]) -> Self:
         """Norms over all C-points."""
-        norm = _norm_in_units if about[:, 2].any() else _norm
-        return cls(about, norm(about, 0), norm(about, 1), bool(about[:, 3].any()))
+        residual, state, in_units, lost = totals(about)
+        if in_units:
+            both = _norm_in_units(about, 0), _norm_in_units(about, 1)
+        else:
+            both = math.sqrt(residual), math.sqrt(state)
+        return cls(about, *both, lost)
 
     @property
     @np.errstate(over="ignore")  # shows in the status
@@ -72,14 +76,9 @@ def _units(about: NDArray[np.float64]) -> NDArray[np.int64]:
     return about[:, 2].astype(np.int64)
 
 
-def _norm(about: NDArray[np.float64], column: int) -> float:
-    """Root of a sum of squares."""
-    return math.sqrt(about[:, column].sum())
-
-
 @np.errstate(over="ignore")  # shows in the status
 def _norm_in_units(about: NDArray[np.float64], column: int) -> float:
-    """Do the same in the largest of their units."""
+    """Root of a sum of squares that have units, in the largest of these."""
     e = _units(about)
     most = e.max()
     total = np.ldexp(about[:, column], 2 * (e - most)).sum()

@@ -224,7 +224,8 @@ def _serial(
     final = gathered(squares, False, comm)
     status = final.status(options.tolerance)
     books = Counter(_by_level([work.steps])), _by_level([work.seconds])
-    return Result(line.points, np.zeros_like(end), (), final, 0, status, *books)
+    none = np.zeros(end.shape, end.dtype)
+    return Result(line.points, none, (), final, 0, status, *books)
 
 
 def _guess(

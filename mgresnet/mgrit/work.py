@@ -1,7 +1,7 @@
 """What was done on a level, and how long it took."""
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Self
@@ -10,13 +10,13 @@ from typing import NamedTuple, Self
 class Work(NamedTuple):
     """Books of a rank on one level, by kind: "relax", "restrict" or "solve"."""
 
-    steps: Counter[str]
+    steps: defaultdict[str, int]
     seconds: defaultdict[str, float]  # by the clock on the wall
 
     @classmethod
     def none(cls) -> Self:
         """Nothing was done."""
-        return cls(Counter(), defaultdict(float))
+        return cls(defaultdict(int), defaultdict(float))
 
     @contextmanager
     def book(self, kind: str, n_steps: int) -> Iterator[None]:

@@ -33,7 +33,7 @@ def texts_of(name: str, value: Any) -> Iterator[tuple[str, str]]:
 def _text(value: Any) -> str:
     """What a value is, apart from its parts."""
     if isinstance(value, np.ndarray):
-        return f"{_dtype_text(value.dtype)} {value.shape}"
+        return f"{dtype_text(value.dtype)} {value.shape}"
     if isinstance(value, np.generic):
         return repr(value.item())
     if isinstance(value, list):
@@ -42,7 +42,7 @@ def _text(value: Any) -> str:
     return str(named.__qualname__).partition(".<locals>")[0].lstrip("_")
 
 
-_dtype_text = functools.cache(str)  # takes longer than all else
+dtype_text = functools.cache(str)  # takes longer than all else
 
 
 def _text_of_list(values: list[Any]) -> str:

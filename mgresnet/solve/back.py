@@ -139,12 +139,24 @@ def open_back(
     net: Network, own: Params, forward: Solution, adjoint: Solution
 ) -> tuple[Array | None, Array]:
     """Gradient of the opening, if there is one, and of the inputs of this rank."""
+    return net.open_back(own, forward.inputs, _behind_opening(net, adjoint))
+
+
+def opening_gradient(
+    net: Network, own: Params, forward: Solution, adjoint: Solution
+) -> Array | None:
+    """Gradient of the opening, if there is one."""
+    return net.opening_gradient(own, forward.inputs, _behind_opening(net, adjoint))
+
+
+def _behind_opening(net: Network, adjoint: Solution) -> Array:
+    """Adjoint of what the opening makes."""
     if net.layer.input_shape is None:
-        return net.open_back(own, forward.inputs, adjoint.states[0])
+        first: Array = adjoint.states[0]
+        return first
     if adjoint.d_inputs is None:
         raise ValueError(
             "the adjoint solution has no gradient for the inputs of the layers; solve "
             "it with gradient=True"
         )
-    seed = np.moveaxis(adjoint.d_inputs[:, 0], -1, 0)
-    return net.open_back(own, forward.inputs, seed)
+    return np.moveaxis(adjoint.d_inputs[:, 0], -1, 0)

@@ -11,7 +11,7 @@ from mgresnet.chain import Chain, networks_of
 from mgresnet.network import Network, Params
 from mgresnet.parallel import SerialComm, TimeComm, as_time_comm
 from mgresnet.parallel.agree import agreement
-from mgresnet.solve.back import open_back
+from mgresnet.solve.back import open_back, opening_gradient
 from mgresnet.solve.matching import check_solutions
 from mgresnet.solve.solution import Solution
 from mgresnet.solve.stages import (
@@ -78,7 +78,7 @@ def _of_network(
     if body is None:
         body = _body_gradient(forward, adjoint)
     if forward.slab.start == 0 and net.opening is not None:
-        opening, _ = open_back(net, forward.own, forward, adjoint)
+        opening = opening_gradient(net, forward.own, forward, adjoint)
     rows = net.control.pull_back(body, net.depth, forward.slab, 1, comm)
     return Params(opening, rows, None)
 

@@ -18,7 +18,7 @@ from mgresnet.mgrit.options import MGRITOptions
 from mgresnet.mgrit.solver import CPoints, solve_c_points
 from mgresnet.network import Params
 from mgresnet.solve.ahead import Posed, propagate
-from mgresnet.solve.back import Back, open_back, seeds
+from mgresnet.solve.back import Back, open_back, opening_gradient, seeds
 from mgresnet.solve.slab import Slab
 from mgresnet.solve.solution import (
     Indices,
@@ -133,8 +133,10 @@ def go_back(
     for i, (way, own, back, guess) in reversed([*enumerate(stages)]):
         solved.insert(0, way.back(back, ends, guess, keep))
         d_opening, d_inputs = None, None
-        if back.is_first:
+        if back.is_first and i > 0:
             d_opening, d_inputs = open_back(back.net, own, *solved[0])
+        elif back.is_first:
+            d_opening = opening_gradient(back.net, own, *solved[0])
         openings.insert(0, d_opening)
         if i > 0:
             last = np.zeros_like(there[i - 1].batch.first)

@@ -18,6 +18,7 @@ from mgresnet.mgrit.solver import Status
 from mgresnet.network import Network
 from mgresnet.parallel import TimeComm, as_time_comm
 from mgresnet.parallel.agree import agreement
+from mgresnet.parallel.describe import dtype_text
 from mgresnet.solve.slab import Slab, span
 from mgresnet.solve.solution import Solution
 
@@ -135,7 +136,7 @@ def columns(net: Network | Chain, params: Any) -> tuple[Any, ...]:
     for one, tree in zip(networks_of(net), trees_of(net, params), strict=True):
         body = as_array("body", getattr(tree, "body", tree), "rows of parameters")
         values = f"{zlib.crc32(body.tobytes()):08x}" if one.control.shared else ""
-        found.append((str(body.dtype), body.shape[1:], values))
+        found.append((dtype_text(body.dtype), body.shape[1:], values))
     return tuple(found)
 
 
@@ -145,7 +146,7 @@ def common_inputs(net: Network | Chain, inputs: Any) -> Any:
     if first.layer.input_shape is None:
         return inputs
     values = as_array("inputs", inputs, "an array of floats")
-    return str(values.dtype), values.shape[:1], values.shape[2:]
+    return dtype_text(values.dtype), values.shape[:1], values.shape[2:]
 
 
 def together(net: Network | Chain, parts: list[Any]) -> Any:

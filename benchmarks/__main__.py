@@ -36,6 +36,7 @@ QUESTIONS = {
     "model_validation": "scaling.model_validation",
     "agreement": "scaling.agreement",
     "cold_starts": "scaling.cold_starts",
+    "deep_levels": "scaling.deep_levels",
     "whole_runs": "training.whole_runs",
     "many_ranks": "training.many_ranks",
     "training_bias": "training.bias",

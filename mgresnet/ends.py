@@ -51,7 +51,7 @@ def gradient_alone(
 ) -> Array:
     """Gradient for the parameters alone, which some maps find for less."""
     known = getattr(part, "gradient", None)
-    if known is None:
+    if not callable(known):
         return pulled_back(name, part, theta, x, seed)[0]
     return _gradient(name, part, known(owned(name, theta), x, seed), x)
 

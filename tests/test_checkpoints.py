@@ -142,6 +142,26 @@ def test_numbers_come_back_to_the_bit():
     assert repr(found) == repr(values)
 
 
+def test_a_record_that_has_come_to_have_more_has_the_defaults():
+    class Old(NamedTuple):
+        a: int
+
+    class New(NamedTuple):
+        a: int
+        b: float = 0.5
+
+    class Other(NamedTuple):
+        b: float
+        a: int = 0
+
+    packed = json.loads(json.dumps(pack(Old(3), {})))
+    assert unpack(packed, {}, {"Old": New}) == New(3)
+    assert type(unpack(packed, {}, {"Old": New})) is New
+    found = unpack(packed, {}, {"Old": Other})
+    assert found._fields == ("a",)
+    assert found == (3,)
+
+
 # --- one after the other ---------------------------------------------------
 
 

@@ -12,10 +12,12 @@ import pytest
 from fakes import run_ranks
 
 import mgresnet as mg
+from mgresnet.accuracy.gradient_error import GradientError
 from mgresnet.arrays.trees import tree_map
 from mgresnet.learning import controller
 from mgresnet.learning.accurate import Accurate, Memory
 from mgresnet.learning.controller import MARGIN, Adaptive, Course, Fixed
+from mgresnet.learning.courses import more_for
 from mgresnet.learning.ladder import SERIAL, Plan, ladder_of
 from mgresnet.learning.oracle import Both
 from mgresnet.learning.watch import Watch
@@ -104,6 +106,37 @@ def test_tries_in_vain_become_rarer_until_one_is_not():
     assert waits == [4, 8, 16, 20, 20]
     course = rule.give_up(rule.next(course, 1e-4, 20))
     assert course.wait == 4
+
+
+def test_a_solve_that_is_exact_has_tried_nothing_in_vain():
+    rule = Adaptive.of(ladder(), 1e-2)
+    course = Course(rule.ladder.exact, 0.01, wait=7, in_vain=1)
+    assert rule.give_up(course) == course
+
+
+def more(there, back, tried, forward=1e3, adjoint=1.0):
+    """What follows plans whose error was so large."""
+    net = mg.Network(mg.Dense(5), 1024, control=mg.BSpline(6))
+    rule = Adaptive.of(ladder(8, 1024, mg.default_options(net, 8)), 1e-2)
+    error = GradientError(forward + adjoint, forward, adjoint)
+    courses = Both(there, back)
+    plans = {Both(a, b) for a, b in tried}
+    return courses, more_for(Both(rule, rule), courses, error, 256, plans)
+
+
+def test_three_kinds_of_plans_are_tried_in_a_step_and_one_after_tries_in_vain():
+    """Of the solve that makes the error and has a plan; an exact one does not count."""
+    long, short = (plan(0, m, "third_order") for m in (64, 32))
+    kinds = [(plan(0, m, "third_order"),) * 2 for m in (128, 64, 32, 16)]
+    for n, in_vain, exact in ((1, 0, False), (2, 0, False), (3, 0, True), (1, 1, True)):
+        start = Course(long, in_vain=in_vain)
+        _, found = more(start, start, kinds[:n], forward=0.02, adjoint=0.01)
+        assert all((c.plan.iterations == SERIAL) == exact for c in found), (n, in_vain)
+        assert all(c.in_vain == in_vain + exact for c in found)
+    waiting = Course(plan(SERIAL), wait=9, in_vain=2)
+    _, found = more(waiting, Course(short), [(plan(SERIAL), short)], 0.0, 0.02)
+    assert found.forward.wait == 9
+    assert found.adjoint.plan.iterations != SERIAL
 
 
 def test_plans_become_cheaper_when_that_is_foretold_to_be_well():

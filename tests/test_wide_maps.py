@@ -61,7 +61,7 @@ def test_the_gradient_alone_is_that_of_both(bias, batch, n_inputs):
 
 
 def test_an_opening_that_knows_its_gradient_alone_is_asked_for_no_other():
-    """The first stage has nothing before it; that of a chain is asked for both."""
+    """The first stage has nothing before it; the next of a chain is asked for both."""
     rng, asked = np.random.default_rng(9104), []
 
     class Watched:
@@ -91,6 +91,26 @@ def test_an_opening_that_knows_its_gradient_alone_is_asked_for_no_other():
     ]
     np.testing.assert_array_equal(found[0].opening, found[1].opening)
     assert asked == ["gradient"]
+    chain = mg.Chain([mg.Network(mg.Dense(3), 4, 1.0), nets[0]])
+    given = chain, chain.init(seed=1), x, y
+    mg.value_and_gradient(*given, objective=mg.LeastSquares())
+    assert asked == ["gradient", "both"]
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_threads_change_no_bit_of_a_map(order):
+    rng = np.random.default_rng(9105)
+    one = mg.Linear(50, 7, "tanh")
+    theta, x = one.init(rng)[0], np.asarray(rng.standard_normal((301, 50)), order=order)
+    alone = one.apply(theta, x)
+    frozen = x.copy(order)
+    frozen.flags.writeable = False
+    np.testing.assert_array_equal(one.apply(theta, frozen), alone)
+    mg.set_threads(2)
+    try:
+        np.testing.assert_array_equal(one.apply(theta, x), alone)
+    finally:
+        mg.set_threads(1)
 
 
 @pytest.mark.parametrize("end", ["opening", "head"])

@@ -105,16 +105,21 @@ class Run:
         """Take a step."""
         return next(self._steps)
 
-    def true_error(self, record: mg.Record) -> float:
-        """Relative error of the gradient of the last step."""
+    def again(self, record: mg.Record, options: mg.MGRITOptions) -> Any:
+        """Gradient of the last step, by other options."""
+        batch = self._batches[record.step]
+        how = {"forward": options, "adjoint": options, "comm": self.comm}
+        how |= {"objective": self.loss, "keep": "c-points"}
+        given = self.net, self._noted[1], batch.inputs, batch.targets
+        return mg.value_and_gradient(*given, **how)[1]
+
+    def true_error(self, record: mg.Record, found: Any = None) -> float:
+        """Relative error of the gradient of the last step, or of another one for it."""
         run = mg.default_options(self.net, self.comm.size)
         exact = mg.MGRITOptions.serial(run.coarsening, run.slabs)
-        found, params = self._noted
-        batch = self._batches[record.step]
-        how = {"forward": exact, "adjoint": exact, "comm": self.comm}
-        given = self.net, params, batch.inputs, batch.targets
-        _, right, _ = mg.value_and_gradient(*given, objective=self.loss, **how)
+        right = self.again(record, exact)
         norm = mg.space(self.net, exact, self.comm).norm
+        found = self._noted[0] if found is None else found
         return norm(tree_map(np.subtract, found, right)) / norm(right)
 
 
@@ -163,12 +168,20 @@ def measure(
     cases that have been, in their order, each with the commit it is of.
     """
     results: dict[str, Any] = {"machine": stamp(), "rows": []}
-    if resume:
+    if resume and path.exists():
         results["rows"] = load(path)["rows"]
+        wanted = [[ranks, *case] for ranks, case, _ in trials]
+        if [*map(_case, results["rows"])] != wanted[: len(results["rows"])]:
+            raise SystemExit(f"{path} is of other cases; run without --resume")
     for ranks, *given in tqdm(trials[len(results["rows"]) :], leave=False):
         results["rows"].append(call(ranks, side_by_side, *given))
         save(path, results)
     return results
+
+
+def _case(rows: Rows) -> list[Any]:
+    names = "ranks", "problem", "width", "depth", "batch", "steps", "spline"
+    return [rows[0][name] for name in names]
 
 
 def report(results: dict[str, Any]) -> str:

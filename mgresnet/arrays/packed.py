@@ -59,8 +59,8 @@ def unpack(
         Terms of JSON.
     arrays : mapping
     records : mapping
-        NamedTuples by name.  Others, also of the same name but with other fields,
-        become new ones with these fields.
+        NamedTuples by name.  What they have come to have since has its default.
+        Others, also of the same name but with other fields, become new ones with these.
 
     Raises
     ------
@@ -81,6 +81,10 @@ def unpack(
         return parts if kind == "list" else tuple(parts)
     [(_, fields)] = others
     known: Any = records.get(content)
-    fits = getattr(known, "_fields", None) == tuple(fields)
+    wanted = getattr(known, "_fields", ())
+    since = wanted[len(fields) :]
+    fits = wanted == (*fields, *since) and all(
+        x in known._field_defaults for x in since
+    )
     make = known if fits else namedtuple(content, fields)
     return make(**{name: unpack(x, arrays, records) for name, x in fields.items()})

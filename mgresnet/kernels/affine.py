@@ -82,9 +82,9 @@ def affine_adjoint(weight, bias, x, activation, seed, dx, d_weight, d_bias, spac
     panels = count(p, min(TILE, batch))
     space[:n_in] = 0.0
     nothing, v, b = address(space), address(weight), address(bias)
-    turned = nothing + n_in
-    u = aligned(turned + panels * row**2)
+    u = aligned(nothing + n_in)
     g = u + panels * x_panel
+    turned = g + panels * g_panel  # behind them: whole registers of U are read
     for s in range(0, batch, TILE):
         n = min(TILE, batch - s)
         panels = count(p, n)

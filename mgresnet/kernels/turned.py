@@ -1,5 +1,7 @@
 """Batches with features side by side as kernels want them: samples side by side."""
 
+import numpy as np
+
 from mgresnet.arrays.layout import Array
 from mgresnet.arrays.memory import empty
 from mgresnet.kernels.blocks import address
@@ -29,13 +31,13 @@ def _turn(x, out):
 def turned(x: Array) -> Array:
     """Samples last, (n_features, batch), of a batch (batch, n_features).
 
-    A view if they lie so, else a copy in memory that is used again.
+    A view if they lie so, else a copy, of whole batches in memory that is used again.
     """
     last: Array = x.T
     if last.flags.c_contiguous:
         return last
-    if not x.flags.c_contiguous:
-        x = x.copy()
+    if not (x.flags.c_contiguous and x.flags.writeable):
+        return np.ascontiguousarray(last)
     out = empty(last.shape, x.dtype)
     _turn(x, out)
     return out

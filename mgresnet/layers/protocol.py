@@ -139,7 +139,11 @@ class Layer(Protocol):
 
 
 class Map(Protocol):
-    """An opening or a head: a function of features with flat parameters."""
+    """An opening or a head: a function of features with flat parameters.
+
+    It may have ``gradient(theta, x, seed)``, too: the first of what `pull_back`
+    returns, if that alone takes less.
+    """
 
     @property
     def n_inputs(self) -> int:

@@ -26,9 +26,10 @@ from mgresnet.parallel import TimeComm
 from mgresnet.solve.reading import refuse_every
 from mgresnet.solve.stages import space
 
-SURE = 1.5  # how much larger an error may be than foretold, or by some samples alone
-SOME = 4  # every so many samples are looked at first
-ENOUGH = 50  # if these are as many
+SURE = 1.5  # times larger that an error may be than foretold, or than some samples say
+FAR = 3.0  # times smaller that it may be than some samples say
+SOME = slice(None, None, 4)  # these are looked at first,
+ENOUGH = 200  # if a data rank has as many in all
 
 
 class Memory(NamedTuple):
@@ -108,7 +109,7 @@ class Accurate:
             ways = Both(*map(_options, rules, courses, done))
             found, start = self.inner.solve(params, batch, ways, start)
             seconds.update(found.seconds)
-            norm, error, estimates = self._error(found, start, estimates, seconds)
+            norm, error, estimates = self._error(found, start, estimates, seconds, n)
             plans = Both(*(course.plan for course in courses))
             exact = all(plan.iterations == SERIAL for plan in plans)
             if rules.forward.accepts(error.total) or exact:
@@ -124,11 +125,12 @@ class Accurate:
             estimates, before = estimates._replace(watch=None), courses
             courses = more_for(rules, before, error, n, tried)
             done = Both(*map(_done, before))
+            del found  # the next one may have its memory
             if not goes_on(before, courses):
                 start, done = None, Both(0, 0)
 
     def _samples(self, batch: Any) -> int:
-        """Samples of a portion."""
+        """Samples that every portion has; the same on all ranks."""
         return int(max(len(batch[0]) // self.inner.portions, 1))
 
     def _error(
@@ -137,6 +139,7 @@ class Accurate:
         solved: Solved,
         estimates: Estimates,
         seconds: Counter[str],
+        n: int,
     ) -> tuple[float, GradientError, Estimates]:
         """Norm and error of a gradient: extrapolated if that is well, or estimated."""
         norm, foretold = self.space.norm(found.gradient), None
@@ -147,20 +150,22 @@ class Accurate:
             if accepted and math.isfinite(foretold.total) and not estimates.due():
                 return norm, foretold, estimates._replace(watch=watch)
         started = time.perf_counter()
-        watch, error = self._estimated(solved, norm)
+        watch, error = self._estimated(solved, norm, n)
         seconds.update({"estimate": time.perf_counter() - started})
         if foretold is not None and self.check_every is None:
             bound = self.rules.forward.tolerance
             estimates = estimates.judged(foretold.total, error.total, bound)
         return norm, error, estimates._replace(watch=watch)
 
-    def _estimated(self, solved: Solved, norm: float) -> tuple[Watch, GradientError]:
+    def _estimated(
+        self, solved: Solved, norm: float, n: int
+    ) -> tuple[Watch, GradientError]:
         """Error by some samples, or by all where these leave a doubt."""
-        n = len(solved.problem.inputs)
-        if math.isfinite(self.rules.forward.tolerance) and n >= SOME * ENOUGH:
+        if math.isfinite(self.rules.forward.tolerance) and n >= ENOUGH:
             watch = Watch.at(solved.estimate(SOME), solved.info)
             error = self._relative(watch, solved, norm)
-            if self.rules.forward.accepts(SURE * error.total):
+            accepts = self.rules.forward.accepts
+            if accepts(SURE * error.total) or not accepts(error.total / FAR):
                 return watch, error
         watch = Watch.at(solved.estimate(), solved.info)
         return watch, self._relative(watch, solved, norm)
@@ -212,6 +217,11 @@ def accurate(
     -------
     Oracle
         Its memory are the plans for the next batch.
+
+    Notes
+    -----
+    Where every data rank has 200 samples or more, every fourth one is looked at first,
+    and all only if these leave a doubt: they are to stand for the batch, so shuffle it.
     """
     check_oracle(oracle, Oracle, Adjustable)
     if check_every is not None:

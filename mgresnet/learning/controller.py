@@ -119,6 +119,8 @@ class Adaptive:
 
     def give_up(self, course: Course) -> Course:
         """Course that repeats a step exactly."""
+        if course.plan.iterations == SERIAL:
+            return course._replace(plan=self.ladder.exact)
         wait = min(self.patience << min(course.in_vain, 9), self.most)
         return Course(self.ladder.exact, course.roughness, wait, course.in_vain + 1)
 

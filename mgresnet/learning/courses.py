@@ -7,6 +7,8 @@ from mgresnet.learning.controller import Course
 from mgresnet.learning.ladder import SERIAL
 from mgresnet.learning.oracle import Both
 
+TRIES = 3  # kinds of plans in a step
+
 
 def side_by_side(rules: Both, before: Both, after: Both) -> Both:
     """One length of intervals for both solves, where they may choose: the shorter one.
@@ -45,13 +47,13 @@ def more_for(
 ) -> Both:
     """Do more for the solve that adds the larger part of the error, if it can.
 
-    Solves that ran off to infinity are no start for further iterations, and plans that
-    were tried in this step are not tried again: both solves are exact then.
+    Solves that ran off to infinity are no start for further iterations.  Plans that
+    were tried in this step are not tried again, nor are others after `TRIES` kinds, or
+    after one where the last tries were in vain: both solves are exact then.
     """
     there, back = courses
-    exact = Both(rules.forward.give_up(there), rules.adjoint.give_up(back))
     if not math.isfinite(error.total):
-        return exact
+        return _exact(rules, courses)
     forward_first = error.forward >= error.adjoint
     if back.plan.iterations == SERIAL or (
         forward_first and there.plan.iterations != SERIAL
@@ -60,4 +62,24 @@ def more_for(
     else:
         more = courses._replace(adjoint=rules.adjoint.more(back, error.adjoint, n))
     more = side_by_side(rules, more, more)
-    return exact if Both(*(course.plan for course in more)) in tried else more
+    if goes_on(courses, more) and _plans(more) not in tried:
+        return more
+    kinds = {tuple(plan[:2] for plan in both) for both in tried}
+    trying = (course for course in courses if course.plan.iterations != SERIAL)
+    most = 1 if any(course.in_vain for course in trying) else TRIES
+    if len(kinds) < most and _plans(more) not in tried:
+        return more
+    known = (
+        a._replace(roughness=b.roughness) for a, b in zip(courses, more, strict=True)
+    )
+    return _exact(rules, Both(*known))
+
+
+def _plans(courses: Both) -> Both:
+    return Both(*(course.plan for course in courses))
+
+
+def _exact(rules: Both, courses: Both) -> Both:
+    """Both solves exact."""
+    pairs = zip(rules, courses, strict=True)
+    return Both(*(rule.give_up(course) for rule, course in pairs))

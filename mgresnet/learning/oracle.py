@@ -121,15 +121,14 @@ class Solved(NamedTuple):
     info: Info
     weight: float = 1.0  # of this share in the batch
 
-    def estimate(self, every: int = 1) -> GradientError:
+    def estimate(self, samples: slice = slice(None)) -> GradientError:
         """Estimated 2-norms of the error of the share's gradient, by some samples."""
         problem, slab = self.problem, self.problem.slabs[0]
         solutions = self.info.forward, self.info.adjoint
         loss = problem.targets, problem.objective
         ways = slab.options, problem.backs[0].options
-        some = slice(None, None, every)
         given = problem.net, problem.owned, *solutions, *loss, ways, slab.comm
-        return estimate(*given, some)
+        return estimate(*given, samples)
 
 
 class Adjustable(Oracle, Protocol):

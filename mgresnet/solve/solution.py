@@ -137,6 +137,8 @@ class Solution:
 
     def for_samples(self, samples: slice) -> Self:
         """What the same solves have for some samples; norms are those of all."""
+        if samples == slice(None):
+            return self
         known: dict[str, Any] = {"states": self.states[:, samples]}
         known["defects"] = self.defects[:, samples]
         if self.layers is not None:

@@ -4,8 +4,9 @@ Outputs and scores of networks without maps are timed against one call of the ke
 that keeps the last state alone, in turns; openings and heads against the faster of
 NumPy's product and activation and of the kernel for the whole batch, whose samples are
 to lie side by side.  NumPy has its turns apart in the same process: what comes behind
-its tanh has been slower for a while.  The memory of a large prediction is the most that
-a process of its own has held, its inputs among them.  Takes 5 minutes.
+its tanh has been slower for a while.  Gradients through maps are beside those of NumPy,
+of parameters alone for an opening.  The memory of a large prediction is the most that a
+process of its own has held, its inputs among them.  Takes 10 minutes.
 """
 
 import subprocess
@@ -37,6 +38,7 @@ MAPS = (  # dtype, what, inputs, outputs, activation, batch
     ("float64", "opening", 784, 64, "tanh", 256),
     ("float64", "opening", 784, 64, "tanh", 20000),
     ("float64", "opening", 784, 32, "tanh", 20000),
+    ("float64", "opening", 3072, 64, "tanh", 1000),
     ("float64", "opening", 2, 8, "tanh", 20000),
     ("float64", "head", 64, 10, "identity", 256),
     ("float64", "head", 64, 10, "identity", 20000),
@@ -130,6 +132,32 @@ def one_map(
     return [size | row_of(program, times, least) for program in times]
 
 
+def back_through(
+    dtype: str, what: str, n_in: int, n_out: int, name: str, batch: int, budget: float
+) -> Rows:
+    """Rows for the gradient of an opening, or for both gradients of a head."""
+    one, rng = mg.Linear(n_in, n_out, name), np.random.default_rng(6578)
+    theta = one.init(rng)[0].astype(dtype)
+    weight, bias = one.unpack(theta)
+    x = rng.standard_normal((batch, n_in)).astype(dtype)
+    seed = rng.standard_normal((batch, n_out)).astype(dtype)
+
+    def in_numpy() -> Any:
+        g = seed
+        if name == "tanh":
+            g = seed * (1.0 - np.tanh(x @ weight.T + bias) ** 2)
+        found = g.T @ x, g.sum(axis=0)
+        return found if what == "opening" else (*found, g @ weight)
+
+    ours = one.gradient if what == "opening" else one.pull_back
+    times = take_turns({"back": lambda: ours(theta, x, seed)}, budget / 2)
+    times |= take_turns({"NumPy, back": in_numpy}, budget / 2)
+    size = {"dtype": dtype, "map": what, "n_in": n_in, "n_out": n_out, "batch": batch}
+    other = times["NumPy, back"]
+    least = {"median": other.median, "best": other.best}
+    return [size | row_of(program, times, least) for program in times]
+
+
 def row_of(name: str, times: dict[str, Any], least: dict[str, float]) -> dict[str, Any]:
     """A program against what it is compared with."""
     found = times[name]
@@ -152,9 +180,10 @@ def peak(samples: int, depth: int) -> dict[str, Any]:
 
 def measure(quick: bool) -> dict[str, Any]:
     """All sizes, or the first few."""
-    budget, few = (2.0, 2) if quick else (15.0, None)
+    budget, few = (2.0, 2) if quick else (12.0, None)
     bodies = [row for size in tqdm(BODIES[:few]) for row in body(*size, budget)]
     maps = [row for size in tqdm(MAPS[:few]) for row in one_map(*size, budget)]
+    maps += [row for size in tqdm(MAPS[:few]) for row in back_through(*size, budget)]
     large = peak(2000, 64) if quick else peak(SAMPLES, DEPTH)
     return {"bodies": bodies, "maps": maps, "large": large}
 

@@ -6,7 +6,7 @@ spline of 12 values, or with free weights.  Ranks share the cores there are; wha
 is the CPU time of each and messages as a node has them.
 
 With 1000 samples one rank keeps C-points alone, which is as quick as all states there.
-Takes 25 minutes on two cores, with --quick one.
+Takes 35 minutes on two cores, with --quick one.
 """
 
 from harness.command import answer

@@ -57,6 +57,7 @@ FULL = ("fashion-mnist", 32, 512, 250, 1200, 12)
 QUICK = (("peaks-regression", 8, 256, 64, 40, 12),)
 SIZES = {"peaks-regression": 2000, "fashion-mnist": 500}
 LOSSES = {"peaks-regression": LOSS, "fashion-mnist": mg.SoftmaxCrossEntropy()}
+NAMES = "problem", "width", "depth", "batch", "steps", "spline"
 WAYS = "forward", "adjoint"
 LABELS = "ms per step", "layers of a coarse step, 1: exact", "true error"
 RATES = {"peaks-regression": 1e-2, "fashion-mnist": 2e-3}
@@ -152,10 +153,9 @@ def side_by_side(comm: mg.TimeComm, case: Case, folder: str | None) -> Rows:
 
 
 def _row(name: str, ranks: int, case: Case) -> dict[str, Any]:
-    names = ("problem", "width", "depth", "batch", "steps", "spline")
     lists: Any = ("seconds", "wall", "losses", "plans", "estimates", "errors")
     head = {"run": name, "ranks": ranks, "commit": stamp()["commit"]}
-    head |= dict(zip(names, case, strict=True))
+    head |= dict(zip(NAMES, case, strict=True))
     return head | {k: [] for k in lists}
 
 
@@ -164,8 +164,7 @@ def measure(
 ) -> dict[str, Any]:
     """All cases, each on its ranks, perhaps with all there is in a folder.
 
-    What has been measured is written after each of them; to resume is to keep the
-    cases that have been, in their order, each with the commit it is of.
+    Each is written when it is measured; to resume is to keep those that have been.
     """
     results: dict[str, Any] = {"machine": stamp(), "rows": []}
     if resume and path.exists():
@@ -180,8 +179,7 @@ def measure(
 
 
 def _case(rows: Rows) -> list[Any]:
-    names = "ranks", "problem", "width", "depth", "batch", "steps", "spline"
-    return [rows[0][name] for name in names]
+    return [rows[0][k] for k in ("ranks", *NAMES)]
 
 
 def report(results: dict[str, Any]) -> str:
@@ -259,10 +257,12 @@ def _draw(times: Any, plans: Any, errors: Any, rows: Rows) -> None:
             1e3 * statistics.median(part) for part in _parts(row["seconds"], EVERY)
         ]
         colour = f"C{[*ALONE, *TOGETHER].index(row['run'])}"
-        times.plot(EVERY * np.arange(len(parts)), parts, colour, label=row["run"])
+        times.plot(
+            EVERY * np.arange(len(parts)), parts, f"{colour}.-", label=row["run"]
+        )
         if row["errors"]:
             shown = np.maximum(row["errors"], 1e-5)
-            errors.semilogy(EVERY * np.arange(len(shown)), shown)
+            errors.semilogy(EVERY * np.arange(len(shown)), shown, ".-")
             ways = zip(*row["plans"], strict=True)
             for name, mark, way in zip(WAYS, "_|", ways, strict=True):
                 plans.plot([*map(_interval, way)], mark, label=name)

@@ -36,6 +36,7 @@ SERIAL = -1  # in place of a number of iterations
 LONGEST = 128  # layers of an interval
 SHORTEST = 4
 UNEVEN = 1.05  # the most layers of a rank, over the mean
+ITERATED = 0.6  # of exact propagation; iterations take up to 1.7 times what is counted
 MOST = 3  # iterations of a plan that nobody has asked for
 SMOOTH = ("third_order", "fourth_order", "two_stage", "e2", "mean")
 ROUGH = ("e2", "matched", "mean")
@@ -152,7 +153,7 @@ class Ladder:
         return START / (self.n_bytes * (batch + STEP))
 
     def plans(self, batch: int) -> tuple[Plan, ...]:
-        """Those that cost less than exact propagation, the cheapest first."""
+        """Those that are worth it beside exact propagation, the cheapest first."""
         return _plans(self, batch)
 
     def _all(self) -> list[Plan]:
@@ -176,7 +177,8 @@ def _plans(ladder: Ladder, batch: int) -> tuple[Plan, ...]:
     if ladder.ranks == 1:
         return ()
     costs = {plan: ladder.cost(plan, batch) for plan in ladder._all()}
-    cheaper = [plan for plan, cost in costs.items() if cost < exact]
+    worth = {True: exact, False: ITERATED * exact}
+    cheaper = [p for p, cost in costs.items() if cost < worth[p.iterations == 0]]
     return tuple(sorted(cheaper, key=costs.__getitem__))
 
 

@@ -87,7 +87,7 @@ PHASES = {
     "head": ("head", "pull_back", always),
     "coarse-adjoint": ("layer", "march_back", coarse),
     "gradient": ("layer", "retrace", gradient),
-    "opening-gradient": ("opening", "pull_back", always),
+    "opening-gradient": ("opening", "gradient", always),
     "update": ("optimiser", "update", always),
 }
 

@@ -6,7 +6,7 @@ NumPy's product and activation and of the kernel for the whole batch, whose samp
 to lie side by side.  NumPy has its turns apart in the same process: what comes behind
 its tanh has been slower for a while.  Gradients through maps are beside those of NumPy,
 of parameters alone for an opening.  The memory of a large prediction is the most that a
-process of its own has held, its inputs among them.  Takes 10 minutes.
+process of its own has held, its inputs among them.  Takes 5 minutes.
 """
 
 import subprocess
@@ -180,7 +180,7 @@ def peak(samples: int, depth: int) -> dict[str, Any]:
 
 def measure(quick: bool) -> dict[str, Any]:
     """All sizes, or the first few."""
-    budget, few = (2.0, 2) if quick else (12.0, None)
+    budget, few = (2.0, 2) if quick else (8.0, None)
     bodies = [row for size in tqdm(BODIES[:few]) for row in body(*size, budget)]
     maps = [row for size in tqdm(MAPS[:few]) for row in one_map(*size, budget)]
     maps += [row for size in tqdm(MAPS[:few]) for row in back_through(*size, budget)]

@@ -177,7 +177,8 @@ def _plans(ladder: Ladder, batch: int) -> tuple[Plan, ...]:
     if ladder.ranks == 1:
         return ()
     costs = {plan: ladder.cost(plan, batch) for plan in ladder._all()}
-    worth = {True: exact, False: ITERATED * exact}
+    iterated = ITERATED if ladder.options.slabs else 1.0
+    worth = {True: exact, False: iterated * exact}
     cheaper = [p for p, cost in costs.items() if cost < worth[p.iterations == 0]]
     return tuple(sorted(cheaper, key=costs.__getitem__))
 

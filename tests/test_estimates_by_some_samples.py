@@ -35,11 +35,10 @@ def estimated(setting, ways, samples, some=slice(None), comm=None):
 @pytest.mark.parametrize("pair", PAIRS)
 def test_an_estimate_by_some_samples_is_that_for_a_batch_of_them(name, pair):
     setting, ways = problem(name), Both(*(options(name, k) for k in pair))
-    for every in (2, 3):
-        some = slice(None, None, every)
-        found = estimated(setting, ways, slice(None), some)
-        needed = estimated(setting, ways, some)
-        np.testing.assert_allclose(found, needed, rtol=1e-7)
+    some = slice(None, None, 2)
+    found = estimated(setting, ways, slice(None), some)
+    needed = estimated(setting, ways, some)
+    np.testing.assert_allclose(found, needed, rtol=1e-7)
     assert found.total > 0.0
 
 

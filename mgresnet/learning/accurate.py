@@ -10,7 +10,7 @@ from mgresnet.accuracy.gradient_error import GradientError
 from mgresnet.arrays.checks import integer, real
 from mgresnet.arrays.space import Space
 from mgresnet.learning.controller import Adaptive, Course, Fixed, planned_options
-from mgresnet.learning.courses import goes_on, more_for, plans_of, side_by_side
+from mgresnet.learning.courses import goes_on, more_for, side_by_side
 from mgresnet.learning.ladder import SERIAL, ladder_of
 from mgresnet.learning.oracle import (
     Adjustable,
@@ -110,7 +110,7 @@ class Accurate:
             found, start = self.inner.solve(params, batch, ways, start)
             seconds.update(found.seconds)
             norm, error, estimates = self._error(found, start, estimates, seconds, n)
-            plans = plans_of(courses)
+            plans = Both(*(course.plan for course in courses))
             exact = all(plan.iterations == SERIAL for plan in plans)
             if rules.forward.accepts(error.total) or exact:
                 return found._replace(

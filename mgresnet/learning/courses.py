@@ -62,10 +62,12 @@ def more_for(
     else:
         more = courses._replace(adjoint=rules.adjoint.more(back, error.adjoint, n))
     more = side_by_side(rules, more, more)
+    if goes_on(courses, more) and _plans(more) not in tried:
+        return more
     kinds = {tuple(plan[:2] for plan in both) for both in tried}
     trying = (course for course in courses if course.plan.iterations != SERIAL)
     most = 1 if any(course.in_vain for course in trying) else TRIES
-    if plans_of(more) not in tried and (goes_on(courses, more) or len(kinds) < most):
+    if len(kinds) < most and _plans(more) not in tried:
         return more
     known = (
         a._replace(roughness=b.roughness) for a, b in zip(courses, more, strict=True)
@@ -73,8 +75,7 @@ def more_for(
     return _exact(rules, Both(*known))
 
 
-def plans_of(courses: Both) -> Both:
-    """Plan of each solve."""
+def _plans(courses: Both) -> Both:
     return Both(*(course.plan for course in courses))
 
 

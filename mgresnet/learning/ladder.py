@@ -178,12 +178,9 @@ def _plans(ladder: Ladder, batch: int) -> tuple[Plan, ...]:
         return ()
     costs = {plan: ladder.cost(plan, batch) for plan in ladder._all()}
     iterated = ITERATED if ladder.options.slabs else 1.0
-    worth = [
-        plan
-        for plan, cost in costs.items()
-        if cost < (iterated if plan.iterations else 1.0) * exact
-    ]
-    return tuple(sorted(worth, key=costs.__getitem__))
+    worth = {True: exact, False: iterated * exact}
+    cheaper = [p for p, cost in costs.items() if cost < worth[p.iterations == 0]]
+    return tuple(sorted(cheaper, key=costs.__getitem__))
 
 
 def ladder_of(net: Any, options: MGRITOptions, ranks: int) -> Ladder:
